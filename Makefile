@@ -1,0 +1,46 @@
+# Two commands do everything: `make demo` shows the main job, `make test` proves it. Each sets up .venv itself.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint bench lock proto dashboards clean help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## five tenants on one AutoGen runtime; ARGS="--seconds 15 --headless --json out.json"
+	@$(BIN)/tenantscope demo $(ARGS)
+
+test: $(READY) ## all tests; ARGS="-k tenants"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## CPU per send against bare AutoGen, interleaved
+	@$(BIN)/python -m benchmarks.send_cost $(ARGS)
+
+lock: $(READY) ## renew requirements.lock from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tenantscope \
+	  --extra demo --group dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+proto: $(READY) ## renew the generated messages of sidecar/wire/watchdog.proto
+	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. sidecar/wire/watchdog.proto
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "tenantscope needs Python 3.11 or newer; make PYTHON=/path/to/python3.11 ..."; exit 2; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) (once, about half a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+clean: ## remove what the two commands made
+	rm -rf $(VENV) build dist

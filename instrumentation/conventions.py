@@ -1,0 +1,169 @@
+"""Every name that the library puts on the wire: span attributes, resource attributes, metrics, buckets.
+
+The tables here are the only source: spans, metrics, documents, dashboards and the sidecar's default policy are checked
+against them. Names follow OpenTelemetry's semantic conventions where one exists (GenAI; for the event loop those of
+Node.js, the only runtime that has any); `tenant.id` is what multi-tenant systems use, no convention defines one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+SCOPE: Final = "tenantscope"
+
+# Attributes ---------------------------------------------------------------------------------------------------------
+TENANT_ID: Final = "tenant.id"
+AGENT_TYPE: Final = "autogen.agent.type"
+MESSAGE_TYPE: Final = "autogen.message.type"
+MESSAGE_KIND: Final = "autogen.message.kind"
+MESSAGE_SENDER: Final = "autogen.message.sender"
+MESSAGE_OUTCOME: Final = "autogen.message.outcome"
+MESSAGE_QUEUE_DURATION: Final = "autogen.message.queue.duration"
+ACTIVITY: Final = "autogen.activity"
+OPERATION_NAME: Final = "gen_ai.operation.name"
+PROVIDER_NAME: Final = "gen_ai.provider.name"
+REQUEST_MODEL: Final = "gen_ai.request.model"
+FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  # a kind of token, not a credential
+AGENT_NAME: Final = "gen_ai.agent.name"
+TOOL_NAME: Final = "gen_ai.tool.name"
+WORKFLOW_NAME: Final = "gen_ai.workflow.name"
+CONVERSATION_ID: Final = "gen_ai.conversation.id"
+ERROR_TYPE: Final = "error.type"
+LOOP_STATE: Final = "asyncio.eventloop.state"
+REASON: Final = "tenantscope.reason"
+RULE: Final = "tenantscope.rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute: its wire name, its OTLP type, what it says, and whether it stands on spans, metrics or both."""
+
+    name: str
+    type: Literal["string", "int", "double", "string[]"]
+    description: str
+
+
+ATTRIBUTES: Final[tuple[Attribute, ...]] = (
+    Attribute(TENANT_ID, "string", "whose work this is; `unknown` without a tenant, `other` beyond the bound"),
+    Attribute(AGENT_TYPE, "string", "type of the agent that handles the message, without AgentChat's team id"),
+    Attribute(MESSAGE_TYPE, "string", "class name of the message"),
+    Attribute(MESSAGE_KIND, "string", "`send` (the caller waits for the response) or `publish`"),
+    Attribute(MESSAGE_SENDER, "string", "type of the sending agent; absent when the application itself sent"),
+    Attribute(MESSAGE_OUTCOME, "string", "`ok`, `error`, `cancelled` or `dropped`"),
+    Attribute(MESSAGE_QUEUE_DURATION, "double", "seconds from the send to the start of the handler"),
+    Attribute(ACTIVITY, "string", "kind of the activity that an error counts for: process, chat, execute_tool ..."),
+    Attribute(OPERATION_NAME, "string", "GenAI operation: chat, execute_tool, invoke_agent, invoke_workflow"),
+    Attribute(PROVIDER_NAME, "string", "GenAI provider of the model client"),
+    Attribute(REQUEST_MODEL, "string", "model that the client asks for"),
+    Attribute(FINISH_REASONS, "string[]", "why the model stopped"),
+    Attribute(INPUT_TOKENS, "int", "tokens of the prompt"),
+    Attribute(OUTPUT_TOKENS, "int", "tokens of the completion"),
+    Attribute(TOKEN_TYPE, "string", "`input` or `output`"),
+    Attribute(AGENT_NAME, "string", "name of the AgentChat agent"),
+    Attribute(TOOL_NAME, "string", "name of the tool"),
+    Attribute(WORKFLOW_NAME, "string", "class name of the AgentChat team"),
+    Attribute(CONVERSATION_ID, "string", "id that AgentChat gave to the team"),
+    Attribute(ERROR_TYPE, "string", "class name of the exception; its message is never taken"),
+    Attribute(LOOP_STATE, "string", "`active` or `idle`"),
+    Attribute(REASON, "string", "why something was dropped, or which observer failed"),
+    Attribute(RULE, "string", "isolation rule that was seen broken"),
+)
+
+RESOURCE_ATTRIBUTES: Final[tuple[str, ...]] = (
+    "service.name",
+    "service.version",
+    "service.namespace",
+    "service.instance.id",
+    "deployment.environment.name",
+    "host.name",
+    "process.pid",
+    "process.runtime.name",
+    "process.runtime.version",
+    "telemetry.sdk.name",
+    "telemetry.sdk.language",
+    "telemetry.sdk.version",
+)
+
+# Buckets ------------------------------------------------------------------------------------------------------------
+# GenAI conventions: client and tool durations double from 10 ms, tokens go in powers of four.
+DURATION_BUCKETS: Final = tuple(0.01 * 2**i for i in range(14))
+TOKEN_BUCKETS: Final = tuple(float(4**i) for i in range(14))
+# A message or a wait can be far shorter than a model call: 100 us to 25 s, 2.5 steps a decade.
+LOOP_BUCKETS: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
+)  # fmt: skip
+
+
+# Metrics ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: kind, UCUM unit, meaning, attribute names; `buckets` are upper bounds in the metric's unit."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    description: str
+    attributes: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+LOOP_DELAY: Final = Metric(
+    "asyncio.eventloop.delay", "histogram", "s", "how late the loop ran a timer that was due", (), LOOP_BUCKETS
+)
+LOOP_UTILIZATION: Final = Metric(
+    "asyncio.eventloop.utilization", "gauge", "1", "share of the last interval in which the loop ran callbacks"
+)
+LOOP_TIME: Final = Metric(
+    "asyncio.eventloop.time", "counter", "s", "time the loop spent active or idle; active time by tenant",
+    (LOOP_STATE, TENANT_ID),
+)  # fmt: skip
+TENANT_LOOP_TIME: Final = Metric(
+    "autogen.tenant.loop.time", "counter", "s", "event-loop time that the tenant had", (TENANT_ID,)
+)
+TENANT_LOOP_DELAY: Final = Metric(
+    "autogen.tenant.loop.delay", "histogram", "s",
+    "time that a piece of the tenant's ready work waited for another tenant's slice; an upper bound",
+    (TENANT_ID,), LOOP_BUCKETS,
+)  # fmt: skip
+TENANT_LOOP_DELAY_CAUSED: Final = Metric(
+    "autogen.tenant.loop.delay.caused", "counter", "s",
+    "time that other tenants' ready work waited for this tenant's slices, summed over all who waited", (TENANT_ID,),
+)  # fmt: skip
+MESSAGES: Final = Metric(
+    "autogen.messages", "counter", "{message}", "messages whose handling ended", (TENANT_ID, MESSAGE_OUTCOME)
+)
+QUEUE_DURATION: Final = Metric(
+    MESSAGE_QUEUE_DURATION, "histogram", "s", "time from the send to the start of the handler",
+    (TENANT_ID,), LOOP_BUCKETS,
+)  # fmt: skip
+PROCESS_DURATION: Final = Metric(
+    "autogen.message.process.duration", "histogram", "s", "time that the handler took, awaits included",
+    (TENANT_ID, AGENT_TYPE), LOOP_BUCKETS,
+)  # fmt: skip
+OPERATION_DURATION: Final = Metric(
+    "gen_ai.client.operation.duration", "histogram", "s", "time that a model call took",
+    (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL, ERROR_TYPE), DURATION_BUCKETS,
+)  # fmt: skip
+TOKEN_USAGE: Final = Metric(
+    "gen_ai.client.token.usage", "histogram", "{token}", "tokens of a model call",
+    (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL, TOKEN_TYPE), TOKEN_BUCKETS,
+)  # fmt: skip
+ERRORS: Final = Metric(
+    "autogen.errors", "counter", "{error}", "activities that ended with an exception",
+    (TENANT_ID, ACTIVITY, ERROR_TYPE),
+)  # fmt: skip
+FINDINGS: Final = Metric(
+    "autogen.isolation.findings", "counter", "{finding}", "broken rules of tenant isolation", (TENANT_ID, RULE)
+)
+FAULTS: Final = Metric(
+    "tenantscope.faults", "counter", "{event}", "what the library dropped or caught, by reason", (REASON,)
+)
+
+METRICS: Final[tuple[Metric, ...]] = (
+    LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, TENANT_LOOP_TIME, TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED,
+    MESSAGES, QUEUE_DURATION, PROCESS_DURATION, OPERATION_DURATION, TOKEN_USAGE, ERRORS, FINDINGS, FAULTS,
+)  # fmt: skip

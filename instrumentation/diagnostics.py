@@ -1,0 +1,103 @@
+"""What tenantscope says about itself: a count for everything it dropped or caught, and a log of its own.
+
+The log is structlog's, written to standard error by this module alone: nothing passes through the application's
+logging handlers, and no line holds more than names, numbers and exception *types*.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, MutableMapping
+from typing import Any, Final
+
+import structlog
+
+_LINES_A_MINUTE: Final = 5
+
+_counts: Counter[str] = Counter()
+_lock = threading.Lock()
+_log_context: Callable[[], dict[str, str]] | None = None
+
+
+def count(reason: str, amount: int = 1) -> None:
+    """Count a fault or a drop; read by the metric `tenantscope.faults` with `tenantscope.reason`. Never raises."""
+    with _lock:
+        _counts[reason] += amount
+
+
+def counts() -> dict[str, int]:
+    """All counts since the process started, by reason."""
+    with _lock:
+        return dict(_counts)
+
+
+def set_log_context(context: Callable[[], dict[str, str]] | None) -> None:
+    """`context` yields the fields that every log line gets, such as `tenant.id`."""
+    global _log_context
+    _log_context = context
+
+
+class _RateLimit:
+    """At most `_LINES_A_MINUTE` lines an event; the next line that passes says how many did not."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        name = str(event.get("event"))
+        now = self._clock()
+        began, lines = self._windows.get(name, (now, 0))
+        if now - began >= 60:
+            if lines > _LINES_A_MINUTE:
+                event["suppressed"] = lines - _LINES_A_MINUTE
+            began, lines = now, 0
+        self._windows[name] = (began, lines + 1)
+        if lines >= _LINES_A_MINUTE:
+            raise structlog.DropEvent
+        return event
+
+
+def _add_context(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if _log_context is not None:
+        for key, value in _log_context().items():
+            event.setdefault(key, value)
+    return event
+
+
+class _StandardError:
+    """Finds `sys.stderr` anew for each line: the application, or a test, may have replaced it."""
+
+    def msg(self, line: str) -> None:
+        try:
+            print(line, file=sys.stderr, flush=True)
+        except (OSError, ValueError):  # closed, or a pipe that nobody reads any more
+            count("log.unwritable")
+
+    debug = info = warning = error = critical = msg
+
+
+log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+    _StandardError(),
+    processors=[
+        _RateLimit(),
+        _add_context,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+    ],
+    wrapper_class=structlog.make_filtering_bound_logger("info"),
+    logger_name="tenantscope",
+)
+
+
+def fault(where: str, error: BaseException) -> None:
+    """An observer of ours failed: counted as `where`, logged by type at a limited rate. Never raises."""
+    try:
+        count(f"fault.{where}")
+        log.warning("observer failed, the event is dropped", where=where, error=type(error).__name__)
+    except BaseException:
+        pass

@@ -1,0 +1,247 @@
+"""Who is this work for? Validates tenant ids, binds them to a context and numbers them.
+
+A `Tenant` is interned: one object an id, with a small `slot` number that the loop accounting and the metrics use
+as an index. The number of tenants is bounded; beyond the bound everybody shares the tenant `other`. Work for which
+nobody bound a tenant belongs to `unknown`.
+
+What it refuses: to normalise an id. `Acme` and `acme` are two tenants; an id that is not in canonical Unicode form
+(NFC) is invalid, not repaired, because two spellings that look the same would otherwise share one account.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import unicodedata
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final, TypeVar, cast
+
+from .diagnostics import count
+
+MAX_ID_CHARACTERS: Final = 255
+UNKNOWN_SLOT: Final = 0
+OTHER_SLOT: Final = 1
+FIRST_SLOT: Final = 2
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class InvalidTenantError(ValueError):
+    """A tenant id breaks a rule. The message names the rule and never repeats the id."""
+
+
+class Tenant:
+    """One tenant, interned by `TenantTable.intern`.
+
+    Attributes:
+        id: the validated id, as it appears in `tenant.id`.
+        slot: index into every per-tenant table of this process, below the table's bound.
+    """
+
+    __slots__ = ("id", "slot")
+
+    def __init__(self, tenant_id: str, slot: int) -> None:
+        self.id = tenant_id
+        self.slot = slot
+
+    def __repr__(self) -> str:
+        return f"Tenant({self.id!r}, slot={self.slot})"
+
+
+class Binding:
+    """What the context variable holds: a tenant, and what was bound before it.
+
+    Leaving a `with` block looks at the binding, not at a `contextvars.Token`, so that a generator which is closed in
+    another task, or one `tenant(...)` object that is shared by many tasks, unbinds what it bound and nothing else.
+    """
+
+    __slots__ = ("owner", "previous", "tenant")
+
+    def __init__(self, tenant: Tenant, previous: Binding | None = None, owner: object = None) -> None:
+        self.tenant = tenant
+        self.previous = previous
+        self.owner = owner
+
+
+def validate(tenant_id: object) -> str:
+    """Return `tenant_id` unchanged when it is a valid id.
+
+    Raises:
+        InvalidTenantError: not a `str`, empty, only white space around or in full, longer than 255 characters,
+            a control, format, surrogate or unassigned character in it, or not in Unicode normal form C.
+    """
+    if type(tenant_id) is not str:
+        raise InvalidTenantError("a tenant id must be a str")
+    if not tenant_id:
+        raise InvalidTenantError("a tenant id must not be empty")
+    if len(tenant_id) > MAX_ID_CHARACTERS:
+        raise InvalidTenantError(f"a tenant id has at most {MAX_ID_CHARACTERS} characters")
+    if tenant_id.isascii():
+        if not tenant_id.isprintable():
+            raise InvalidTenantError("a tenant id must not contain control characters")
+    else:
+        # Cc control, Cf format (bidi overrides, zero-width), Cs lone surrogates, Cn unassigned, Zl/Zp line breaks.
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") for c in tenant_id):
+            raise InvalidTenantError("a tenant id must not contain control, format or unassigned characters")
+        if not unicodedata.is_normalized("NFC", tenant_id):
+            raise InvalidTenantError("a tenant id must be in Unicode normal form C")
+    if tenant_id != tenant_id.strip():
+        raise InvalidTenantError("a tenant id must not begin or end with white space")
+    return tenant_id
+
+
+class TenantTable:
+    """Numbers tenants from `FIRST_SLOT` on, at most `bound` of them; thread-safe.
+
+    Args:
+        bound: how many tenants get a slot of their own; the rest share `other`.
+    """
+
+    def __init__(self, bound: int = 254) -> None:
+        self.unknown = Tenant("unknown", UNKNOWN_SLOT)
+        self.other = Tenant("other", OTHER_SLOT)
+        self.slots = bound + FIRST_SLOT
+        self._by_id: dict[str, Tenant] = {"unknown": self.unknown, "other": self.other}
+        self._in_order: list[Tenant] = [self.unknown, self.other]
+        self._lock = threading.Lock()
+        self._listeners: list[Callable[[Tenant], None]] = []
+
+    def intern(self, tenant_id: object) -> Tenant:
+        """The tenant of this id; `unknown` for an invalid one (counted), `other` beyond the bound. Never raises."""
+        try:
+            return self._by_id[tenant_id]  # type: ignore[index]  # anything may come in; a miss or a TypeError follows
+        except BaseException:  # an unhashable object, or a __hash__ that raises
+            pass
+        try:
+            return self._add(validate(tenant_id))
+        except InvalidTenantError:
+            count("tenant.invalid")
+            return self.unknown
+
+    def _add(self, tenant_id: str) -> Tenant:
+        with self._lock:
+            known = self._by_id.get(tenant_id)
+            if known is not None:
+                return known
+            if len(self._in_order) >= self.slots:
+                count("tenant.over_bound")
+                return self.other
+            tenant = Tenant(tenant_id, len(self._in_order))
+            for listener in self._listeners:
+                listener(tenant)
+            # Published last: who finds the tenant in the table also finds its name wherever listeners wrote it.
+            self._in_order.append(tenant)
+            self._by_id[tenant_id] = tenant
+            return tenant
+
+    def listen(self, listener: Callable[[Tenant], None]) -> None:
+        """Call `listener` for every tenant known so far and for each later one, before it is first used."""
+        with self._lock:
+            for tenant in self._in_order:
+                listener(tenant)
+            self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[Tenant], None]) -> None:
+        """Undo `listen`; unknown listeners are ignored."""
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def in_order(self) -> list[Tenant]:
+        """All tenants so far; the position is the slot."""
+        return list(self._in_order)
+
+
+BOUND: ContextVar[Binding | None] = ContextVar("tenantscope_tenant", default=None)
+TABLE = TenantTable()
+
+# Set while loops are being accounted: told that the running slice changes hands in the middle of a callback.
+_on_switch: Callable[[Binding | None], None] | None = None
+
+
+def resize(bound: int) -> None:
+    """Start numbering anew with another bound; for `start()`, before anything is bound or listening."""
+    global TABLE
+    if bound + FIRST_SLOT != TABLE.slots:
+        TABLE = TenantTable(bound)
+
+
+def on_switch(listener: Callable[[Binding | None], None] | None) -> None:
+    """Install the one listener that is told when `bind` changes the tenant of the running code, or None."""
+    global _on_switch
+    _on_switch = listener
+
+
+def current() -> Tenant | None:
+    """The tenant bound to this context, or None."""
+    binding = BOUND.get()
+    return None if binding is None else binding.tenant
+
+
+def current_tenant() -> str | None:
+    """The id of the tenant that the running code works for; None when nobody bound one."""
+    binding = BOUND.get()
+    return None if binding is None else binding.tenant.id
+
+
+def bind(binding: Binding | None) -> None:
+    """Make `binding` this context's; the running slice changes hands with it."""
+    BOUND.set(binding)
+    if _on_switch is not None:
+        _on_switch(binding)
+
+
+class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant("acme"):`
+    """Bind a tenant to the enclosed code, and to everything that it sends, publishes, awaits or spawns.
+
+    A context manager for synchronous and asynchronous code, and a decorator for functions, coroutine functions and
+    generators of both kinds. One object may be entered many times, also by many tasks at once.
+
+    An invalid id never raises here, for the application comes first: it binds `unknown`, and is counted in
+    `tenantscope.faults` as `tenant.invalid`.
+
+    Example:
+        >>> with tenant("acme"):
+        ...     current_tenant()
+        'acme'
+    """
+
+    __slots__ = ("_id",)
+
+    def __init__(self, tenant_id: str) -> None:
+        self._id = tenant_id
+
+    def __enter__(self) -> None:
+        bind(Binding(TABLE.intern(self._id), BOUND.get(), self))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        top = BOUND.get()
+        if top is not None and top.owner is self:
+            bind(top.previous)
+
+    def __call__(self, function: F) -> F:
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def bound_coroutine(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+
+            return cast(F, bound_coroutine)
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(
+                "@tenant(...) cannot decorate a generator: its body runs in pieces inside whoever iterates it; "
+                "use `with tenant(...)` around the pieces instead"
+            )
+
+        @functools.wraps(function)
+        def bound(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return cast(F, bound)

@@ -1,0 +1,71 @@
+"""Every name that the sidecar itself puts out: its own metrics, alert names, alert labels and annotations.
+
+Prometheus names, for the sidecar's own facts are scraped from the admin listener's `/metrics`. The table is the only
+source: code, documents, dashboards and rules are checked against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+SIGNALS: Final = ("traces", "metrics", "logs")
+Signal = Literal["traces", "metrics", "logs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of the sidecar: Prometheus name (counters without `_total`), kind, meaning, label names."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    description: str
+    labels: tuple[str, ...] = ()
+
+
+# A record is a span, a metric data point or a log record.
+# For every signal, at every moment: received = forwarded + rejected + dropped + queued.
+RECEIVED: Final = Metric("tenantscope_records_received", "counter", "records that arrived", ("signal",))
+FORWARDED: Final = Metric(
+    "tenantscope_records_forwarded", "counter", "records handed to the upstream or the embedded store", ("signal",)
+)
+REJECTED: Final = Metric(
+    "tenantscope_records_rejected", "counter", "records refused to the sender, or refused by the upstream for good",
+    ("signal", "reason"),
+)  # fmt: skip
+DROPPED: Final = Metric(
+    "tenantscope_records_dropped", "counter", "records that redaction or delivery gave up", ("signal", "reason")
+)
+QUEUED: Final = Metric("tenantscope_records_queued", "gauge", "records accepted and not yet forwarded", ("signal",))
+REQUESTS: Final = Metric(
+    "tenantscope_requests", "counter", "OTLP requests, by the status that the sender got", ("signal", "status")
+)
+REDACTIONS: Final = Metric(
+    "tenantscope_redactions", "counter", "values that the policy dropped or masked, by reason",
+    ("signal", "action", "reason"),
+)  # fmt: skip
+FORWARD_RETRIES: Final = Metric("tenantscope_forward_retries", "counter", "attempts that the upstream put off")
+LOOPS: Final = Metric("tenantscope_loops", "gauge", "event loops under watch")
+STALLS: Final = Metric("tenantscope_stalls", "counter", "stalls, by the tenant who held the loop", ("tenant_id",))
+STALL_SECONDS: Final = Metric(
+    "tenantscope_stall_seconds", "counter", "time that loops were stalled, by the tenant who held them", ("tenant_id",)
+)
+STALL_ACTIVE: Final = Metric(
+    "tenantscope_stall_active", "gauge", "1 while the tenant holds a loop beyond the threshold",
+    ("tenant_id", "service_name", "instance"),
+)  # fmt: skip
+ALERTS: Final = Metric("tenantscope_alerts", "counter", "changes of verdict", ("alertname", "status"))
+CELLS_REFUSED: Final = Metric(
+    "tenantscope_cells_refused", "counter", "cells that could not be trusted or read", ("reason",)
+)
+
+METRICS: Final[tuple[Metric, ...]] = (
+    RECEIVED, FORWARDED, REJECTED, DROPPED, QUEUED, REQUESTS, REDACTIONS, FORWARD_RETRIES,
+    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED,
+)  # fmt: skip
+
+# Alerts -------------------------------------------------------------------------------------------------------------
+EVENT_LOOP_STALLED: Final = "EventLoopStalled"
+ALERT_NAMES: Final = (EVENT_LOOP_STALLED,)
+ALERT_LABELS: Final = ("alertname", "tenant_id", "service_name", "instance")
+ALERT_ANNOTATIONS: Final = ("summary", "duration_ms", "stack", "victims", "runbook_url")

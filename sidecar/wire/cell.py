@@ -1,0 +1,72 @@
+"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 1.
+
+A loop writes, the watchdog of another process reads, no lock between them. All numbers are unsigned 64-bit words in
+native byte order (both sides are on one machine), so every store is one aligned write. Times are nanoseconds of
+`CLOCK_MONOTONIC`, which all processes of a machine share.
+
+| words | content |
+| --- | --- |
+| `MAGIC` .. `CREATED` | identity, written once before the file gets its name |
+| `RUNNING` | 0 while the loop idles; otherwise the start of the running slice, its low 12 bits replaced by the slot of its tenant. One word, so that a reader can never pair one slice's start with another's tenant |
+| `BEAT` | when the last slice ended |
+| `HEARTBEAT`, `LATENESS` | when the loop's own timer last ran, and how late that was |
+| `NAMES` | how many slots have a name; a name is written before it is counted, and never changes |
+| `CLOSED` | 1 when the loop was closed in good order |
+| slot table | `SLOT_WORDS` words a slot, from `HEADER_WORDS` on: the totals of one tenant |
+| name table | `NAME_BYTES` bytes a slot after the slot table: length word, then UTF-8 |
+
+Slot 0 is `unknown` (no tenant bound), slot 1 is `other` (beyond the bound on tenants).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAGIC_VALUE: Final = int.from_bytes(b"TSCELL\x00\x01", "little")
+VERSION: Final = 1
+
+# Header, in words.
+MAGIC: Final = 0
+LAYOUT: Final = 1
+SLOTS: Final = 2
+PID: Final = 3
+THREAD: Final = 4  # native id of the loop's thread
+PROCESS_START: Final = 5  # field 22 of /proc/<pid>/stat: tells a process from a later one with the same pid
+CREATED: Final = 6
+LOOP_ID: Final = 7
+RUNNING: Final = 8
+BEAT: Final = 9
+NAMES: Final = 10
+HEARTBEAT: Final = 11
+LATENESS: Final = 12
+CLOSED: Final = 13
+HEADER_WORDS: Final = 16
+
+# A slot, in words from its beginning.
+LOOP_NS: Final = 0  # time that the tenant had the loop
+SLICES: Final = 1
+LONGEST_NS: Final = 2
+SUFFERED_NS: Final = 3  # time that the tenant's ready work waited for other tenants' long slices
+CAUSED_NS: Final = 4  # time that other tenants' ready work waited for this tenant's long slices
+WAITS: Final = 5  # how many pieces of work `SUFFERED_NS` sums over
+SLOT_WORDS: Final = 8
+
+NAME_BYTES: Final = 1032
+MAX_SLOTS: Final = 4096
+SLOT_BITS: Final = MAX_SLOTS - 1  # the low bits of RUNNING
+START_BITS: Final = ~SLOT_BITS & (2**64 - 1)
+
+
+def size(slots: int) -> int:
+    """Bytes of a cell with so many slots."""
+    return HEADER_WORDS * 8 + slots * (SLOT_WORDS * 8 + NAME_BYTES)
+
+
+def slot_word(slot: int) -> int:
+    """Index of the first word of a slot's totals."""
+    return HEADER_WORDS + slot * SLOT_WORDS
+
+
+def name_offset(slots: int, slot: int) -> int:
+    """Byte offset of a slot's name (the length word)."""
+    return (HEADER_WORDS + slots * SLOT_WORDS) * 8 + slot * NAME_BYTES

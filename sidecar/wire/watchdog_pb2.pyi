@@ -1,0 +1,80 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Report(_message.Message):
+    __slots__ = ("announce", "withdraw", "heartbeat", "stack")
+    ANNOUNCE_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAW_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    STACK_FIELD_NUMBER: _ClassVar[int]
+    announce: Announce
+    withdraw: Withdraw
+    heartbeat: Heartbeat
+    stack: Stack
+    def __init__(self, announce: _Optional[_Union[Announce, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., stack: _Optional[_Union[Stack, _Mapping]] = ...) -> None: ...
+
+class Announce(_message.Message):
+    __slots__ = ("loop_id", "service_name", "instance", "pid", "host", "cell_path")
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_NAME_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    CELL_PATH_FIELD_NUMBER: _ClassVar[int]
+    loop_id: int
+    service_name: str
+    instance: str
+    pid: int
+    host: str
+    cell_path: str
+    def __init__(self, loop_id: _Optional[int] = ..., service_name: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., cell_path: _Optional[str] = ...) -> None: ...
+
+class Withdraw(_message.Message):
+    __slots__ = ("loop_id",)
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    loop_id: int
+    def __init__(self, loop_id: _Optional[int] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ("monotonic_ns",)
+    MONOTONIC_NS_FIELD_NUMBER: _ClassVar[int]
+    monotonic_ns: int
+    def __init__(self, monotonic_ns: _Optional[int] = ...) -> None: ...
+
+class Stack(_message.Message):
+    __slots__ = ("stall_id", "frames", "unavailable")
+    STALL_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    stall_id: int
+    frames: _containers.RepeatedCompositeFieldContainer[Frame]
+    unavailable: str
+    def __init__(self, stall_id: _Optional[int] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., unavailable: _Optional[str] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("file", "line", "function")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    line: int
+    function: str
+    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., function: _Optional[str] = ...) -> None: ...
+
+class Directive(_message.Message):
+    __slots__ = ("capture_stack",)
+    CAPTURE_STACK_FIELD_NUMBER: _ClassVar[int]
+    capture_stack: CaptureStack
+    def __init__(self, capture_stack: _Optional[_Union[CaptureStack, _Mapping]] = ...) -> None: ...
+
+class CaptureStack(_message.Message):
+    __slots__ = ("stall_id", "loop_id")
+    STALL_ID_FIELD_NUMBER: _ClassVar[int]
+    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    stall_id: int
+    loop_id: int
+    def __init__(self, stall_id: _Optional[int] = ..., loop_id: _Optional[int] = ...) -> None: ...
