@@ -1,0 +1,2 @@
+"""What people type: the command line and the demo. It may import anything of ours; nothing of ours imports
+it."""

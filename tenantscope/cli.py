@@ -1,0 +1,142 @@
+"""What people type: `tenantscope demo`, `tenantscope sidecar`.
+
+Exit status: 0 all is well, 1 it ran and found something wrong, 2 it was called wrongly, 130 interrupted. A
+command imports what it needs when it runs, so that help is instant and a missing extra is one line, not a
+traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+USAGE_ERROR: Final = 2
+_MAX_SECONDS: Final = 24 * 3600
+
+_SIDECAR_NEEDS: Final = ("grpc", "grpc_health", "grpc_reflection", "prometheus_client", "yaml")
+_DEMO_NEEDS: Final = ("autogen_agentchat", "autogen_ext", "openai", "tiktoken", "rich", *_SIDECAR_NEEDS)
+
+_EXAMPLES: Final = """\
+examples:
+  tenantscope demo                                 five tenants, a live table, half a minute
+  tenantscope demo --seconds 15 --headless --json out.json
+                                                   no table; figures for a script
+  tenantscope sidecar                              the sidecar, settings from the environment
+  tenantscope sidecar --help                       what can be set
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return USAGE_ERROR
+    name, *rest = arguments
+    if name.startswith("-"):
+        parser.parse_args(arguments)  # --help and --version end here, anything else is an error
+        return USAGE_ERROR
+    command = COMMANDS.get(name)
+    if command is None:
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        suggestion = f"did you mean `tenantscope {close[0]}`?" if close else "see `tenantscope --help`"
+        _refuse(f"no command {name[:40]!a}; {suggestion}")
+    return command(rest)
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """Five tenants on one AutoGen runtime: who holds the event loop, and does anything private get out?"""
+    parser = argparse.ArgumentParser(
+        prog="tenantscope demo",
+        description=demo.__doc__,
+        epilog="Ends with status 0 only if no planted secret leaked and every record is accounted for.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--seconds", type=_seconds, default=30.0, metavar="N", help="how long it runs (default: 30)"
+    )
+    parser.add_argument("--json", type=_new_file, metavar="FILE", help="write the figures of the run to FILE")
+    parser.add_argument("--headless", action="store_true", help="plain lines instead of the live table")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the run's folder: logs, plan, the sidecar's state"
+    )
+    options = parser.parse_args(arguments)
+    _require("demo", _DEMO_NEEDS)
+    from .demo.conductor import Options, run
+
+    return run(Options(options.seconds, options.json, options.headless, options.keep))
+
+
+def sidecar(arguments: Sequence[str]) -> int:
+    """The process that receives, redacts and forwards, and watches the event loops."""
+    _require("sidecar", _SIDECAR_NEEDS)
+    from sidecar.__main__ import main as run
+
+    status: int = run(list(arguments), "tenantscope sidecar")
+    return status
+
+
+COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"demo": demo, "sidecar": sidecar}
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:{width}}{run.__doc__}" for name, run in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="tenantscope",
+        usage="tenantscope [--help] [--version] COMMAND ...",
+        description="Observability for applications that serve many tenants on AutoGen.\n\ncommands:\n"
+        + commands,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tenantscope {_version()}")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("tenantscope")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 1 to {_MAX_SECONDS}")
+    return seconds
+
+
+def _new_file(text: str) -> Path:
+    """A file that can be written; found out now, not after the run."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written")
+    return path
+
+
+def _require(extra: str, modules: Sequence[str]) -> None:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        _refuse(f"{', '.join(missing)} not installed; try: pip install 'tenantscope[{extra}]'")
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"tenantscope: {why}", file=sys.stderr)
+    raise SystemExit(USAGE_ERROR)

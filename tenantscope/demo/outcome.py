@@ -1,0 +1,66 @@
+"""What a run has shown, and whether it may be called good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .picture import Picture
+
+# What becomes of a record that was received.
+WAYS_TO_END: Final = ("forwarded", "rejected", "dropped", "queued")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The end of a run.
+
+    Attributes:
+        picture: the sidecar's last word.
+        planted: distinct canaries that were planted.
+        leaked: each canary that got out, with the place it was found in.
+        searched: bytes that were searched, by place.
+        victim: the tenant who measured its round trips.
+        round_trips: their median and maximum in seconds; None if there were none.
+        failures: why the run is not good; empty when it is.
+        kept: the folder of the run, if it was kept.
+    """
+
+    picture: Picture
+    planted: int
+    leaked: Mapping[str, str]
+    searched: Mapping[str, int]
+    victim: str
+    round_trips: tuple[float, float] | None = None
+    failures: list[str] = field(default_factory=list)
+    kept: Path | None = None
+
+    def judge(self, unread: Iterable[str] = ()) -> None:
+        """Add what speaks against the run; `unread` are places that could not be searched."""
+        if self.leaked:
+            self.failures.append(f"{len(self.leaked)} canaries leaked")
+        self.failures += [
+            f"{place} could not be searched, so nothing is known about leaks there" for place in unread
+        ]
+        if not self.picture.records.get("traces", {}).get("received"):
+            self.failures.append("the sidecar received no spans")
+        for signal, counts in self.picture.records.items():
+            known = sum(counts[word] for word in WAYS_TO_END)
+            if counts["received"] != known:
+                self.failures.append(
+                    f"{signal}: {counts['received']} records received, but only {known} accounted for"
+                )
+            if counts["queued"]:
+                self.failures.append(f"{signal}: {counts['queued']} records are still queued")
+
+    def as_json(self) -> dict[str, Any]:
+        """What `--json` writes."""
+        return self.picture.as_json() | {
+            "canaries_planted": self.planted,
+            "canaries_leaked": len(self.leaked),
+            "leaks": dict(self.leaked),
+            "bytes_searched": dict(self.searched),
+            "failures": self.failures,
+        }

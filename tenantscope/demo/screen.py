@@ -1,0 +1,234 @@
+"""Draws the demo: a banner, a table that stays live, a summary; all from a `Picture` and an `Outcome`.
+
+Headless, or when the output is no terminal, the table gives way to a plain line every few seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from .handover import CAST
+from .outcome import WAYS_TO_END, Outcome
+from .picture import Picture, Row
+
+_LINE_EVERY: Final = 3.0  # seconds between lines when there is no live table
+_BAR: Final = 12
+_WIDE: Final = 96  # columns from which on there is room for bars
+_FRAMES: Final = 6
+_MUCH: Final = 0.15  # share of the loop that is worth a colour
+_LONG: Final = 1.0  # seconds of waiting that are
+
+
+class Screen:
+    """One run's output.
+
+    Args:
+        headless: no live table even on a terminal.
+    """
+
+    def __init__(self, headless: bool) -> None:
+        self._console = Console(highlight=False, file=sys.stdout)
+        self._live: Live | None = None
+        self._plain = headless or not self._console.is_terminal
+        self._next_line = _LINE_EVERY
+
+    def banner(self, seconds: float) -> None:
+        """What is about to be seen, in at most 15 lines."""
+        cast = Table.grid(padding=(0, 2))
+        for tenant, part in CAST.items():
+            cast.add_row(Text(f"  {tenant}", "bold cyan"), part)
+        self._console.print(
+            Text("tenantscope demo", "bold"), "· five tenants on one AutoGen runtime, one event loop\n"
+        )
+        self._console.print(cast)
+        self._console.print(
+            "\nSecrets are planted wherever the application keeps content, and searched for in\n"
+            "all that leaves it, and in all that the sidecar keeps, says and shows.\n"
+            "In the table, `waited` is how long a tenant's work was ready and stood behind others,\n"
+            "`made wait` how long others stood behind it.\n"
+            f"{seconds:g} seconds; Ctrl-C ends it sooner.\n"
+        )
+
+    def open(self) -> None:
+        """Begin to draw."""
+        if not self._plain:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+
+    def close(self) -> None:
+        """Stop drawing and leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, text: str) -> None:
+        """One line, above the table."""
+        self._console.print(Text(text, "dim"))
+
+    def draw(self, picture: Picture, elapsed: float, seconds: float, doing: str = "") -> None:
+        """The picture of this moment, `elapsed` seconds into a run of `seconds`."""
+        if self._live is not None:
+            heading, table = (
+                _heading(picture, elapsed, seconds, doing),
+                self._table(picture.rows(recent=True)),
+            )
+            self._live.update(Group(heading, "", table, "", *_stall_lines(picture)), refresh=True)
+        elif elapsed >= self._next_line:
+            self._next_line = elapsed + _LINE_EVERY
+            self._console.print(_line(picture, elapsed, seconds))
+
+    def failed(self, why: str) -> None:
+        """The run could not be finished."""
+        self.close()
+        self._console.print(Text(f"FAILED: {why}", "bold red"), soft_wrap=True)
+
+    def summary(self, outcome: Outcome) -> None:
+        """What the run has shown."""
+        self.close()
+        self._console.print(self._table(outcome.picture.rows(recent=False)))
+        facts = Table.grid(padding=(0, 2))
+        facts.add_column(style="bold", no_wrap=True)
+        facts.add_column()
+        for name, fact in _facts(outcome):
+            facts.add_row(name, fact)
+        self._console.print(Padding(facts, (1, 1)))
+        if outcome.failures:
+            for failure in outcome.failures:
+                self.failed(failure)
+        else:
+            self._console.print(Text("OK: nothing leaked, and every record is accounted for.", "bold green"))
+
+    def _table(self, rows: Iterable[Row]) -> Table:
+        wide = self._console.width >= _WIDE
+        table = Table(box=None, padding=(0, 1), header_style="dim")
+        table.add_column("tenant", no_wrap=True)
+        table.add_column("has the loop", min_width=_BAR + 7 if wide else None, no_wrap=True, justify="right")
+        for name in ("waited", "made wait", "messages", "tokens", "errors", "spans"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            hogs = row.loop_share >= _MUCH
+            share = Text(f"{row.loop_share:6.1%}", "bold red" if hogs else "")
+            if wide:
+                share = Text.assemble(_bar(row.loop_share, "red" if hogs else "green"), share)
+            table.add_row(
+                Text(row.tenant, "bold red" if hogs else "cyan"),
+                share,
+                _seconds(row.delay_suffered_seconds),
+                _seconds(row.delay_caused_seconds),
+                f"{row.messages:,}",
+                f"{row.tokens:,}",
+                Text(f"{row.errors:,}", "yellow" if row.errors else ""),
+                f"{row.spans:,}",
+            )
+        return table
+
+
+def _bar(share: float, colour: str) -> Text:
+    full = min(_BAR, round(share * _BAR))
+    return Text.assemble(("━" * full, colour), ("─" * (_BAR - full), "bright_black"), " ")
+
+
+def _seconds(seconds: float) -> Text:
+    return Text(f"{seconds:,.2f} s", "yellow" if seconds >= _LONG else "")
+
+
+def _heading(picture: Picture, elapsed: float, seconds: float, doing: str) -> Text:
+    traces = picture.records.get("traces", {})
+    counts = "   ".join(f"{traces.get(word, 0):,} {word}" for word in ("received", "forwarded", "queued"))
+    return Text.assemble(
+        (doing or f"{min(elapsed, seconds):4.0f} s of {seconds:g} s", "bold"),
+        "   ",
+        (f"spans: {counts}", "dim"),
+    )
+
+
+def _stall_lines(picture: Picture) -> list[RenderableType]:
+    active = [
+        Text.assemble(
+            ("● ", "bold red"),
+            (stall["tenant"], "bold red"),
+            f" has held the loop for {stall['seconds']:.2f} s: ",
+            (_frame(stall["stack"][-1]) if stall["stack"] else "(its stack is being asked for)", "bold"),
+        )
+        for stall in picture.active_stalls[-3:]
+    ]
+    past = (
+        f"stalls so far: {len(picture.stalls)}, alerts: {len(picture.alerts)}"
+        if picture.stalls
+        else "no stall yet"
+    )
+    return [*active, Text(f"○ {past}", "dim")]
+
+
+def _line(picture: Picture, elapsed: float, seconds: float) -> Text:
+    traces = picture.records.get("traces", {})
+    top = max(picture.rows(recent=True), key=lambda row: row.loop_share, default=Row("nobody"))
+    return Text(
+        f"{elapsed:4.0f} s of {seconds:g} s  spans {traces.get('received', 0):,} received,"
+        f" {traces.get('forwarded', 0):,} forwarded  stalls {len(picture.stalls)}"
+        f"  most of the loop: {top.tenant} {top.loop_share:.0%}"
+    )
+
+
+def _frame(frame: str) -> str:
+    """`/a/b/demo/stage.py:176 render` as `render  demo/stage.py:176`."""
+    place, _, function = frame.partition(" ")
+    return f"{function}  {'/'.join(PurePath(place).parts[-2:])}"
+
+
+def _facts(outcome: Outcome) -> Iterable[tuple[str, RenderableType]]:
+    picture = outcome.picture
+    yield "Longest stall", _longest_stall(picture)
+    yield "", Text(f"stalls in all: {len(picture.stalls)}, alerts: {len(picture.alerts)}", "dim")
+    if outcome.round_trips:
+        median, worst = outcome.round_trips
+        told = f" got answers after {median * 1e3:.1f} ms (median) to {worst * 1e3:,.0f} ms (worst)"
+        yield "The victim", Text.assemble((outcome.victim, "cyan"), told)
+    yield "Records", _records(picture)
+    findings = [f"{row.tenant}: {row.findings}" for row in picture.rows(recent=False) if row.findings]
+    yield "Findings", ", ".join(findings) or "none"
+    leaked = len(outcome.leaked)
+    yield (
+        "Secrets",
+        Text.assemble(
+            f"{outcome.planted:,} planted, ",
+            (f"{leaked:,} leaked", "bold red" if leaked else "bold green"),
+            f"; {sum(outcome.searched.values()) / 1e6:,.1f} MB searched in {len(outcome.searched)} places",
+        ),
+    )
+    for canary, where in list(outcome.leaked.items())[:_FRAMES]:
+        yield "", Text(f"{canary}: {where}", "red")
+    if outcome.kept is not None:
+        yield "Kept", str(outcome.kept)
+
+
+def _records(picture: Picture) -> RenderableType:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column()
+    for word in ("received", "= forwarded", "+ rejected", "+ dropped", "+ queued"):
+        table.add_column(word, justify="right", no_wrap=True)
+    for signal, counts in picture.records.items():
+        table.add_row(signal, *(f"{counts[word]:,}" for word in ("received", *WAYS_TO_END)))
+    return table
+
+
+def _longest_stall(picture: Picture) -> RenderableType:
+    stall: dict[str, Any] | None = picture.longest_stall
+    if stall is None:
+        return "none was seen"
+    told = Text.assemble(
+        (stall["tenant"], "bold red"),
+        f" held the loop for {stall['seconds']:.2f} s; seen after {stall['detected_after_ms']:.0f} ms",
+    )
+    frames = [Text(f"  {_frame(frame)}", "dim") for frame in stall["stack"][-_FRAMES:-1]]
+    frames += [Text(f"  {_frame(frame)}", "bold") for frame in stall["stack"][-1:]]
+    return Group(told, *(frames or [Text(f"  no stack: {stall['stack_unavailable']}", "dim")]))
