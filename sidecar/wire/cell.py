@@ -8,7 +8,7 @@ native byte order (both sides are on one machine), so every store is one aligned
 | --- | --- |
 | `MAGIC` .. `CREATED` | identity, written once before the file gets its name |
 | `RUNNING` | 0 while the loop idles; otherwise the start of the running slice, its low 12 bits replaced by the slot of its tenant. One word, so that a reader can never pair one slice's start with another's tenant |
-| `BEAT` | when the last slice ended |
+| `BEAT` | when the slot table was last written: at the end of every slice that was long, and every few milliseconds |
 | `HEARTBEAT`, `LATENESS` | when the loop's own timer last ran, and how late that was |
 | `NAMES` | how many slots have a name; a name is written before it is counted, and never changes |
 | `CLOSED` | 1 when the loop was closed in good order |

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/wire/watchdog.proto\x12\x17tenantscope.watchdog.v1\"\xe8\x01\n\x06Report\x12\x35\n\x08\x61nnounce\x18\x01 \x01(\x0b\x32!.tenantscope.watchdog.v1.AnnounceH\x00\x12\x35\n\x08withdraw\x18\x02 \x01(\x0b\x32!.tenantscope.watchdog.v1.WithdrawH\x00\x12\x37\n\theartbeat\x18\x03 \x01(\x0b\x32\".tenantscope.watchdog.v1.HeartbeatH\x00\x12/\n\x05stack\x18\x04 \x01(\x0b\x32\x1e.tenantscope.watchdog.v1.StackH\x00\x42\x06\n\x04kind\"q\n\x08\x41nnounce\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x14\n\x0cservice_name\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x11\n\tcell_path\x18\x06 \x01(\t\"\x1b\n\x08Withdraw\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\"!\n\tHeartbeat\x12\x14\n\x0cmonotonic_ns\x18\x01 \x01(\x04\"^\n\x05Stack\x12\x10\n\x08stall_id\x18\x01 \x01(\x04\x12.\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x1e.tenantscope.watchdog.v1.Frame\x12\x13\n\x0bunavailable\x18\x03 \x01(\t\"5\n\x05\x46rame\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\r\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\"S\n\tDirective\x12>\n\rcapture_stack\x18\x01 \x01(\x0b\x32%.tenantscope.watchdog.v1.CaptureStackH\x00\x42\x06\n\x04kind\"1\n\x0c\x43\x61ptureStack\x12\x10\n\x08stall_id\x18\x01 \x01(\x04\x12\x0f\n\x07loop_id\x18\x02 \x01(\x04\x32\\\n\x08Watchdog\x12P\n\x05Watch\x12\x1f.tenantscope.watchdog.v1.Report\x1a\".tenantscope.watchdog.v1.Directive(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/wire/watchdog.proto\x12\x17tenantscope.watchdog.v1\"\xe8\x01\n\x06Report\x12\x35\n\x08\x61nnounce\x18\x01 \x01(\x0b\x32!.tenantscope.watchdog.v1.AnnounceH\x00\x12\x35\n\x08withdraw\x18\x02 \x01(\x0b\x32!.tenantscope.watchdog.v1.WithdrawH\x00\x12\x37\n\theartbeat\x18\x03 \x01(\x0b\x32\".tenantscope.watchdog.v1.HeartbeatH\x00\x12/\n\x05stack\x18\x04 \x01(\x0b\x32\x1e.tenantscope.watchdog.v1.StackH\x00\x42\x06\n\x04kind\"q\n\x08\x41nnounce\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x14\n\x0cservice_name\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x11\n\tcell_path\x18\x06 \x01(\t\"\x1b\n\x08Withdraw\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\"!\n\tHeartbeat\x12\x14\n\x0cmonotonic_ns\x18\x01 \x01(\x04\"^\n\x05Stack\x12\x10\n\x08stall_id\x18\x01 \x01(\x04\x12.\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x1e.tenantscope.watchdog.v1.Frame\x12\x13\n\x0bunavailable\x18\x03 \x01(\t\"5\n\x05\x46rame\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\r\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\"S\n\tDirective\x12>\n\rcapture_stack\x18\x01 \x01(\x0b\x32%.tenantscope.watchdog.v1.CaptureStackH\x00\x42\x06\n\x04kind\"B\n\x0c\x43\x61ptureStack\x12\x10\n\x08stall_id\x18\x01 \x01(\x04\x12\x0f\n\x07loop_id\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x32\\\n\x08Watchdog\x12P\n\x05Watch\x12\x1f.tenantscope.watchdog.v1.Report\x1a\".tenantscope.watchdog.v1.Directive(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DIRECTIVE']._serialized_start=621
   _globals['_DIRECTIVE']._serialized_end=704
   _globals['_CAPTURESTACK']._serialized_start=706
-  _globals['_CAPTURESTACK']._serialized_end=755
-  _globals['_WATCHDOG']._serialized_start=757
-  _globals['_WATCHDOG']._serialized_end=849
+  _globals['_CAPTURESTACK']._serialized_end=772
+  _globals['_WATCHDOG']._serialized_start=774
+  _globals['_WATCHDOG']._serialized_end=866
 # @@protoc_insertion_point(module_scope)

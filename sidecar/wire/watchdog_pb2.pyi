@@ -72,9 +72,11 @@ class Directive(_message.Message):
     def __init__(self, capture_stack: _Optional[_Union[CaptureStack, _Mapping]] = ...) -> None: ...
 
 class CaptureStack(_message.Message):
-    __slots__ = ("stall_id", "loop_id")
+    __slots__ = ("stall_id", "loop_id", "running")
     STALL_ID_FIELD_NUMBER: _ClassVar[int]
     LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
     stall_id: int
     loop_id: int
-    def __init__(self, stall_id: _Optional[int] = ..., loop_id: _Optional[int] = ...) -> None: ...
+    running: int
+    def __init__(self, stall_id: _Optional[int] = ..., loop_id: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...

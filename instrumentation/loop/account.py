@@ -1,0 +1,187 @@
+"""Who had one loop, and for how long: the numbers of an event loop, by tenant slot.
+
+Written by the loop's own thread alone and without locks; any thread may read. The totals are plain lists, which cost a
+third of a store into shared memory; what a watchdog needs at once (the running slice) goes into the cell immediately,
+the totals follow every few milliseconds and after each long slice.
+
+What it refuses: to keep its loop alive. It knows the loop by a weak reference only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from sidecar.wire import cell as layout
+
+from .cell import Cell
+from .delays import Delays
+from .victims import waits
+
+LONG_NS: Final = 5_000_000  # a slice from here on is worth a look at who waited for it
+PUBLISH_NS: Final = 20_000_000
+_RUNNING: Final = layout.RUNNING
+_START_BITS: Final = layout.START_BITS
+
+
+class Account:
+    """The account of one loop.
+
+    Attributes:
+        loop: weak reference to the loop.
+        thread: `threading.get_ident()` of the thread that runs it.
+        start: when the running slice began, 0 while there is none. Nanoseconds of `clock`, as all times here.
+        slot: whose the running slice is.
+        active, slices, longest, caused: totals by slot.
+        suffered: waits by slot, for those who waited.
+        delay: how late the loop ran the heartbeat.
+        ended: when the loop ended, None while it lives.
+    """
+
+    __slots__ = (
+        "publish_at",
+        "_published",
+        "active",
+        "adopted",
+        "caused",
+        "cell",
+        "clock",
+        "delay",
+        "ended",
+        "heartbeat",
+        "longest",
+        "loop",
+        "loop_id",
+        "slices",
+        "slot",
+        "start",
+        "suffered",
+        "thread",
+        "words",
+    )  # fmt: skip
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, loop_id: int, slots: int, cell: Cell, clock: Callable[[], int]
+    ) -> None:
+        self.loop = weakref.ref(loop)
+        self.loop_id = loop_id
+        self.thread = threading.get_ident()
+        self.cell = cell
+        self.words = cell.words
+        self.clock = clock
+        self.start = 0
+        self.slot = 0
+        self.active = [0] * slots
+        self.slices = [0] * slots
+        self.longest = [0] * slots
+        self.caused = [0] * slots
+        self.suffered: dict[int, Delays] = {}
+        self.delay = Delays()
+        self.heartbeat: Callable[[], asyncio.Handle | None] = lambda: None
+        self.adopted = clock()
+        self.ended: int | None = None
+        self._published = [0] * slots
+        self.publish_at = 0
+
+    def begin(self, now: int, slot: int) -> None:
+        """A slice begins."""
+        self.slot = slot
+        self.start = now
+        self.words[_RUNNING] = now & _START_BITS | slot
+
+    def end(self, now: int, loop: asyncio.AbstractEventLoop) -> None:
+        """The running slice, if there is one, is over. `slices` has the same lines written out, for speed."""
+        start = self.start
+        if start:
+            # First: a reader that finds no running slice and old totals sees too little for a moment, never too much.
+            self.start = 0
+            slot = self.slot
+            elapsed = now - start
+            self.active[slot] += elapsed
+            self.slices[slot] += 1
+            if elapsed > self.longest[slot]:
+                self.longest[slot] = elapsed
+            if elapsed >= LONG_NS or now >= self.publish_at:
+                self.settle(now, slot, elapsed, loop)
+            # Last: who sees the slice gone also sees what it did.
+            self.words[_RUNNING] = 0
+
+    def settle(self, now: int, slot: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
+        """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
+        if elapsed >= LONG_NS:
+            self._suffer(slot, elapsed, loop)
+        self._publish(now)
+
+    def _suffer(self, culprit: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
+        words = self.words
+        caused = 0
+        for slot, wait in waits(loop, culprit, elapsed, self.heartbeat()):
+            delays = self.suffered.get(slot)
+            if delays is None:
+                delays = self.suffered[slot] = Delays()
+            delays.record(wait)
+            caused += wait
+            at = layout.slot_word(slot)
+            words[at + layout.SUFFERED_NS] += wait
+            words[at + layout.WAITS] += 1
+        self.caused[culprit] += caused
+        words[layout.slot_word(culprit) + layout.CAUSED_NS] = self.caused[culprit]
+
+    def _publish(self, now: int) -> None:
+        """Bring the cell's slot table up to date."""
+        self.publish_at = now + PUBLISH_NS
+        words, published = self.words, self._published
+        for slot, slices in enumerate(self.slices):
+            if slices != published[slot]:
+                published[slot] = slices
+                at = layout.slot_word(slot)
+                words[at + layout.LOOP_NS] = self.active[slot]
+                words[at + layout.SLICES] = slices
+                words[at + layout.LONGEST_NS] = self.longest[slot]
+        words[layout.BEAT] = now
+
+    def late(self, now: int, lateness: int) -> None:
+        """The heartbeat ran, so late."""
+        self.delay.record(lateness)
+        self.words[layout.LATENESS] = lateness
+        self.words[layout.HEARTBEAT] = now
+
+    def interrupted(self) -> None:
+        """No slice runs any more, whatever was written: an exception came through in the middle of our own code."""
+        self.start = 0
+        with suppress(Exception):
+            self.words[_RUNNING] = 0
+
+    def finish(self) -> bool:
+        """The loop is gone, or we leave it. False when that was known. Takes no lock: a finalizer may call it."""
+        if self.ended is not None:
+            return False
+        self.ended = self.clock()
+        start, self.start = self.start, 0
+        if start:
+            self.active[self.slot] += max(0, self.ended - start)
+        self.cell.close()
+        self.words = self.cell.words
+        return True
+
+    def forget(self) -> None:
+        """In a forked child: leave everything that is shared with the parent alone."""
+        self.ended = self.clock()
+        self.start = 0
+        self.cell.forget()
+        self.words = self.cell.words
+
+    def active_now(self) -> list[int]:
+        """Active time by slot, the running slice included; from any thread."""
+        for _ in range(100):
+            start, slot, active = self.start, self.slot, self.active.copy()
+            # Unchanged: the copy holds either none of the running slice, or there was none.
+            if self.start == start:
+                if start:
+                    active[slot] += max(0, self.clock() - start)
+                break
+        return active

@@ -1,0 +1,165 @@
+"""The link to the watchdog: one gRPC stream for the process, kept by a daemon thread.
+
+Says where the cells are, sends a heartbeat every second, and answers the watchdog's one question: where is the loop's
+thread now? Without a sidecar it retries quietly: one log line, a count, more and more seldom.
+
+What it refuses: to keep the process alive, to log through the application, to use a channel that a parent process made.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import grpc
+
+from instrumentation.diagnostics import count, fault, log
+from sidecar.wire import watchdog_pb2 as wire
+
+from .account import Account
+from .stack import answer
+
+_WATCH: Final = f"/{wire.DESCRIPTOR.services_by_name['Watchdog'].full_name}/Watch"
+_BEAT_SECONDS: Final = 1.0
+_FIRST_DELAY: Final = 0.25
+_LONGEST_DELAY: Final = 10.0
+_OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 20_000))
+
+
+class Link:
+    """Keeps the watchdog informed about the loops that `accounts` yields.
+
+    Args:
+        endpoint: `http://host:port`, `https://host:port` or `unix:...`.
+        accounts: the loops of this process that have a cell others can open, by id.
+    """
+
+    def __init__(
+        self, endpoint: str, service_name: str, instance: str, accounts: Callable[[], dict[int, Account]]
+    ) -> None:
+        self._endpoint = endpoint
+        self._service_name = service_name
+        self._instance = instance
+        self._accounts = accounts
+        self._outbox: SimpleQueue[wire.Report | None] | None = None
+        self._call: Any = None
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._stopping = threading.Event()
+        self._inherited: Any = None
+
+    def announce(self, account: Account) -> None:
+        """Tell of a loop; the first one starts the thread."""
+        self._put(self._announcement(account))
+        with self._starting:
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._run, name="tenantscope-link", daemon=True)
+                self._thread.start()
+
+    def withdraw(self, loop_id: int) -> None:
+        """Tell that a loop was closed. Takes no lock: a finalizer may call it."""
+        self._put(wire.Report(withdraw=wire.Withdraw(loop_id=loop_id)))
+
+    def stop(self, timeout: float) -> None:
+        """End the stream in good order, within `timeout` seconds."""
+        self._stopping.set()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        self._put(None)
+        thread.join(timeout / 2)
+        call = self._call
+        if thread.is_alive() and call is not None:
+            call.cancel()
+            thread.join(timeout / 2)
+
+    def forget(self) -> None:
+        """In a forked child: the thread did not come along, and the parent's channel must not even be closed."""
+        self._inherited = (self._call, self._outbox)
+        self._call = self._outbox = self._thread = None
+        self._starting = threading.Lock()
+        self._stopping = threading.Event()
+        self._stopping.set()
+
+    def _put(self, report: wire.Report | None) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.put(report)
+
+    def _run(self) -> None:
+        delay = _FIRST_DELAY
+        while not self._stopping.is_set():
+            try:
+                self._talk()
+                delay = _FIRST_DELAY
+            except grpc.RpcError:
+                if delay == _FIRST_DELAY:
+                    log.info("no watchdog at the endpoint, will go on trying", endpoint=self._endpoint)
+            except Exception as error:
+                fault("link", error)
+            count("link.lost")
+            # Jitter: the processes of a host must not come back to a restarted sidecar all at once.
+            self._stopping.wait(delay * random.uniform(0.5, 1.0))  # noqa: S311
+            delay = min(_LONGEST_DELAY, delay * 2)
+
+    def _talk(self) -> None:
+        """One stream, from its opening to its end."""
+        with _channel(self._endpoint) as channel:
+            outbox: SimpleQueue[wire.Report | None] = SimpleQueue()
+            self._outbox = outbox
+            # Loops that were adopted since are announced twice, which changes nothing.
+            for account in self._accounts().values():
+                outbox.put(self._announcement(account))
+            watch = channel.stream_stream(
+                _WATCH,
+                request_serializer=wire.Report.SerializeToString,
+                response_deserializer=wire.Directive.FromString,
+            )
+            self._call = watch(self._reports(outbox))
+            try:
+                for directive in self._call:
+                    if directive.HasField("capture_stack"):
+                        ask = directive.capture_stack
+                        outbox.put(answer(ask.stall_id, ask.running, self._accounts().get(ask.loop_id)))
+            finally:
+                self._outbox = None
+                outbox.put(None)
+                self._call = None
+
+    def _reports(self, outbox: SimpleQueue[wire.Report | None]) -> Iterator[wire.Report]:
+        while not self._stopping.is_set():
+            try:
+                report = outbox.get(timeout=_BEAT_SECONDS)
+            except Empty:
+                report = wire.Report(heartbeat=wire.Heartbeat(monotonic_ns=time.monotonic_ns()))
+            if report is None:
+                return
+            yield report
+
+    def _announcement(self, account: Account) -> wire.Report:
+        return wire.Report(
+            announce=wire.Announce(
+                loop_id=account.loop_id,
+                service_name=self._service_name,
+                instance=self._instance,
+                pid=os.getpid(),
+                host=socket.gethostname(),
+                cell_path=str(account.cell.path or ""),
+            )
+        )
+
+
+def _channel(endpoint: str) -> grpc.Channel:
+    if endpoint.startswith("unix:"):
+        return grpc.insecure_channel(endpoint, _OPTIONS)
+    parts = urlsplit(endpoint)
+    if parts.scheme == "https":
+        return grpc.secure_channel(parts.netloc, grpc.ssl_channel_credentials(), _OPTIONS)
+    return grpc.insecure_channel(parts.netloc, _OPTIONS)
