@@ -1,0 +1,19 @@
+"""The way out: a bounded queue, one forwarder, and a destination: the upstream or the embedded store."""
+
+from .batch import Batch, Destination, Refused, RetryLater
+from .batch_queue import BatchQueue
+from .forwarder import Backoff, Forwarder
+from .store import EmbeddedStore
+from .upstream import UpstreamOtlp
+
+__all__ = [
+    "Backoff",
+    "Batch",
+    "BatchQueue",
+    "Destination",
+    "EmbeddedStore",
+    "Forwarder",
+    "Refused",
+    "RetryLater",
+    "UpstreamOtlp",
+]

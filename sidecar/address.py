@@ -1,0 +1,124 @@
+"""Addresses: where the sidecar listens, and where it forwards to.
+
+What it refuses: to listen where another machine could reach it, and a URL with credentials in it. The errors
+are `ValueError`s that say what is wrong and never repeat a URL, which may hold a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+MAX_SOCKET_PATH: Final = 107  # bytes: `sun_path` of Linux, without its final NUL
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A TCP address (`host`, `port`; port 0 means any) or a Unix socket (`path`)."""
+
+    host: str = ""
+    port: int = 0
+    path: Path | None = None
+
+    @property
+    def target(self) -> str:
+        """As gRPC writes it."""
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it, judged by the text alone: a name is not looked up."""
+        if self.path is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where redacted telemetry goes; `secure` means TLS."""
+
+    address: Address
+    secure: bool = False
+
+
+def listener(text: str) -> Address:
+    """`host:port` on loopback, `[::1]:port`, or `unix:/path`."""
+    if text.startswith("unix:"):
+        return Address(path=_socket_path(text))
+    return loopback(text)
+
+
+def loopback(text: str) -> Address:
+    """`host:port` on loopback, or `[::1]:port`."""
+    if "//" in text or "@" in text:
+        raise ValueError("must be host:port, such as 127.0.0.1:4317, not a URL")
+    parts = _split(f"//{text}")
+    address = Address(*_host_and_port(parts, default_port=None))
+    if not address.is_loopback:
+        raise ValueError(
+            "must be a loopback address (127.0.0.1, ::1 or localhost): the listener has no TLS and no "
+            "credentials, so nobody beyond this machine may reach it"
+        )
+    return address
+
+
+def upstream(text: str) -> Upstream:
+    """`http://host:port`, `https://host:port` or `unix:/path`; the port is 4317 when it is left out."""
+    if text.startswith("unix:"):
+        return Upstream(Address(path=_socket_path(text)))
+    parts = _split(text)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("must begin with http://, https:// or unix:")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must end after the port: OTLP/gRPC has no path")
+    return Upstream(Address(*_host_and_port(parts, default_port=4317)), secure=parts.scheme == "https")
+
+
+def http_url(text: str) -> str:
+    """An http(s) URL without credentials; a slash at its end is cut off."""
+    parts = _split(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable() or " " in text:
+        raise ValueError("must be an http:// or https:// URL")
+    return text.rstrip("/")
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("is not an address") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain credentials")
+    return parts
+
+
+def _host_and_port(parts: SplitResult, default_port: int | None) -> tuple[str, int]:
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number up to 65535") from None
+    host = parts.hostname or ""
+    if port is None:
+        port = default_port
+    if not host or port is None or parts.path not in ("", "/"):
+        raise ValueError("must be host:port, such as 127.0.0.1:4317")
+    if not all(c.isascii() and (c.isalnum() or c in "-._:") for c in host):
+        raise ValueError("has a host name with characters that no host name has")
+    return host, port
+
+
+def _socket_path(text: str) -> Path:
+    path = text.removeprefix("unix:").removeprefix("//")  # unix:///run/x and unix:/run/x are the same socket
+    if not path.startswith("/") or path.endswith("/") or not path.isprintable():
+        raise ValueError("must name a socket by its absolute path, such as unix:/run/tenantscope/otlp.sock")
+    if len(path.encode()) > MAX_SOCKET_PATH:
+        raise ValueError(f"names a socket path of more than {MAX_SOCKET_PATH} bytes")
+    return Path(path)

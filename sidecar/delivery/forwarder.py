@@ -1,0 +1,174 @@
+"""The forwarder: one thread that hands the oldest batch to the destination until it is taken, refused or
+given up.
+
+A destination that cannot take a batch now is asked again, for as long as it takes: the queue fills behind it,
+the senders are put off, and nothing is lost without somebody being told. What it refuses: to outlive its
+grace period, to skip a batch without a count, and to log anything but reasons.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from sidecar.accounting import Ledger
+
+from .batch import Batch, Destination, Refused, RetryLater
+from .batch_queue import BatchQueue
+
+SHUTDOWN: Final = "shutdown"
+FAULT: Final = "delivery_fault"
+_JOIN_SECONDS: Final = 5.0
+
+log = structlog.get_logger("sidecar.delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before attempt n+1: doubled each time up to a bound, half of it at random.
+
+    The bound is short enough to be back within 10 s of the destination; the random half keeps many sidecars
+    apart.
+
+    Attributes:
+        first, longest: seconds.
+        longest_asked: seconds that a destination may ask for; a longer wish is cut.
+        chance: a number from [0, 1).
+    """
+
+    first: float = 0.25
+    longest: float = 5.0
+    longest_asked: float = 30.0
+    chance: Callable[[], float] = random.random
+
+    def delay(self, attempt: int, asked: float | None = None) -> float:
+        """Seconds to wait after failed attempt number `attempt`, counted from 0."""
+        full = min(self.longest, self.first * 2.0 ** min(attempt, 16))
+        jittered = full / 2 + full / 2 * self.chance()
+        return jittered if asked is None else max(jittered, min(asked, self.longest_asked))
+
+
+class Forwarder:
+    """Empties `queue` into `destination` and settles each batch in `ledger`.
+
+    Args:
+        wait: waits so many seconds or until the forwarder is to give up; True in that case. For tests.
+    """
+
+    def __init__(
+        self,
+        queue: BatchQueue,
+        destination: Destination,
+        ledger: Ledger,
+        *,
+        backoff: Backoff | None = None,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self._queue = queue
+        self._destination = destination
+        self._ledger = ledger
+        self._backoff = backoff or Backoff()
+        self._abandon = threading.Event()
+        self._wait = wait or self._abandon.wait
+        self._able = threading.Event()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
+
+    def start(self) -> None:
+        """Begin; to be called once."""
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the destination took what it was last given, or answered when it was last probed."""
+        return self._able.is_set() and self._thread.is_alive()
+
+    def wait_until_ready(self, timeout: float) -> bool:
+        """Wait until the destination has answered, at most `timeout` seconds."""
+        return self._able.wait(timeout)
+
+    def stop(self, grace: float) -> None:
+        """Close the queue, deliver what is in it for `grace` seconds, count the rest as dropped."""
+        self._queue.close()
+        if self._thread.ident is not None:
+            self._thread.join(grace)
+            self._abandon.set()
+            if self._thread.is_alive():
+                self._destination.close()  # ends the attempt that is in progress
+            self._thread.join(_JOIN_SECONDS)
+        self._able.clear()
+        self._destination.close()
+
+    # The thread ---------------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        while True:
+            # Without work, a destination that is not known to be able is probed, so that readiness tells the
+            # truth.
+            batch = self._queue.head(None if self._able.is_set() else 0)
+            if batch is not None:
+                self._settle(batch)
+                self._queue.done()
+            elif self._queue.closed:
+                return
+            elif not self._able.is_set():
+                self._probe()
+
+    def _probe(self) -> None:
+        try:
+            self._destination.probe()
+        except RetryLater as later:
+            self._put_off(later)
+            # Waits for work as well as for time: a batch must not wait for a probe.
+            self._queue.head(self._backoff.delay(self._failures - 1))
+        except Exception as error:  # noqa: BLE001  # a probe must not end the thread
+            self._put_off(RetryLater(type(error).__name__))
+            self._queue.head(self._backoff.delay(self._failures - 1))
+        else:
+            self._works()
+
+    def _settle(self, batch: Batch) -> None:
+        while not self._abandon.is_set():
+            try:
+                refused = min(self._destination.deliver(batch), batch.records)
+            except RetryLater as later:
+                if self._abandon.is_set():
+                    break
+                self._ledger.retried()
+                self._put_off(later)
+                self._wait(self._backoff.delay(self._failures - 1, later.after))
+            except Refused as refusal:
+                self._ledger.rejected(batch.signal, batch.records, refusal.reason)
+                log.warning(
+                    "batch refused", signal=batch.signal, records=batch.records, reason=refusal.reason
+                )
+                return self._works()
+            except Exception as error:  # noqa: BLE001  # a fault of ours costs one batch, with a count
+                self._ledger.dropped(batch.signal, batch.records, FAULT)
+                log.error(
+                    "delivery failed", signal=batch.signal, records=batch.records, error=type(error).__name__
+                )
+                return None
+            else:
+                self._ledger.forwarded(batch.signal, batch.records - refused, refused)
+                return self._works()
+        self._ledger.dropped(batch.signal, batch.records, SHUTDOWN)
+        return None
+
+    def _put_off(self, later: RetryLater) -> None:
+        if (
+            self._failures == 0
+        ):  # one line when it begins, one when it ends; the metric counts what is between
+            log.warning("destination cannot take data, retrying", reason=later.reason)
+        self._failures += 1
+        self._able.clear()
+
+    def _works(self) -> None:
+        if self._failures:
+            log.info("destination takes data again", attempts=self._failures)
+        self._failures = 0
+        self._able.set()

@@ -1,0 +1,193 @@
+"""The embedded store: redacted telemetry in a SQLite file, so that one command is enough to look around.
+
+It keeps the newest spans and log records and the latest point of every series, within bounds of rows and of
+bytes: the oldest go first, and are counted as evicted, not as dropped, for they were delivered. Written by
+the forwarder's thread, read by any thread through connections of their own.
+
+What it refuses: to share its folder with another sidecar, to be readable by other users, to grow beyond its
+bounds, and to fail for good: a full disk or a lock is a reason to try again later, a file that is no longer a
+database is put aside under another name and a new one begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from sidecar.ownership import FolderLock, private_folder
+
+from . import rows, tables
+from .batch import Batch, Refused, RetryLater
+from .tables import Bounds
+
+KEY: Final = "TENANTSCOPE_STATE_DIR"
+FILE_NAME: Final = "telemetry.db"
+QUARANTINE_NAME: Final = "telemetry.corrupt.db"
+
+# Counters of the library that `tenants()` adds up: the metric, and the word for it in the answer.
+SUMMED: Final = {
+    "autogen.messages": "messages",
+    "autogen.errors": "errors",
+    "gen_ai.client.token.usage": "tokens",
+    "autogen.isolation.findings": "findings",
+}
+
+log = structlog.get_logger("sidecar.delivery")
+
+# SQLite's primary result codes that say: this is not our database, or no longer one.
+_BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+
+
+class EmbeddedStore:
+    """A `Destination` on disk, and the questions one can ask it.
+
+    Raises:
+        ConfigurationError: the folder is not ours alone, or another sidecar owns it.
+    """
+
+    def __init__(self, folder: Path, bounds: Bounds | None = None) -> None:
+        self._folder = private_folder(folder, KEY)
+        self._owner = FolderLock(self._folder, KEY)
+        self._path = self._folder / FILE_NAME
+        self._bounds = bounds or Bounds()
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._closed = False
+        self._evicted: Counter[str] = Counter()
+
+    # Destination --------------------------------------------------------------------------------------------
+    def probe(self) -> None:
+        """Open the file, if it is not open."""
+        with self._writing():
+            pass
+
+    def deliver(self, batch: Batch) -> int:
+        """Store the batch whole or not at all."""
+        with self._writing() as connection:
+            try:
+                tables.insert(connection, batch.signal, batch.payload)
+            except DecodeError:
+                raise Refused("store_undecodable") from None
+            evicted = tables.evict(connection, self._bounds)
+        with self._lock:
+            self._evicted.update(evicted)
+        return 0
+
+    def close(self) -> None:
+        """Close the file and give the folder up."""
+        with self._lock:
+            self._closed = True
+            self._disconnect()
+            self._owner.release()
+
+    @property
+    def evicted(self) -> dict[str, int]:
+        """Rows that made room for newer ones, by table."""
+        with self._lock:
+            return dict(self._evicted)
+
+    # Questions ----------------------------------------------------------------------------------------------
+    def tenants(self) -> list[dict[str, Any]]:
+        """Per tenant: messages, errors, tokens, spans, findings, since the file was begun; by tenant.
+
+        Sums are taken of cumulative points over all instances; spans that were evicted stay counted.
+        """
+        table: dict[str, dict[str, Any]] = {}
+
+        def row(tenant: str) -> dict[str, Any]:
+            empty = {"tenant": tenant, "messages": 0, "errors": 0, "tokens": 0, "spans": 0, "findings": 0}
+            return table.setdefault(tenant, empty)
+
+        sums = "SELECT tenant, name, SUM(value) FROM points WHERE cumulative GROUP BY tenant, name"
+        for tenant, name, value in self._ask(sums):
+            if name in SUMMED:
+                row(tenant)[SUMMED[name]] = round(value)
+        for tenant, count in self._ask("SELECT tenant, spans FROM span_counts"):
+            row(tenant)["spans"] = count
+        return [table[tenant] for tenant in sorted(table)]
+
+    def spans(
+        self, *, tenant: str | None = None, trace_id: str | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """The newest spans, oldest of them first, of a tenant, of a trace, or of all."""
+        found = self._ask(
+            "SELECT * FROM (SELECT * FROM spans"
+            " WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR trace_id = ?2)"
+            " ORDER BY id DESC LIMIT ?3) ORDER BY id",
+            tenant,
+            trace_id,
+            limit,
+        )
+        spans = [dict(zip(rows.SpanRow._fields, values[1:], strict=True)) for values in found]
+        for span in spans:
+            span["attributes"] = json.loads(span["attributes"])
+        return spans
+
+    def _ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Rows of an answer; none when the file cannot be read now: the writer finds out and reports it."""
+        address = f"{self._path.as_uri()}?mode=ro"
+        try:
+            with contextlib.closing(sqlite3.connect(address, uri=True, timeout=1)) as connection:
+                return connection.execute(question, values).fetchall()
+        except sqlite3.Error:
+            return []
+
+    # Writing ------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. SQLite's errors come out as RetryLater, a broken file is put aside first."""
+        with self._lock:
+            if self._closed:
+                raise RetryLater("closed")
+            try:
+                if self._connection is None:
+                    self._connection = tables.connect(self._path)
+                with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    yield self._connection
+            except sqlite3.DatabaseError as error:
+                self._disconnect()
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN:
+                    self._quarantine()
+                elif not isinstance(error, sqlite3.OperationalError):
+                    raise  # a fault of ours
+                # Full, locked, read-only, I/O error: may pass.
+                raise RetryLater(_word(error)) from None
+            except OSError as error:
+                self._disconnect()
+                raise RetryLater(f"store_{errno.errorcode.get(error.errno or 0, 'error').lower()}") from None
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _quarantine(self) -> None:
+        """Put the broken file aside; only the last one is kept, so that disks do not fill with them."""
+        aside = self._folder / QUARANTINE_NAME
+        try:
+            self._path.replace(aside)
+            for suffix in ("-wal", "-shm"):  # these belong to the broken file, and would break the new one
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        except OSError as error:
+            log.error(
+                "the broken store cannot be put aside", path=str(self._path), error=type(error).__name__
+            )
+        else:
+            log.error("the store was broken; it is put aside and a new one begun", put_aside=str(aside))
+
+
+def _word(error: sqlite3.Error) -> str:
+    """SQLite's name for the error, such as `sqlite_full`; never its text."""
+    return str(getattr(error, "sqlite_errorname", "sqlite_error")).lower()

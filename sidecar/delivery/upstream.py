@@ -1,0 +1,134 @@
+"""The upstream: any OTLP/gRPC receiver, usually a Collector.
+
+Redacted bytes go out as they are. What comes back becomes a verdict by OTLP's table of retryable codes:
+CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE and DATA_LOSS are retried, RESOURCE_EXHAUSTED
+only with RetryInfo, everything else is final (https://opentelemetry.io/docs/specs/otlp/, "Failures").
+
+What it refuses: to send any metadata of the sender, to wait longer than its deadline, to believe a count of
+refused records that is larger than the batch, and to repeat the upstream's words: they may quote what was
+sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from sidecar.address import Address, Upstream
+from sidecar.otlp import SERVICES
+
+from .batch import Batch, Refused, RetryLater
+
+DEADLINE_SECONDS: Final = 10.0
+_PROBE_SECONDS: Final = 2.0
+
+_OPTIONS: Final = (
+    # Finds a connection whose other end is gone without a word. Pings go out only while a call is waiting,
+    # and a call waits at most the deadline, so a receiver that allows a ping every five minutes does not
+    # mind.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # gRPC's own waiting grows to two minutes; the forwarder's is the one that counts.
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_receive_message_length", 1024 * 1024),  # an answer is a few bytes
+)
+_RETRYABLE: Final = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+class UpstreamOtlp:
+    """A `Destination` that speaks OTLP/gRPC.
+
+    Args:
+        deadline: seconds for one attempt.
+    """
+
+    def __init__(self, upstream: Upstream, deadline: float = DEADLINE_SECONDS) -> None:
+        self._address = upstream.address
+        self._deadline = deadline
+        # A proxy from the environment is for the world outside, not for a Collector on this machine.
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if self._address.is_loopback else 1))
+        target = self._address.target
+        if upstream.secure:
+            self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+        else:
+            self._channel = grpc.insecure_channel(target, options)
+        self._exports = {
+            signal: self._channel.unary_unary(service.method, None, None)
+            for signal, service in SERVICES.items()
+        }
+
+    def probe(self) -> None:
+        """Connect and hang up: says whether anybody is there without sending anything."""
+        try:
+            _connect(self._address).close()
+        except OSError:
+            raise RetryLater("upstream_unreachable") from None
+
+    def deliver(self, batch: Batch) -> int:
+        """One attempt; how many records the upstream refused."""
+        try:
+            reply = self._exports[batch.signal](batch.payload, timeout=self._deadline)
+        except grpc.RpcError as error:
+            raise _verdict(error) from None
+        except ValueError:  # the channel was closed meanwhile
+            raise RetryLater("closed") from None
+        try:
+            return SERVICES[batch.signal].rejected(reply)
+        except DecodeError:
+            return 0  # it said OK, in words that we do not know
+
+    def close(self) -> None:
+        """Close the connection; an attempt in progress ends as cancelled."""
+        self._channel.close()
+
+
+def _connect(address: Address) -> socket.socket:
+    if address.path is None:
+        return socket.create_connection((address.host, address.port), _PROBE_SECONDS)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(_PROBE_SECONDS)
+        connection.connect(str(address.path))
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _verdict(error: grpc.RpcError) -> RetryLater | Refused:
+    code = error.code()
+    word = f"upstream_{code.name.lower()}"
+    asked = _asked_delay(error)
+    if code in _RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and asked is not None):
+        return RetryLater(word, asked)
+    return Refused(word)
+
+
+def _asked_delay(error: grpc.RpcError) -> float | None:
+    """Seconds of the RetryInfo in the answer; None without one, or with one that makes no sense."""
+    info = error_details_pb2.RetryInfo()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status = status_pb2.Status()
+            with contextlib.suppress(DecodeError):
+                status.ParseFromString(value)
+                for detail in status.details:
+                    if detail.Unpack(info):
+                        return max(0.0, float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9))
+    return None

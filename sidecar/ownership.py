@@ -1,0 +1,72 @@
+"""Folders that are ours alone: made with mode 0700, refused when others could look or write inside, owned by
+one.
+
+What it refuses: a symbolic link in place of the folder, a folder of another user, one that others may enter
+and that already holds something (an empty one is closed to others), and a folder that another sidecar holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from .settings import ConfigurationError
+
+LOCK_NAME: Final = "sidecar.lock"
+
+
+def private_folder(folder: Path, key: str) -> Path:
+    """Make sure that `folder` exists and is ours alone; `key` is the setting that named it.
+
+    Raises:
+        ConfigurationError: it cannot be made or is not ours alone; one line that names the key.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise ConfigurationError(f"{key}: {str(folder)!r} is a symbolic link or not a folder")
+        if found.st_uid != os.geteuid():
+            raise ConfigurationError(f"{key}: the folder {str(folder)!r} belongs to another user")
+        if found.st_mode & 0o077:
+            if any(folder.iterdir()):
+                raise ConfigurationError(
+                    f"{key}: others may enter the folder {str(folder)!r}; "
+                    f"close it with `chmod 700` or name one that the sidecar can have for itself"
+                )
+            folder.chmod(0o700)
+    except OSError as error:
+        raise ConfigurationError(f"{key}: cannot use {str(folder)!r} as a folder: {error.strerror}") from None
+    return folder
+
+
+class FolderLock:
+    """Ownership of a folder, held until `release` or the end of the process, however that comes.
+
+    Raises:
+        ConfigurationError: another process holds the folder.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        # O_NOFOLLOW: nobody may point the lock at a file of ours elsewhere.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            self._descriptor: int | None = os.open(folder / LOCK_NAME, flags, 0o600)
+        except OSError as error:
+            raise ConfigurationError(f"{key}: cannot lock {str(folder)!r}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.release()
+            raise ConfigurationError(
+                f"{key}: another sidecar owns {str(folder)!r}; give each its own"
+            ) from None
+
+    def release(self) -> None:
+        """Give the folder up; idempotent. The file stays: removing it would let two owners lock two files."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

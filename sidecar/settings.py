@@ -1,0 +1,175 @@
+"""The sidecar's settings: read from the environment once, checked, frozen; the table documents them.
+
+What it refuses, all in one go with one line per error that names the key: unknown keys (with the nearest
+known one), values of the wrong form, a listener that other machines could reach (there is no TLS on it), an
+upstream that is the sidecar itself, and credentials in a URL. No error repeats a value that could hold a
+secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from .address import Address, Upstream, http_url, listener, loopback, upstream
+
+PREFIX: Final = "TENANTSCOPE_"
+
+
+class ConfigurationError(Exception):
+    """The configuration is wrong: one line per error, each names its key.
+
+    Attributes:
+        lines: the errors.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: key in the environment, field of `Settings`, default as text, meaning, reader."""
+
+    key: str
+    field: str
+    default: str
+    description: str
+    read: Callable[[str], Any]
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError("must not contain NUL")
+    return Path(text).expanduser().absolute()
+
+
+def _existing_file(text: str) -> Path:
+    path = _path(text)
+    if not path.is_file():
+        raise ValueError(f"{str(path)!r} is not a file")
+    return path
+
+
+def _milliseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 600_000 and len(text) <= 9):
+        raise ValueError("must be a whole number of milliseconds, 1 to 600000")
+    return int(text)
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting(
+        "TENANTSCOPE_LISTEN", "listen", "127.0.0.1:4317",
+        "where applications send OTLP/gRPC: a loopback `host:port`, or `unix:/path` in a folder of its own",
+        listener,
+    ),
+    Setting(
+        "TENANTSCOPE_ADMIN", "admin", "127.0.0.1:8889",
+        "where `/healthz`, `/readyz`, `/metrics` and `/status` are served: a loopback `host:port`",
+        loopback,
+    ),
+    Setting(
+        "TENANTSCOPE_UPSTREAM", "upstream", "",
+        "where redacted telemetry goes, as OTLP/gRPC: `http://host:port`, `https://host:port` or "
+        "`unix:/path`; without one it goes to the embedded store in the state folder",
+        upstream,
+    ),
+    Setting("TENANTSCOPE_POLICY", "policy", "",
+            "file with the redaction policy; the built-in policy without one", _existing_file),
+    Setting(
+        "TENANTSCOPE_STATE_DIR", "state_dir", "",
+        "folder of the embedded store, the sidecar's own; `$XDG_STATE_HOME/tenantscope` or "
+        "`~/.local/state/tenantscope` without one",
+        _path,
+    ),
+    Setting("TENANTSCOPE_STALL_MS", "stall_ms", "100",
+            "how long one slice may hold an event loop before it is a stall, in milliseconds", _milliseconds),
+    Setting("TENANTSCOPE_RUNBOOK_URL", "runbook_url", "",
+            "where the runbooks are published: the base of `runbook_url` in alerts", http_url),
+)  # fmt: skip
+
+# The application's half reads these; both halves may share one environment.
+LIBRARY_KEYS: Final = frozenset({"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS"})
+# Named on the wire already, without effect in this version: said so at start, instead of failing or keeping
+# silent.
+RESERVED_KEYS: Final = ("TENANTSCOPE_ALERTMANAGER", "TENANTSCOPE_WEBHOOK")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, checked. Build it with `from_environment`.
+
+    Attributes:
+        upstream: None means the embedded store.
+        policy: None means the built-in policy.
+        stall_ms: milliseconds.
+        runbook_url: base URL without a slash at its end; empty means none.
+        unused: keys that were set and have no effect in this version.
+    """
+
+    listen: Address
+    admin: Address
+    upstream: Upstream | None
+    policy: Path | None
+    state_dir: Path
+    stall_ms: int
+    runbook_url: str
+    unused: tuple[str, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Settings from `environment`, by default the process's own; an empty value counts as unset.
+
+        Raises:
+            ConfigurationError: with a line for every error found.
+        """
+        environment = os.environ if environment is None else environment
+        errors = _unknown_keys(environment)
+        values: dict[str, Any] = {}
+        for setting in SETTINGS:
+            text = environment.get(setting.key, "").strip() or setting.default
+            try:
+                values[setting.field] = setting.read(text) if text else None
+            except ValueError as error:
+                errors.append(f"{setting.key}: {error}")
+        if not errors and _is_itself(values["upstream"], values["listen"]):
+            errors.append(
+                "TENANTSCOPE_UPSTREAM: is the sidecar's own TENANTSCOPE_LISTEN; telemetry would go in circles"
+            )
+        if errors:
+            raise ConfigurationError(*errors)
+        values["state_dir"] = values["state_dir"] or _default_state_dir(environment)
+        values["runbook_url"] = values["runbook_url"] or ""
+        return cls(**values, unused=tuple(key for key in RESERVED_KEYS if environment.get(key)))
+
+
+def _unknown_keys(environment: Mapping[str, str]) -> list[str]:
+    known = [*(setting.key for setting in SETTINGS), *RESERVED_KEYS]
+    errors = []
+    for key in sorted(environment):
+        if key.startswith(PREFIX) and key not in known and key not in LIBRARY_KEYS:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+            suggestion = f"; did you mean {nearest[0]}?" if nearest else ""
+            errors.append(f"{key[:80]!a}: unknown setting{suggestion}")
+    return errors
+
+
+def _is_itself(destination: Upstream | None, own: Address) -> bool:
+    if destination is None:
+        return False
+    other = destination.address
+    if own.path is not None or other.path is not None:
+        return own.path == other.path
+    return other.port == own.port and own.port != 0 and other.is_loopback
+
+
+def _default_state_dir(environment: Mapping[str, str]) -> Path:
+    base = environment.get("XDG_STATE_HOME", "")
+    # The XDG specification: a relative path is to be ignored.
+    folder = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
+    return folder / "tenantscope"
