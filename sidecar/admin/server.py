@@ -1,0 +1,201 @@
+"""The admin listener: `/healthz`, `/readyz`, `/metrics` and `/status` over HTTP on loopback, for reading
+only.
+
+One request a connection, one thread a connection, a few seconds for each. When all places are taken the
+oldest connection is cut off, so that somebody who opens connections and says nothing cannot keep Prometheus
+out. What it refuses: methods other than GET and HEAD, and a `Host` that is not a loopback name, so that a web
+page whose name resolves to 127.0.0.1 cannot read it through a browser.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from sidecar.address import Address
+from sidecar.settings import ConfigurationError
+
+KEY: Final = "TENANTSCOPE_ADMIN"
+MAX_CONNECTIONS: Final = 32
+SECONDS: Final = 5.0  # for each read and write
+
+log = structlog.get_logger("sidecar.admin")
+
+
+class Admin:
+    """Serves the four pages from threads of its own.
+
+    Args:
+        ready: what readiness depends on, by name; ready when all are true.
+        status: the document of `/status`, as JSON knows it.
+        registry: the metrics of `/metrics`.
+
+    Raises:
+        ConfigurationError: the address cannot be had.
+    """
+
+    def __init__(
+        self,
+        listen: Address,
+        *,
+        ready: Callable[[], Mapping[str, bool]],
+        status: Callable[[], Mapping[str, Any]],
+        registry: CollectorRegistry,
+    ) -> None:
+        try:
+            self._server = _Server(listen)
+        except OSError as error:
+            raise ConfigurationError(f"{KEY}: cannot listen on {listen.target}: {error.strerror}") from None
+        self._server.pages = {
+            "/healthz": lambda _accept: _json(HTTPStatus.OK, {"status": "ok"}),
+            "/readyz": lambda _accept: _readiness(ready()),
+            "/status": lambda _accept: _json(HTTPStatus.OK, status()),
+            "/metrics": lambda accept: _metrics(registry, accept),
+        }
+        self.address = Address(listen.host, self._server.server_address[1])
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="admin", daemon=True
+        )
+
+    def start(self) -> None:
+        """Serve; to be called once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving and close every connection."""
+        if self._thread.ident is not None:
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+Page = Callable[[str], tuple[HTTPStatus, str, bytes]]
+
+
+def _json(status: HTTPStatus, document: Mapping[str, Any]) -> tuple[HTTPStatus, str, bytes]:
+    return status, "application/json", json.dumps(document, ensure_ascii=True).encode() + b"\n"
+
+
+def _readiness(parts: Mapping[str, bool]) -> tuple[HTTPStatus, str, bytes]:
+    waiting = sorted(name for name, is_ready in parts.items() if not is_ready)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if waiting else HTTPStatus.OK
+    return _json(status, {"ready": not waiting, "not_ready": waiting})
+
+
+def _metrics(registry: CollectorRegistry, accept: str) -> tuple[HTTPStatus, str, bytes]:
+    encode, content_type = choose_encoder(accept)
+    return HTTPStatus.OK, content_type, encode(registry)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+    pages: Mapping[str, Page]
+
+    def __init__(self, listen: Address) -> None:
+        # Before the base class binds: it asks for the family.
+        host = {"localhost": "127.0.0.1"}.get(listen.host, listen.host)
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._places = threading.Lock()
+        self._open: dict[socket.socket, None] = {}  # in the order of arrival
+        super().__init__((host, listen.port), _Handler)
+
+    def server_bind(self) -> None:
+        # The base class looks its own host name up here, which can take seconds on a machine without DNS.
+        if self.allow_reuse_address:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "localhost", self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._places:
+            if len(self._open) >= MAX_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                _cut(oldest)
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._places:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        with self._places:
+            for connection in self._open:
+                _cut(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection broke, or was cut. The base class would print a traceback."""
+
+
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)  # its thread wakes up, ends and closes it
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = SECONDS
+    server_version = "tenantscope"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        if not _is_loopback_host(self.headers.get("Host", "")):
+            return self._answer(
+                *_json(HTTPStatus.FORBIDDEN, {"error": "the Host header must name this machine"})
+            )
+        page = self.server.pages.get(urlsplit(self.path).path)
+        if page is None:
+            return self._answer(*_json(HTTPStatus.NOT_FOUND, {"pages": sorted(self.server.pages)}))
+        try:
+            answer = page(self.headers.get("Accept", ""))
+        except Exception as error:  # noqa: BLE001  # its text may hold anything
+            log.error("admin page failed", error=type(error).__name__)
+            answer = _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error"})
+        return self._answer(*answer)
+
+    do_HEAD = do_GET  # noqa: N815  # http.server's name
+
+    def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # http.server's name
+        """Nothing: request lines come from outside."""
+
+
+def _is_loopback_host(header: str) -> bool:
+    """Whether the Host header names this machine, with or without a port."""
+    try:
+        host = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,156 @@
+"""The Export methods of the three OTLP services: raw bytes to the next stage, its verdict back as a gRPC
+status.
+
+The handlers take bytes and leave parsing to the redactor: a generated servicer would answer INTERNAL for what
+it cannot parse, and exporters take that for our fault. This is the one place where a verdict becomes a
+status:
+
+| verdict | status | what OTLP exporters do |
+| --- | --- | --- |
+| taken, n records dropped by the policy | OK, `partial_success` when n > 0 | go on |
+| `Malformed` | INVALID_ARGUMENT | drop, never retry |
+| `Busy` | UNAVAILABLE and RetryInfo | retry |
+| any other exception | INTERNAL | drop: a request that broke the redactor does not get a second chance |
+
+What it refuses: to let anything of a request, its metadata or an exception's text into an answer or the log.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NoReturn
+
+import grpc
+import structlog
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from sidecar.accounting import Ledger
+from sidecar.conventions import Signal
+from sidecar.otlp import SERVICES, Service
+
+# The next stage: takes a request's bytes and returns how many of its records the policy dropped.
+Consumer = Callable[[Signal, bytes], int]
+
+MALFORMED: Final = "the request is not valid OTLP"
+BUSY: Final = "the queue is full, try again later"
+FAULT: Final = "internal error"
+DROPPED: Final = "records dropped by the redaction policy"
+
+log = structlog.get_logger("sidecar.intake")
+
+
+class Malformed(Exception):  # noqa: N818  # a verdict, not an error
+    """The request is not OTLP. Carries no text on purpose."""
+
+
+class Busy(Exception):  # noqa: N818  # a verdict, not an error
+    """Nothing can be taken now.
+
+    Attributes:
+        retry_after: seconds after which the sender should try again; exporters drop at once when it is long.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class InFlight:
+    """Counts exports between their first byte of work and the end of their RPC, for a stop in good order."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+
+    def enter(self, context: grpc.ServicerContext) -> None:
+        """One more, until the RPC has ended and its answer has been sent."""
+        with self._changed:
+            self._count += 1
+        if not context.add_callback(self._leave):
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify_all()
+
+    def wait_for_none(self, timeout: float) -> bool:
+        """Wait until none is left, at most `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._count == 0, timeout)
+
+
+class Export:
+    """The handler of one Export method. Never raises but through `context.abort`."""
+
+    def __init__(
+        self,
+        service: Service,
+        consume: Consumer,
+        ledger: Ledger,
+        in_flight: InFlight,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._service = service
+        self._consume = consume
+        self._ledger = ledger
+        self._in_flight = in_flight
+        # gRPC looks for this name: exports have threads of their own, which streams that last for ever cannot
+        # occupy.
+        self.experimental_thread_pool = pool
+
+    def __call__(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        self._in_flight.enter(context)
+        signal = self._service.signal
+        try:
+            dropped = self._consume(signal, request)
+        except Malformed:
+            self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, MALFORMED)
+        except Busy as busy:
+            context.set_trailing_metadata(_retry_info(busy.retry_after))
+            self._refuse(context, grpc.StatusCode.UNAVAILABLE, BUSY)
+        except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold content
+            log.error("export failed", signal=signal, error=type(error).__name__)
+            self._refuse(context, grpc.StatusCode.INTERNAL, FAULT)
+        self._ledger.answered(signal, "ok")
+        return self._service.partial_success(dropped, DROPPED)
+
+    def _refuse(self, context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
+        self._ledger.answered(self._service.signal, code.name.lower())
+        context.abort(code, details)
+        raise AssertionError("abort always raises")
+
+
+def handlers(
+    consume: Consumer, ledger: Ledger, in_flight: InFlight, pool: ThreadPoolExecutor
+) -> list[grpc.GenericRpcHandler]:
+    """The handlers of all three services, on raw bytes."""
+    return [
+        grpc.method_handlers_generic_handler(
+            service.name,
+            {
+                "Export": grpc.unary_unary_rpc_method_handler(
+                    Export(service, consume, ledger, in_flight, pool),
+                    request_deserializer=None,
+                    response_serializer=None,
+                )
+            },
+        )
+        for service in SERVICES.values()
+    ]
+
+
+def _retry_info(seconds: float) -> tuple[tuple[str, bytes], ...]:
+    """RetryInfo in both places where senders look: OTLP's own, and the one that Python's exporter reads."""
+    whole = int(seconds)
+    delay = Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+    info = error_details_pb2.RetryInfo(retry_delay=delay)
+    status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message=BUSY)
+    status.details.add().Pack(info)
+    return (
+        ("grpc-status-details-bin", status.SerializeToString()),
+        ("google.rpc.retryinfo-bin", info.SerializeToString()),
+    )

@@ -1,0 +1,173 @@
+"""The gRPC server: OTLP, health and reflection on one address, with bounds on everything that a client can
+hold.
+
+What it refuses: to share its port or its socket with another process, requests over 4 MiB (after
+decompression), metadata over 16 KiB, connections that never speak HTTP/2, floods of pings, and a grpcio that
+inflates a compressed request before it looks at the size.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sidecar.accounting import Ledger
+from sidecar.address import Address
+from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
+from sidecar.ownership import private_folder
+from sidecar.settings import ConfigurationError
+from sidecar.wire import watchdog_pb2
+
+from .exports import Consumer, InFlight, handlers
+
+MINIMUM_GRPC: Final = (1, 84)
+EXPORT_THREADS: Final = 8  # a request's bytes are read by its thread, so this also bounds requests in memory
+STREAM_THREADS: Final = 128  # one for each application under watch, and a few for reflection
+MAX_RPCS: Final = 512  # waiting ones cost little: nothing of their bodies has been read
+MAX_METADATA_BYTES: Final = 16 * 1024
+KEY: Final = "TENANTSCOPE_LISTEN"
+
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.server_handshake_timeout_ms", 2_000),
+    ("grpc.so_reuseport", 0),  # on by default: a second sidecar would silently take half of the telemetry
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 2),
+)
+_WATCHDOG: Final = watchdog_pb2.DESCRIPTOR.services_by_name["Watchdog"].full_name
+_SERVICES: Final = (*(service.name for service in SERVICES.values()), _WATCHDOG)
+
+
+def refuse_unsafe_grpc(version: str = grpc.__version__) -> None:
+    """Refuse a grpcio that a few kilobytes of gzip can make allocate half a gigabyte, from any caller.
+
+    Raises:
+        ConfigurationError: older than 1.84, or not a version at all.
+    """
+    try:
+        found = tuple(int(part) for part in version.split(".")[:2])
+    except ValueError:
+        found = ()
+    if found < MINIMUM_GRPC:
+        raise ConfigurationError(
+            f"grpcio {version} inflates a gzip bomb before it checks the size of a request; "
+            f"the sidecar needs grpcio 1.84 or newer, in an environment of its own"
+        )
+
+
+class Intake:
+    """Takes OTLP in and hands it to `consume`.
+
+    Args:
+        listen: a loopback address, or a Unix socket. consume: the next stage; see `exports` for what it may
+        raise. ledger: counts the answers. add_services: called with the server before it starts, to register
+        what else is served on this address.
+    """
+
+    def __init__(
+        self,
+        listen: Address,
+        consume: Consumer,
+        ledger: Ledger,
+        add_services: Sequence[Callable[[grpc.Server], None]] = (),
+    ) -> None:
+        self._listen = listen
+        self._in_flight = InFlight()
+        self._exports = ThreadPoolExecutor(EXPORT_THREADS, "export")
+        self._streams = ThreadPoolExecutor(STREAM_THREADS, "stream")
+        self._health = health.HealthServicer()
+        self._serving = False
+        self._server = grpc.server(self._streams, options=_OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
+        self._server.add_generic_rpc_handlers(handlers(consume, ledger, self._in_flight, self._exports))
+        for add in add_services:
+            add(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        self.address = listen
+
+    def start(self) -> None:
+        """Bind and serve; `address` has the real port afterwards.
+
+        Raises:
+            ConfigurationError: the address cannot be had.
+        """
+        self.address = self._bind()
+        self._server.start()
+        for name in ("", *_SERVICES):
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._serving = True
+
+    @property
+    def ready(self) -> bool:
+        """Whether exports are being taken."""
+        return self._serving
+
+    def stop(self, grace: float) -> None:
+        """Refuse what is new, let running exports get their answers for `grace` seconds, cut off the rest."""
+        serving, self._serving = self._serving, False
+        self._health.enter_graceful_shutdown()
+        if serving:
+            deadline = time.monotonic() + grace
+            self._server.stop(grace)
+            self._in_flight.wait_for_none(grace)
+            # Streams last as long as their applications: they are not waited for.
+            self._server.stop(0).wait(max(0.5, deadline - time.monotonic()))
+        self._exports.shutdown(wait=False, cancel_futures=True)
+        self._streams.shutdown(wait=False, cancel_futures=True)
+        if serving and self._listen.path is not None:
+            self._listen.path.unlink(missing_ok=True)
+
+    def _bind(self) -> Address:
+        path = self._listen.path
+        if path is not None:
+            private_folder(path.parent, KEY)
+            _remove_stale_socket(path)
+        try:
+            port = self._server.add_insecure_port(self._listen.target)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise ConfigurationError(
+                f"{KEY}: cannot listen on {self._listen.target}; is another sidecar there?"
+            )
+        if path is not None:
+            path.chmod(0o600)
+            return self._listen
+        return Address(self._listen.host, port)
+
+
+def _remove_stale_socket(path: Path) -> None:
+    """Remove the socket that a dead process left behind; anything else at this path is not ours to touch."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        raise ConfigurationError(f"{KEY}: {str(path)!r} exists and is not a socket of ours")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+        except OSError:
+            pass
+    raise ConfigurationError(f"{KEY}: another process listens on {str(path)!r}")

@@ -1,0 +1,317 @@
+"""OTLP comes in over real gRPC: what senders are told, and what never leaves with an answer."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otlp_peers import PATIENCE, export, log_request, sum_request, trace_request
+
+from sidecar.accounting import Ledger
+from sidecar.address import Address, listener
+from sidecar.conventions import SIGNALS, Signal
+from sidecar.intake import Busy, Intake, Malformed, refuse_unsafe_grpc
+from sidecar.intake.exports import BUSY, DROPPED, FAULT, MALFORMED
+from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
+from sidecar.settings import ConfigurationError
+
+SECRET = "sk-live-4242"
+
+
+class NextStage:
+    """What comes after the intake: keeps what it is given, answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[Signal, bytes]] = []
+        self.answer: Callable[[], int] = lambda: 0
+
+    def __call__(self, signal: Signal, payload: bytes) -> int:
+        self.taken.append((signal, payload))
+        return self.answer()
+
+    def fail_with(self, error: Exception) -> None:
+        def answer() -> int:
+            raise error
+
+        self.answer = answer
+
+
+@pytest.fixture
+def stage() -> NextStage:
+    return NextStage()
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger()
+
+
+@pytest.fixture
+def intake(stage: NextStage, ledger: Ledger) -> Iterator[Intake]:
+    made = Intake(listener("127.0.0.1:0"), stage, ledger)
+    made.start()
+    yield made
+    made.stop(0)
+
+
+def requests_answered(ledger: Ledger) -> dict[tuple[str, str], float]:
+    families = {family.name: family for family in ledger.collect()}
+    return {tuple(s.labels.values()): s.value for s in families["tenantscope_requests"].samples}
+
+
+REQUESTS = {"traces": trace_request(2), "metrics": sum_request("m", 1), "logs": log_request(2)}
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_a_request_reaches_the_next_stage_byte_for_byte(
+    intake: Intake, stage: NextStage, ledger: Ledger, signal: Signal
+) -> None:
+    """All three signals, unparsed; the answer to one that was taken in full is empty."""
+    assert export(intake.address.target, REQUESTS[signal], signal) == b""
+    assert stage.taken == [(signal, REQUESTS[signal])]
+    assert requests_answered(ledger) == {(signal, "ok"): 1}
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_records_that_the_policy_dropped_are_told_without_their_content(
+    intake: Intake, stage: NextStage, signal: Signal
+) -> None:
+    """`partial_success` has the count and a fixed text."""
+    stage.answer = lambda: 2
+    answer = export(intake.address.target, REQUESTS[signal], signal)
+    assert SERVICES[signal].rejected(answer) == 2
+    parsed = SERVICES[signal].response()
+    parsed.ParseFromString(answer)
+    assert parsed.partial_success.error_message == DROPPED
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "details"),
+    [
+        (Malformed(), grpc.StatusCode.INVALID_ARGUMENT, MALFORMED),
+        (Busy(1.5), grpc.StatusCode.UNAVAILABLE, BUSY),
+        (RuntimeError(SECRET), grpc.StatusCode.INTERNAL, FAULT),
+        (ValueError(SECRET), grpc.StatusCode.INTERNAL, FAULT),
+        (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, SECRET), grpc.StatusCode.INTERNAL, FAULT),
+    ],
+)
+def test_a_refusal_is_a_status_and_a_fixed_text(
+    intake: Intake,
+    stage: NextStage,
+    ledger: Ledger,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    code: grpc.StatusCode,
+    details: str,
+) -> None:
+    """No text of an exception reaches the sender, the log or standard error; the request is counted."""
+    stage.fail_with(error)
+    with pytest.raises(grpc.RpcError) as refused:
+        export(intake.address.target, REQUESTS["traces"])
+    assert (refused.value.code(), refused.value.details()) == (code, details)
+    assert SECRET not in str(refused.value)
+    output = capfd.readouterr()
+    assert SECRET not in output.out + output.err + caplog.text
+    assert requests_answered(ledger) == {("traces", code.name.lower()): 1}
+
+
+def test_who_is_put_off_learns_for_how_long_in_both_places(intake: Intake, stage: NextStage) -> None:
+    """RetryInfo where OTLP wants it, and in the trailer that Python's exporter reads."""
+    stage.fail_with(Busy(1.5))
+    with pytest.raises(grpc.RpcError) as refused:
+        export(intake.address.target, REQUESTS["traces"])
+    trailers = dict(refused.value.trailing_metadata())
+    status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
+    info = error_details_pb2.RetryInfo()
+    assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    assert status.details[0].Unpack(info)
+    assert info.retry_delay.ToMilliseconds() == 1500
+    assert error_details_pb2.RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]) == info
+
+
+def test_the_real_exporter_waits_and_gets_everything_through(intake: Intake, stage: NextStage) -> None:
+    """OpenTelemetry's exporter honours the trailer: refused once, it delivers on the next attempt."""
+    answers = iter([Busy(0.01)])
+
+    def answer() -> int:
+        for error in answers:
+            raise error
+        return 0
+
+    stage.answer = answer
+    memory = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    provider.get_tracer("t").start_span("process writer").end()
+    exporter = OTLPSpanExporter(endpoint=f"http://{intake.address.target}")
+    assert exporter.export(memory.get_finished_spans()).name == "SUCCESS"
+    exporter.shutdown()
+    provider.shutdown()
+    assert len(stage.taken) == 2
+    assert stage.taken[0] == stage.taken[1]
+
+
+def test_gzip_is_understood(intake: Intake, stage: NextStage) -> None:
+    """A compressed request arrives as if it were not."""
+    payload = trace_request(100)
+    export(intake.address.target, payload, compression=grpc.Compression.Gzip)
+    assert stage.taken == [("traces", payload)]
+
+
+def test_a_request_over_the_limit_is_refused_before_the_next_stage(intake: Intake, stage: NextStage) -> None:
+    """4 MiB, whether it is sent like that or blown up from a few kilobytes."""
+    too_large = b"\0" * (MAX_REQUEST_BYTES + 1)
+    for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
+        with pytest.raises(grpc.RpcError) as refused:
+            export(intake.address.target, too_large, compression=compression)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert len(gzip.compress(too_large)) < 10_000
+    assert stage.taken == []
+    export(intake.address.target, b"\0" * (MAX_REQUEST_BYTES - 100))
+    assert len(stage.taken) == 1
+
+
+def test_metadata_over_the_limit_is_refused(intake: Intake, stage: NextStage) -> None:
+    """Headers are bounded too."""
+    with pytest.raises(grpc.RpcError) as refused:
+        export(intake.address.target, REQUESTS["traces"], metadata=[("x-padding", "x" * 20_000)])
+    assert refused.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+    assert stage.taken == []
+
+
+def test_unknown_methods_are_refused(intake: Intake) -> None:
+    """Nothing else is served under OTLP's names."""
+    with grpc.insecure_channel(intake.address.target) as channel:
+        call = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Import", None, None)
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"", timeout=PATIENCE)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_health_is_told_for_the_whole_and_for_each_service(intake: Intake) -> None:
+    """SERVING while exports are taken."""
+    with grpc.insecure_channel(intake.address.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        names = ["", *(s.name for s in SERVICES.values()), "tenantscope.watchdog.v1.Watchdog"]
+        for name in names:
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING, name
+
+
+def test_reflection_lists_what_is_served_and_describes_it(intake: Intake) -> None:
+    """A tool such as grpcurl needs no files."""
+    with grpc.insecure_channel(intake.address.target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        questions = [
+            reflection_pb2.ServerReflectionRequest(list_services=""),
+            reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICES["logs"].name),
+        ]
+        listed, described = stub.ServerReflectionInfo(iter(questions), timeout=PATIENCE)
+    names = {service.name for service in listed.list_services_response.service}
+    assert {s.name for s in SERVICES.values()} | {
+        "tenantscope.watchdog.v1.Watchdog",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    } == names
+    assert described.file_descriptor_response.file_descriptor_proto
+
+
+def test_long_streams_do_not_keep_exports_out(intake: Intake, stage: NextStage) -> None:
+    """Streams that are open for as long as their applications live have threads of their own."""
+    release = threading.Event()
+
+    def questions() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        release.wait(PATIENCE)
+
+    with grpc.insecure_channel(intake.address.target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        streams = [stub.ServerReflectionInfo(questions()) for _ in range(16)]
+        for stream in streams:
+            next(stream)
+        export(intake.address.target, REQUESTS["traces"])
+        release.set()
+    assert len(stage.taken) == 1
+
+
+def is_refused(target: str) -> bool:
+    """Whether a new export gets UNAVAILABLE."""
+    with grpc.insecure_channel(target) as channel:
+        try:
+            channel.unary_unary(SERVICES["logs"].method, None, None)(b"", timeout=PATIENCE)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNAVAILABLE
+    return False
+
+
+def test_a_stop_lets_an_export_in_progress_get_its_answer(ledger: Ledger) -> None:
+    """Who is being served gets an answer; who comes later is refused."""
+    entered, release = threading.Event(), threading.Event()
+
+    def consume(signal: Signal, payload: bytes) -> int:
+        if signal == "traces":
+            entered.set()
+            assert release.wait(PATIENCE)
+        return 0
+
+    intake = Intake(listener("127.0.0.1:0"), consume, ledger)
+    intake.start()
+    target = intake.address.target
+    answers: list[bytes] = []
+    sender = threading.Thread(target=lambda: answers.append(export(target, REQUESTS["traces"])))
+    sender.start()
+    assert entered.wait(PATIENCE)
+    assert not is_refused(target)
+    stopper = threading.Thread(target=intake.stop, args=(PATIENCE,))
+    stopper.start()
+    while not is_refused(target):
+        pass
+    assert not intake.ready
+    assert answers == []
+    release.set()
+    sender.join(PATIENCE)
+    stopper.join(PATIENCE)
+    assert answers == [b""]
+    assert not stopper.is_alive()
+
+
+def test_a_port_is_not_shared(intake: Intake, stage: NextStage, ledger: Ledger) -> None:
+    """A second sidecar on the port is told, instead of taking half of the telemetry."""
+    second = Intake(Address("127.0.0.1", intake.address.port), stage, ledger)
+    with pytest.raises(ConfigurationError, match="TENANTSCOPE_LISTEN: cannot listen on 127"):
+        second.start()
+    second.stop(0)
+
+
+def test_a_connection_that_says_nothing_is_closed(intake: Intake) -> None:
+    """Without a preface there is no place for it."""
+    with socket.create_connection(("127.0.0.1", intake.address.port)) as connection:
+        connection.settimeout(PATIENCE)
+        while connection.recv(4096):  # the server's settings, then the end
+            pass
+
+
+@pytest.mark.parametrize("version", ["1.70.0", "1.83.9", "0.1", "", "dev"])
+def test_a_grpcio_that_inflates_bombs_is_refused(version: str) -> None:
+    """One line with the reason."""
+    with pytest.raises(ConfigurationError, match="gzip bomb") as refused:
+        refuse_unsafe_grpc(version)
+    assert len(refused.value.lines) == 1
+
+
+@pytest.mark.parametrize("version", ["1.84.0", "1.85.1", "1.100.0rc1", "2.0"])
+def test_a_grpcio_that_does_not_is_accepted(version: str) -> None:
+    """Versions are numbers, not text."""
+    refuse_unsafe_grpc(version)
