@@ -112,10 +112,18 @@ class Metric:
 
 
 LOOP_DELAY: Final = Metric(
-    "asyncio.eventloop.delay", "histogram", "s", "how late the loop ran a timer that was due", (), LOOP_BUCKETS
+    "asyncio.eventloop.delay",
+    "histogram",
+    "s",
+    "how late the loop ran a timer that was due",
+    (),
+    LOOP_BUCKETS,
 )
 LOOP_UTILIZATION: Final = Metric(
-    "asyncio.eventloop.utilization", "gauge", "1", "share of the last interval in which the loop ran callbacks"
+    "asyncio.eventloop.utilization",
+    "gauge",
+    "1",
+    "share of the last interval in which the loop ran callbacks",
 )
 LOOP_TIME: Final = Metric(
     "asyncio.eventloop.time", "counter", "s", "time the loop spent active or idle; active time by tenant",
@@ -157,7 +165,11 @@ ERRORS: Final = Metric(
     (TENANT_ID, ACTIVITY, ERROR_TYPE),
 )  # fmt: skip
 FINDINGS: Final = Metric(
-    "autogen.isolation.findings", "counter", "{finding}", "broken rules of tenant isolation", (TENANT_ID, RULE)
+    "autogen.isolation.findings",
+    "counter",
+    "{finding}",
+    "broken rules of tenant isolation",
+    (TENANT_ID, RULE),
 )
 FAULTS: Final = Metric(
     "tenantscope.faults", "counter", "{event}", "what the library dropped or caught, by reason", (REASON,)

@@ -39,13 +39,15 @@ class Tenant:
     Attributes:
         id: the validated id, as it appears in `tenant.id`.
         slot: index into every per-tenant table of this process, below the table's bound.
+        binding: what a message carries across a queue: this tenant and nothing of the sender's own nesting.
     """
 
-    __slots__ = ("id", "slot")
+    __slots__ = ("binding", "id", "slot")
 
     def __init__(self, tenant_id: str, slot: int) -> None:
         self.id = tenant_id
         self.slot = slot
+        self.binding = Binding(self)
 
     def __repr__(self) -> str:
         return f"Tenant({self.id!r}, slot={self.slot})"
@@ -232,7 +234,7 @@ class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant
                 with self:
                     return await function(*args, **kwargs)
 
-            return cast(F, bound_coroutine)
+            return cast("F", bound_coroutine)
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise TypeError(
                 "@tenant(...) cannot decorate a generator: its body runs in pieces inside whoever iterates it; "
@@ -244,4 +246,4 @@ class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant
             with self:
                 return function(*args, **kwargs)
 
-        return cast(F, bound)
+        return cast("F", bound)

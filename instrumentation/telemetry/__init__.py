@@ -1,0 +1,1 @@
+"""Activity → OpenTelemetry: spans, metrics, export. Knows nothing of AutoGen."""

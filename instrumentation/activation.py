@@ -1,0 +1,210 @@
+"""Attaches the hooks to AutoGen and takes them off again: the only file that changes AutoGen's classes.
+
+Everything hangs on classes and modules, nothing on instances: a runtime that was made before `attach` is observed like
+one that is made later, and `detach` leaves every object as it was. Where AutoGen keeps something on the instance (its
+trace helper, its list of intervention handlers), a descriptor on the class answers in its place and leaves the
+instance's own value alone.
+
+Why these seams, and what else was tried: docs/decisions/0001-how-we-hook-autogen.md. The drift test pins each of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import autogen_core._single_threaded_agent_runtime as runtime_module
+from autogen_core import EVENT_LOGGER_NAME, AgentId, ComponentBase, SingleThreadedAgentRuntime
+from autogen_core._telemetry import _genai as genai_module
+
+from . import tenancy
+from .diagnostics import fault
+from .hooks import agents_and_tools, event_log, model_client, team
+from .hooks.interception import TransparentHandler, quiet_about
+from .hooks.runtime import Resolver, TraceTap, issue_passport, look_up_agents
+from .isolation import Isolation
+from .telemetry.recorder import Recorder
+
+_ABSENT: Final = object()
+Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
+
+#: Methods of component classes, by the qualified name of the class that declares them. Every subclass that defines the
+#: method itself is wrapped, whenever it is defined; by name, for AgentChat need not be installed.
+_METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
+    ("autogen_core.models._model_client.ChatCompletionClient", "create"): model_client.create,
+    ("autogen_core.models._model_client.ChatCompletionClient", "create_stream"): model_client.create_stream,
+    ("autogen_agentchat.teams._group_chat._base_group_chat.BaseGroupChat", "run_stream"): team.run_stream,
+    ("autogen_agentchat.agents._base_chat_agent.BaseChatAgent", "run_stream"): team.own_context,
+    ("autogen_core.tools._base.BaseStreamTool", "run_json_stream"): team.own_context,
+}
+
+
+class Activation:
+    """One attachment. Both calls may be repeated and may come from any thread."""
+
+    def __init__(self, recorder: Recorder, resolver: Resolver | None = None) -> None:
+        self._recorder = recorder
+        self._trace_tap = TraceTap(recorder, Isolation(recorder), resolver)
+        self._handler = TransparentHandler()
+        # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
+        self._changes: list[tuple[Any, str, object, object]] = []
+        self._logger_class: tuple[type[logging.Logger], type[logging.Logger]] | None = None
+        self._lock = threading.Lock()
+
+    def attach(self) -> None:
+        """Attach every hook. A seam that this AutoGen does not have is skipped, counted and logged."""
+        with self._lock:
+            if self._changes:
+                return
+            for seam in (
+                self._attach_runtime,
+                self._attach_trace_spans,
+                self._attach_components,
+                self._attach_logger,
+            ):
+                try:
+                    seam()
+                except Exception as error:
+                    fault("attach", error)
+
+    def detach(self) -> None:
+        """Put back what stood there before. What somebody else has put over ours since is left alone."""
+        with self._lock:
+            for owner, name, before, ours in reversed(self._changes):
+                if vars(owner).get(name) is not ours:
+                    continue
+                if before is _ABSENT:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, before)
+            self._changes.clear()
+            logger = logging.getLogger(EVENT_LOGGER_NAME)
+            if self._logger_class is not None and type(logger) is self._logger_class[1]:
+                logger.__class__ = self._logger_class[0]
+            self._logger_class = None
+
+    def _put(self, owner: Any, name: str, value: object) -> None:
+        self._changes.append((owner, name, vars(owner).get(name, _ABSENT), value))
+        setattr(owner, name, value)
+
+    # The runtime ----------------------------------------------------------------------------------------------------
+    def _attach_runtime(self) -> None:
+        runtime = SingleThreadedAgentRuntime
+        trace_tap, handler = self._trace_tap, self._handler
+        start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
+        module: Any = runtime_module  # its private globals are what we are after
+        make_event, event_logger = module.MessageEvent, module.event_logger
+
+        def somebody_reads() -> bool:
+            return bool(event_logger.isEnabledFor(logging.INFO))
+
+        def start_unbound(self: SingleThreadedAgentRuntime) -> None:
+            # The run loop inherits the context of whoever starts it; it works for no tenant.
+            before = tenancy.BOUND.get()
+            tenancy.bind(None)
+            try:
+                start(self)
+            finally:
+                tenancy.bind(before)
+
+        async def process_next_unbound(self: SingleThreadedAgentRuntime) -> None:
+            # Whoever dispatches a message is bound to its tenant meanwhile, and to his own again afterwards.
+            before = tenancy.BOUND.get()
+            try:
+                await process_next(self)
+            finally:
+                tenancy.bind(before)
+
+        def serialize_if_read(self: SingleThreadedAgentRuntime, message: Any) -> str:
+            return try_serialize(self, message) if somebody_reads() else ""
+
+        def event_if_read(**about: Any) -> object:
+            return make_event(**about) if somebody_reads() else None
+
+        async def attributes(
+            self: SingleThreadedAgentRuntime,
+            sender_agent_id: AgentId | None = None,
+            recipient_agent_id: AgentId | None = None,
+            message_context: Any = None,
+            message: Any = None,
+        ) -> Mapping[str, Any]:
+            return await look_up_agents(self, sender_agent_id, recipient_agent_id, message_context, message)
+
+        self._put(runtime, "_tracer_helper", _InPlaceOf("_tracer_helper", lambda _: trace_tap))
+        self._put(
+            runtime,
+            "_intervention_handlers",
+            _InPlaceOf("_intervention_handlers", lambda own: [handler, *own] if own else [handler]),
+        )
+        self._put(runtime_module, "_warn_if_none", quiet_about(handler, module._warn_if_none))
+        self._put(runtime, "start", start_unbound)
+        self._put(runtime, "_process_next", process_next_unbound)
+        self._put(runtime, "_try_serialize", serialize_if_read)
+        self._put(runtime, "_create_otel_attributes", attributes)
+        self._put(runtime_module, "get_telemetry_envelope_metadata", issue_passport)
+        self._put(runtime_module, "MessageEvent", event_if_read)
+
+    # Agents and tools -----------------------------------------------------------------------------------------------
+    def _attach_trace_spans(self) -> None:
+        self._put(genai_module, "trace", agents_and_tools.TraceModule(self._recorder))
+
+    # Model clients, teams, streams ----------------------------------------------------------------------------------
+    def _attach_components(self) -> None:
+        wrap = self._wrap_methods
+
+        component_base: Any = ComponentBase
+
+        def announce(cls: Any, /, **kwargs: Any) -> None:
+            super(component_base, cls).__init_subclass__(**kwargs)
+            try:
+                wrap(cls)
+            except Exception as error:
+                fault("attach.component", error)
+
+        self._put(ComponentBase, "__init_subclass__", classmethod(announce))
+        for cls in _all_subclasses(ComponentBase):
+            wrap(cls)
+
+    def _wrap_methods(self, cls: type) -> None:
+        bases = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
+        for (base, name), wrapper in _METHODS.items():
+            method = vars(cls).get(name)
+            if base in bases and callable(method) and not getattr(method, "__isabstractmethod__", False):
+                self._put(cls, name, wrapper(method, self._recorder))
+
+    # The event logger -----------------------------------------------------------------------------------------------
+    def _attach_logger(self) -> None:
+        logger = logging.getLogger(EVENT_LOGGER_NAME)
+        original = type(logger)
+        ours = event_log.tapped(original, self._recorder)
+        self._logger_class = (original, ours)
+        logger.__class__ = ours
+
+
+class _InPlaceOf:
+    """A data descriptor on the class, which wins over the instance's own attribute and keeps it up to date."""
+
+    def __init__(self, name: str, answer: Callable[[Any], Any]) -> None:
+        self._name = name
+        self._answer = answer
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        return self._answer(instance.__dict__.get(self._name))
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance.__dict__[self._name] = value
+
+
+def _all_subclasses(base: type) -> list[type]:
+    found: dict[type, None] = {}
+    waiting: list[Any] = [base]
+    while waiting:
+        for cls in waiting.pop().__subclasses__():
+            if cls not in found:
+                found[cls] = None
+                waiting.append(cls)
+    return list(found)

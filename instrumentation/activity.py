@@ -1,0 +1,92 @@
+"""One thing that AutoGen did: who for, which kind, names, counts, outcome.
+
+An `Activity` has no field that could hold content, and the hooks have no other way to say anything: names are cut to
+what a class, an agent type, a tool or a model may be called, an exception leaves its class name and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from .tenancy import Tenant
+
+_MAX_NAME: Final = 128
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_.:/\- ]")
+# AgentChat appends the team's uuid to its participants' agent types: a name per conversation is no name.
+_TEAM_ID: Final = re.compile(r"_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+UNNAMED: Final = "unnamed"
+
+
+class Kind(StrEnum):
+    """What was done; the value is the verb of the span's name and, for GenAI operations, `gen_ai.operation.name`."""
+
+    PROCESS = "process"
+    CHAT = "chat"
+    TOOL = "execute_tool"
+    AGENT = "invoke_agent"
+    WORKFLOW = "invoke_workflow"
+
+
+class Outcome(StrEnum):
+    """How it ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    DROPPED = "dropped"
+
+
+@lru_cache(maxsize=4096)
+def name_of(text: str) -> str:
+    """`text` as a name: at most 128 characters of `A-Z a-z 0-9 _ . : / -` and blanks, others become `_`.
+
+    The team id that AgentChat appends to agent types is cut off. Empty or foreign input becomes `unnamed`.
+    """
+    if not isinstance(text, str) or not text:
+        return UNNAMED
+    return _NOT_IN_A_NAME.sub("_", _TEAM_ID.sub("", text[: _MAX_NAME * 2]))[:_MAX_NAME].strip() or UNNAMED
+
+
+class Activity:
+    """One activity, filled in by a hook, handed to telemetry when it begins and when it ends.
+
+    Attributes:
+        kind, tenant, name: what, for whom, and the agent type, model, tool, agent or team it is about.
+        message_type, message_kind, sender: class name, `send` or `publish`, type of the sending agent (process only).
+        queue_seconds: from the send to the start of the handler (process only).
+        provider, finish_reason, input_tokens, output_tokens: of a model call.
+        conversation: the id that AgentChat gave to the team.
+        outcome, error_type: how it ended; the class name of the exception.
+        began_ns: `time.monotonic_ns()` at its begin.
+    """
+
+    __slots__ = (
+        "began_ns", "conversation", "error_type", "finish_reason", "input_tokens", "kind", "message_kind",
+        "message_type", "name", "outcome", "output_tokens", "provider", "queue_seconds", "sender", "tenant",
+    )  # fmt: skip
+
+    def __init__(self, kind: Kind, tenant: Tenant, name: str, began_ns: int) -> None:
+        self.kind = kind
+        self.tenant = tenant
+        self.name = name
+        self.began_ns = began_ns
+        self.message_type: str | None = None
+        self.message_kind: str | None = None
+        self.sender: str | None = None
+        self.queue_seconds: float | None = None
+        self.provider: str | None = None
+        self.finish_reason: str | None = None
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.conversation: str | None = None
+        self.outcome = Outcome.OK
+        self.error_type: str | None = None
+
+    def failed(self, kind: type[BaseException]) -> None:
+        """Note the exception that ended the activity: its class name, never its message."""
+        # By name, so that asyncio's, concurrent.futures' and anyio's cancellations are one outcome.
+        self.outcome = Outcome.CANCELLED if kind.__name__ == "CancelledError" else Outcome.ERROR
+        self.error_type = name_of(kind.__name__)

@@ -1,0 +1,57 @@
+"""AutoGen's event logger (`EVENT_LOGGER_NAME`): what only its events tell.
+
+Handlers, model calls and tools are seen where they happen, with a beginning and an end; the events say the same once
+more and are not counted twice. Two things only an event tells: a message that an intervention handler dropped, and an
+agent that could not be made.
+
+The tap sits in front of the logger, not in its list of handlers. A handler would have to raise the logger's level to
+INFO, and then the application's own handlers would print every payload; it would also silence `logging.lastResort`.
+In front, the application's levels, handlers, filters and propagation stay as they are, and an event that nobody reads
+never becomes a log record.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from autogen_core.logging import AgentConstructionExceptionEvent, MessageDroppedEvent
+
+from instrumentation import tenancy
+from instrumentation.activity import name_of
+from instrumentation.diagnostics import fault
+from instrumentation.telemetry.recorder import Recorder
+
+
+def observe(recorder: Recorder, event: object) -> None:
+    """Look at one event. Never raises."""
+    try:
+        if type(event) is MessageDroppedEvent:
+            recorder.dropped_message(_tenant())
+        elif type(event) is AgentConstructionExceptionEvent:
+            # The event holds the exception's text; the exception itself is still being handled, and has a type.
+            kind = sys.exc_info()[0]
+            recorder.error(_tenant(), "create_agent", None if kind is None else name_of(kind.__name__))
+    except BaseException as error:
+        fault("event", error)
+
+
+def _tenant() -> str:
+    return tenancy.current_tenant() or tenancy.TABLE.unknown.id
+
+
+def tapped(original: type[logging.Logger], recorder: Recorder) -> type[logging.Logger]:
+    """A subclass of the logger's class that shows every event to `observe` and then does what the original does."""
+
+    class TappedLogger(original):  # type: ignore[misc,valid-type]  # the logger's class is only known at run time
+        def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+            observe(recorder, msg)
+            # One frame more: what the application's formatters print as the caller stays the caller.
+            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+            super().info(msg, *args, **kwargs)
+
+    TappedLogger.__name__ = original.__name__
+    TappedLogger.__qualname__ = original.__qualname__
+    TappedLogger.__module__ = original.__module__
+    return TappedLogger

@@ -1,0 +1,121 @@
+"""Async generators: an activity around a stream, without leaking its span into whoever reads the stream.
+
+A generator has no context of its own; each step runs in the context of the task that asks for it. So the span is made
+current when a step begins and what was current before is put back when the step ends, and nothing is current across a
+`yield`. That holds for a stream that is abandoned, or closed by another task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextvars import ContextVar, Token
+from typing import Any
+
+from opentelemetry import context as otel
+from opentelemetry.context import Context
+
+from instrumentation.diagnostics import count, fault
+from instrumentation.telemetry.recorder import Scope
+
+#: A context variable and the value that it holds while the inside of the stream runs.
+Hold = tuple[ContextVar[object], object]
+
+
+class _Place:
+    """The context in which the inside of the stream goes on, step after step."""
+
+    __slots__ = ("_hold", "_inside", "_outside", "_token")
+
+    def __init__(self, inside: Context | None, hold: Hold | None) -> None:
+        self._inside = inside
+        self._outside: Context | None = None
+        self._hold = hold
+        self._token: Token[object] | None = None
+
+    def __enter__(self) -> None:
+        try:
+            if self._hold is not None:
+                self._token = self._hold[0].set(self._hold[1])
+            self._outside = otel.get_current()
+            if self._inside is not None:
+                otel.attach(self._inside)
+        except BaseException as error:
+            fault("stream.enter", error)
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            # What the inside has made current stays current for its next step, and for nobody else.
+            self._inside = otel.get_current()
+            if self._outside is not None:
+                otel.attach(self._outside)
+            if self._hold is not None and self._token is not None:
+                self._hold[0].reset(self._token)
+        except BaseException as error:
+            fault("stream.exit", error)
+
+
+def observed(
+    stream: Any,
+    begin: Callable[[], Scope | None] = lambda: None,
+    note: Callable[[Scope, object], None] | None = None,
+    hold: Hold | None = None,
+) -> Any:
+    """`stream`, item for item and exception for exception, with an activity around it.
+
+    Args:
+        stream: what the observed function returned; anything but an async generator is returned as it is, and counted.
+        begin: makes the scope of the activity, when the first item is asked for; None for no activity.
+        note: is shown every item; must not raise.
+        hold: a context variable that has a value while the inside runs, and not between the steps.
+    """
+    if not isinstance(stream, AsyncGenerator):
+        count("stream.foreign")
+        return stream
+    return _observed(stream, begin, note, hold)
+
+
+async def _observed(
+    stream: AsyncGenerator[Any, Any],
+    begin: Callable[[], Scope | None],
+    note: Callable[[Scope, object], None] | None,
+    hold: Hold | None,
+) -> AsyncGenerator[Any, Any]:
+    scope = begin()
+    place = _Place(None if scope is None else scope.open(), hold)
+    failed: type[BaseException] | None = None
+    step: Callable[[], Any] = stream.__anext__
+    try:
+        while True:
+            try:
+                with place:
+                    item = await step()
+            except StopAsyncIteration:
+                return
+            if scope is not None and note is not None:
+                note(scope, item)
+            try:
+                sent = yield item
+            except GeneratorExit:
+                with place:
+                    await stream.aclose()
+                raise
+            except BaseException as thrown:
+                step = _throwing(stream, thrown)
+            else:
+                step = stream.__anext__ if sent is None else _sending(stream, sent)
+    except GeneratorExit:
+        raise  # closed before its end by the reader: nothing failed
+    except BaseException as error:
+        failed = type(error)
+        raise
+    finally:
+        if scope is not None:
+            scope.close(failed)
+
+
+def _sending(stream: AsyncGenerator[Any, Any], value: object) -> Callable[[], Any]:
+    return lambda: stream.asend(value)
+
+
+def _throwing(stream: AsyncGenerator[Any, Any], error: BaseException) -> Callable[[], Any]:
+    return lambda: stream.athrow(error)

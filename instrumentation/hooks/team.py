@@ -1,0 +1,51 @@
+"""AgentChat's teams: one `invoke_workflow` activity a run, the root of everything that the run causes.
+
+`run` is built on `run_stream`, so that one seam sees both. Agents that are run on their own stream too; theirs is kept
+to its own context, and the activity comes from AutoGen's own call (see `agents_and_tools.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from instrumentation import tenancy
+from instrumentation.activity import Activity, Kind, name_of
+from instrumentation.diagnostics import fault
+from instrumentation.telemetry.recorder import Recorder, Scope
+
+from .streams import observed
+
+
+def run_stream(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
+    """`BaseGroupChat.run_stream`, observed; the run begins with the first step."""
+
+    @functools.wraps(original)
+    def observed_run_stream(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return observed(original(self, *args, **kwargs), lambda: _scope(self, recorder))
+
+    return observed_run_stream
+
+
+def own_context(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
+    """A stream inside which AutoGen opens the activity itself: only kept to its own context."""
+
+    @functools.wraps(original)
+    def contained_stream(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return observed(original(self, *args, **kwargs))
+
+    return contained_stream
+
+
+def _scope(team: object, recorder: Recorder) -> Scope | None:
+    try:
+        tenant = tenancy.current() or tenancy.TABLE.unknown
+        activity = Activity(Kind.WORKFLOW, tenant, name_of(type(team).__name__), time.monotonic_ns())
+        conversation = getattr(team, "_team_id", None)
+        activity.conversation = name_of(conversation) if isinstance(conversation, str) else None
+        return recorder.scope(activity)
+    except BaseException as error:
+        fault("team", error)
+        return None

@@ -1,0 +1,220 @@
+"""`start` and `stop`: joins the rooms of the library, and takes them apart again.
+
+Both are idempotent, may be called from any thread, and never raise for anything that happens at run time; only a wrong
+setting is an error, because it is better found at the start of the application than in its telemetry.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from opentelemetry.sdk.metrics.export import (
+    Metric,
+    MetricExporter,
+    MetricsData,
+    ResourceMetrics,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from . import conventions, diagnostics, tenancy
+from .activation import Activation
+from .diagnostics import fault, log
+from .hooks.runtime import Resolver
+from .loop import Loops
+from .settings import ConfigurationError, Settings
+from .telemetry.accumulators import Accumulators, sum_of
+from .telemetry.export import Exporter, otlp_exporters
+from .telemetry.loop_metrics import loop_metrics
+from .telemetry.recorder import Recorder
+
+_SCOPE: Final = InstrumentationScope(conventions.SCOPE)
+MakeExporters = Callable[[Settings], tuple[SpanExporter, MetricExporter]]
+
+
+class Running:
+    """Everything that `start` made, for one process."""
+
+    def __init__(self, settings: Settings, resolver: Resolver | None, make_exporters: MakeExporters) -> None:
+        self.settings = settings
+        self._make_exporters = make_exporters
+        self._open_telemetry()
+        self.recorder = Recorder(self._tracer_provider.get_tracer(conventions.SCOPE), self.accumulators)
+        self.activation = Activation(self.recorder, resolver)
+
+    def _open_telemetry(self) -> None:
+        """Resource, tracer, accumulators, exporter, loops: all that belongs to one process."""
+        self.resource = _resource(self.settings)
+        # A provider of our own: the application's global one keeps its spans, its processors and its exporters.
+        self._tracer_provider = TracerProvider(resource=self.resource, shutdown_on_exit=False)
+        self.accumulators = Accumulators()
+        self.exporter = Exporter(self.settings, lambda: self._make_exporters(self.settings), self.metrics)
+        self._tracer_provider.add_span_processor(self.exporter)
+        self.loops = Loops(
+            cell_dir=self.settings.cell_dir,
+            service_name=str(self.resource.attributes["service.name"]),
+            instance=str(self.resource.attributes["service.instance.id"]),
+            endpoint=self.settings.endpoint,
+        )
+
+    def open(self) -> None:
+        self.activation.attach()
+        self.loops.start()
+        self.exporter.start()
+
+    def close(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        self.activation.detach()
+        # The exporter first: its last metrics still read the loops.
+        self.exporter.stop(timeout * 0.8)
+        self.loops.stop(max(0.05, deadline - time.monotonic()))
+
+    def after_fork(self) -> None:
+        """In the child: the parent's threads are gone and its channel is not ours; identity and counts begin anew."""
+        self._inherited = (
+            self.exporter,
+            self.loops,
+            self._tracer_provider,
+        )  # dropped objects would close the parent's
+        self._open_telemetry()
+        self.recorder.tracer = self._tracer_provider.get_tracer(conventions.SCOPE)
+        self.recorder.accumulators = self.accumulators
+        self.loops.start()
+
+    def metrics(self) -> MetricsData | None:
+        """The metrics of this moment."""
+        now = time.time_ns()
+        found: list[Metric] = self.accumulators.collect(now)
+        try:
+            found += loop_metrics(self.loops.totals(), self.accumulators.began_ns, now)
+        except Exception as error:
+            fault("loop_metrics", error)
+        faults = diagnostics.counts()
+        if faults:
+            series = (((reason,), float(amount)) for reason, amount in faults.items())
+            found.append(sum_of(conventions.FAULTS, self.accumulators.began_ns, now, series))
+        if not found:
+            return None
+        return MetricsData([ResourceMetrics(self.resource, [ScopeMetrics(_SCOPE, found, "")], "")])
+
+
+_running: Running | None = None
+_lock = threading.Lock()
+
+
+def start(
+    service_name: str | None = None,
+    endpoint: str | None = None,
+    *,
+    resolver: Resolver | None = None,
+    max_tenants: int | None = None,
+    cell_dir: str | Path | None = None,
+) -> None:
+    """Watch this process: attach to AutoGen, account the event loops, export to the sidecar.
+
+    Calling it again while it runs changes nothing. With `OTEL_SDK_DISABLED=true` it does nothing.
+
+    Args:
+        service_name: `service.name`; else `OTEL_SERVICE_NAME`.
+        endpoint: where the sidecar listens, `http://host:port` or `unix:/path`; else `OTEL_EXPORTER_OTLP_ENDPOINT`.
+        resolver: names the tenant of a message for which nobody bound one, from its `AgentId` or `TopicId`; returns
+            None when it can't tell. For core applications whose agent keys are their tenants.
+        max_tenants: tenants with figures of their own, 1 to 4094; the rest are `other`.
+        cell_dir: folder of the shared-memory cells, absolute.
+
+    Raises:
+        ConfigurationError: a setting is wrong; one line for each mistake.
+    """
+    settings = Settings.read(service_name, endpoint, max_tenants, cell_dir)
+    if resolver is not None and not callable(resolver):
+        raise ConfigurationError("resolver: must be callable")
+    start_with(settings, resolver, otlp_exporters)
+
+
+def start_with(settings: Settings, resolver: Resolver | None, make_exporters: MakeExporters) -> None:
+    """`start` with everything decided; for `testing`, which exports into memory."""
+    global _running
+    with _lock:
+        if settings.disabled or _running is not None:
+            return
+        try:
+            tenancy.resize(settings.max_tenants)
+            diagnostics.set_log_context(lambda: {"tenant.id": tenancy.current_tenant() or tenancy.TABLE.unknown.id})
+            running = Running(settings, resolver, make_exporters)
+            running.open()
+            _running = running
+        except Exception as error:
+            fault("start", error)
+            return
+    log.info(
+        "watching",
+        service=settings.service_name,
+        endpoint=settings.endpoint,
+        library=str(Path(__file__).parent),
+    )
+
+
+def stop(timeout: float = 2.0) -> None:
+    """Export what is left, detach, and leave no trace in AutoGen or asyncio. Returns within about `timeout` seconds."""
+    global _running
+    with _lock:
+        running, _running = _running, None
+    if running is not None:
+        try:
+            running.close(timeout)
+        except Exception as error:
+            fault("stop", error)
+
+
+def flush(timeout: float = 2.0) -> bool:
+    """Export what is queued, and the metrics of this moment. False when that took longer than `timeout` seconds."""
+    running = _running
+    return True if running is None else running.exporter.flush(timeout)
+
+
+def running() -> Running | None:
+    """What runs in this process, or None."""
+    return _running
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    if _running is not None:
+        try:
+            _running.after_fork()
+        except Exception as error:
+            fault("fork", error)
+
+
+def _resource(settings: Settings) -> Resource:
+    about: dict[str, str | int] = {
+        "service.instance.id": str(uuid.uuid4()),
+        "host.name": socket.gethostname(),
+        "process.pid": os.getpid(),
+        "process.runtime.name": platform.python_implementation().lower(),
+        "process.runtime.version": platform.python_version(),
+    }
+    if settings.service_name_given:
+        about["service.name"] = settings.service_name
+    # `create` adds OTEL_RESOURCE_ATTRIBUTES; what the application's environment says of itself goes before our guesses.
+    from_environment = Resource.create({})
+    return from_environment.merge(Resource(about)).merge(
+        Resource({key: value for key, value in from_environment.attributes.items() if key == "service.instance.id"})
+    )
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(stop)

@@ -1,0 +1,164 @@
+"""What can be set, and from where: an argument of `start()`, else the environment, else the default.
+
+Read once, checked at once, frozen. A mistake is one line that names the key and repeats no value that could be secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+Number = TypeVar("Number", int, float)
+
+
+class ConfigurationError(ValueError):
+    """A setting is wrong. One line for each mistake, each names its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its environment variable, its default as text, what it does."""
+
+    key: str
+    default: str
+    description: str
+
+
+TABLE: Final[tuple[Setting, ...]] = (
+    Setting("OTEL_SERVICE_NAME", "unknown_service", "name of the application; `service.name`"),
+    Setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "http://127.0.0.1:4317",
+        "where the sidecar listens (gRPC); `unix:` works",
+    ),
+    Setting("OTEL_SDK_DISABLED", "false", "`true`: the library does nothing at all"),
+    Setting("OTEL_BSP_MAX_QUEUE_SIZE", "2048", "spans waiting for export; more are dropped and counted"),
+    Setting("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "spans in one export"),
+    Setting("OTEL_BSP_SCHEDULE_DELAY", "1000", "milliseconds between exports of spans"),
+    Setting("OTEL_METRIC_EXPORT_INTERVAL", "10000", "milliseconds between exports of metrics"),
+    Setting("OTEL_EXPORTER_OTLP_TIMEOUT", "10", "seconds that one export may take"),
+    Setting(
+        "TENANTSCOPE_MAX_TENANTS",
+        "254",
+        "tenants with figures of their own (1 to 4094); the rest are `other`",
+    ),
+    Setting("TENANTSCOPE_CELL_DIR", "`/dev/shm/tenantscope-<uid>`", "folder of the loops' shared-memory cells"),
+)
+
+#: Read by the sidecar, from an environment that both may share.
+SIDECAR_KEYS: Final = (
+    "TENANTSCOPE_LISTEN", "TENANTSCOPE_ADMIN", "TENANTSCOPE_UPSTREAM", "TENANTSCOPE_POLICY", "TENANTSCOPE_STATE_DIR",
+    "TENANTSCOPE_ALERTMANAGER", "TENANTSCOPE_WEBHOOK", "TENANTSCOPE_STALL_MS", "TENANTSCOPE_RUNBOOK_URL",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The library's settings. Durations are seconds; `endpoint` is `http://`, `https://` or `unix:`."""
+
+    service_name: str = "unknown_service"
+    endpoint: str = "http://127.0.0.1:4317"
+    disabled: bool = False
+    max_tenants: int = 254
+    cell_dir: Path | None = None
+    span_queue: int = 2048
+    span_batch: int = 512
+    span_interval: float = 1.0
+    metric_interval: float = 10.0
+    export_timeout: float = 10.0
+    service_name_given: bool = field(default=False, repr=False)
+
+    @classmethod
+    def read(
+        cls,
+        service_name: str | None = None,
+        endpoint: str | None = None,
+        max_tenants: int | None = None,
+        cell_dir: str | Path | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> Settings:
+        """Arguments win over the environment.
+
+        Raises:
+            ConfigurationError: with one line for every mistake.
+        """
+        reader = _Reader(environ)
+        reader.refuse_unknown_keys()
+        name = service_name if service_name is not None else environ.get("OTEL_SERVICE_NAME")
+        if name is not None and (not isinstance(name, str) or not name.strip() or not name.isprintable()):
+            reader.mistakes.append("OTEL_SERVICE_NAME: must be a non-empty, printable string")
+        where = endpoint if endpoint is not None else environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or cls.endpoint
+        reader.check_endpoint(where)
+        tenants = reader.number("TENANTSCOPE_MAX_TENANTS", 254, 1, 4094, max_tenants)
+        folder = cell_dir if cell_dir is not None else environ.get("TENANTSCOPE_CELL_DIR") or None
+        if folder is not None and not Path(folder).is_absolute():
+            reader.mistakes.append("TENANTSCOPE_CELL_DIR: must be an absolute path")
+        settings = cls(
+            service_name=name or cls.service_name,
+            endpoint=where,
+            disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
+            max_tenants=tenants,
+            cell_dir=None if folder is None else Path(folder),
+            span_queue=reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1, 1_000_000),
+            span_batch=reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 10_000),
+            span_interval=reader.number("OTEL_BSP_SCHEDULE_DELAY", 1000, 10, 600_000) / 1000,
+            metric_interval=reader.number("OTEL_METRIC_EXPORT_INTERVAL", 10_000, 100, 3_600_000) / 1000,
+            export_timeout=reader.number("OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, 0.1, 600.0),
+            service_name_given=name is not None,
+        )
+        if reader.mistakes:
+            raise ConfigurationError("\n".join(reader.mistakes))
+        return settings
+
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.mistakes: list[str] = []
+
+    def refuse_unknown_keys(self) -> None:
+        known = [setting.key for setting in TABLE] + list(SIDECAR_KEYS)
+        for key in self._environ:
+            if key.startswith("TENANTSCOPE_") and key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                self.mistakes.append(f"{key}: unknown" + (f"; did you mean {close[0]}?" if close else ""))
+
+    def check_endpoint(self, endpoint: object) -> None:
+        key = "OTEL_EXPORTER_OTLP_ENDPOINT"
+        if not isinstance(endpoint, str):
+            self.mistakes.append(f"{key}: must be a string")
+            return
+        if endpoint.startswith("unix:"):
+            return
+        try:
+            parts = urlsplit(endpoint)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                self.mistakes.append(f"{key}: must be http://host:port, https://host:port or unix:/path")
+            elif parts.username or parts.password:
+                self.mistakes.append(f"{key}: must not contain credentials")
+            else:
+                _ = parts.port
+        except ValueError:
+            self.mistakes.append(f"{key}: is not a URL")
+
+    def number(self, key: str, default: Number, least: Number, most: Number, given: object = None) -> Number:
+        kind = type(default)
+        try:
+            if given is None:
+                text = self._environ.get(key)
+                value = default if text is None or not text.strip() else kind(text)
+            elif isinstance(given, bool) or not isinstance(given, kind):
+                raise TypeError
+            else:
+                value = given
+            if not least <= value <= most:
+                raise ValueError
+        except (TypeError, ValueError):
+            self.mistakes.append(f"{key}: must be a number from {least} to {most}")
+            return default
+        return value

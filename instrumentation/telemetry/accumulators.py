@@ -1,0 +1,155 @@
+"""Per-tenant counts and histograms, kept by ourselves and handed to the exporter as ready OTLP points.
+
+An SDK instrument costs 5 us a record; adding to a list costs a tenth of that, and a message makes several. The points
+are cumulative, monotonic and bounded: tenants by the tenant table, other attribute values by `MAX_SERIES` a metric,
+beyond which a series counts for the tenant `other` with the remaining attributes left out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    Sum,
+)
+
+from instrumentation import conventions
+from instrumentation.diagnostics import count
+
+MAX_SERIES: Final = 2000
+Values = tuple[str | None, ...]
+
+
+class Distribution:
+    """A histogram with explicit upper bounds (inclusive): counts and sum. Least and greatest value are left out, as a
+    cumulative series would show those of its whole life."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Series:
+    """All series of one metric; a series is the values of the metric's attributes, in their order."""
+
+    def __init__(self, metric: conventions.Metric) -> None:
+        self.metric = metric
+        self._sums: dict[Values, float] = {}
+        self._distributions: dict[Values, Distribution] = {}
+
+    def add(self, values: Values, amount: float) -> None:
+        """Count `amount`; the caller holds the lock."""
+        if values not in self._sums:
+            values = self._bounded(values, self._sums)
+        self._sums[values] = self._sums.get(values, 0) + amount
+
+    def record(self, values: Values, value: float) -> None:
+        """Record one value; the caller holds the lock."""
+        distribution = self._distributions.get(values)
+        if distribution is None:
+            values = self._bounded(values, self._distributions)
+            distribution = self._distributions.setdefault(values, Distribution(self.metric.buckets))
+        distribution.add(value)
+
+    def _bounded(self, values: Values, known: dict[Values, float] | dict[Values, Distribution]) -> Values:
+        if len(known) < MAX_SERIES:
+            return values
+        count("metric.over_bound")
+        return ("other",) + (None,) * (len(values) - 1)
+
+    def points(self, began_ns: int, now_ns: int) -> Metric | None:
+        """This metric as OTLP data, or None while there is none; the caller holds the lock."""
+        if self._sums:
+            return sum_of(self.metric, began_ns, now_ns, ((values, total) for values, total in self._sums.items()))
+        if self._distributions:
+            return histogram_of(self.metric, began_ns, now_ns, self._distributions.items())
+        return None
+
+
+class Accumulators:
+    """The series of every metric that activities add to; one lock, taken once an activity."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.began_ns = time.time_ns()
+        self._series = {
+            metric.name: Series(metric)
+            for metric in (
+                conventions.MESSAGES,
+                conventions.QUEUE_DURATION,
+                conventions.PROCESS_DURATION,
+                conventions.OPERATION_DURATION,
+                conventions.TOKEN_USAGE,
+                conventions.ERRORS,
+                conventions.FINDINGS,
+            )
+        }
+
+    def of(self, metric: conventions.Metric) -> Series:
+        """The series of one metric; add to it with `lock` held."""
+        return self._series[metric.name]
+
+    def collect(self, now_ns: int) -> list[Metric]:
+        """Every metric that has data."""
+        with self.lock:
+            found = [series.points(self.began_ns, now_ns) for series in self._series.values()]
+        return [metric for metric in found if metric is not None]
+
+
+def _attributes(metric: conventions.Metric, values: Values) -> dict[str, str]:
+    return {name: value for name, value in zip(metric.attributes, values, strict=True) if value is not None}
+
+
+def sum_of(metric: conventions.Metric, began_ns: int, now_ns: int, series: Iterable[tuple[Values, float]]) -> Metric:
+    """A monotonic, cumulative sum."""
+    points = [NumberDataPoint(_attributes(metric, values), began_ns, now_ns, total) for values, total in series]
+    return Metric(
+        metric.name,
+        metric.description,
+        metric.unit,
+        Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True),
+    )
+
+
+def gauge_of(metric: conventions.Metric, now_ns: int, value: float) -> Metric:
+    """A gauge without attributes."""
+    point = NumberDataPoint({}, now_ns, now_ns, value)
+    return Metric(metric.name, metric.description, metric.unit, Gauge([point]))
+
+
+def histogram_of(
+    metric: conventions.Metric, began_ns: int, now_ns: int, series: Iterable[tuple[Values, Distribution]]
+) -> Metric:
+    """A cumulative histogram with the metric's explicit buckets."""
+    points = [
+        HistogramDataPoint(
+            attributes=_attributes(metric, values),
+            start_time_unix_nano=began_ns,
+            time_unix_nano=now_ns,
+            count=sum(distribution.counts),
+            sum=distribution.sum,
+            bucket_counts=list(distribution.counts),
+            explicit_bounds=list(metric.buckets),
+            min=None,  # type: ignore[arg-type]  # OTLP's own fields are optional
+            max=None,  # type: ignore[arg-type]
+        )
+        for values, distribution in series
+    ]
+    return Metric(metric.name, metric.description, metric.unit, Histogram(points, AggregationTemporality.CUMULATIVE))

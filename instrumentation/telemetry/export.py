@@ -1,0 +1,226 @@
+"""The way out: a bounded queue and one background thread that exports spans and metrics over OTLP/gRPC.
+
+The SDK's batch processor is not used because an exception in a processor reaches the application, its flush and
+shutdown take as long as the peer likes (21 s were measured against a closed port), and one span that cannot be encoded
+takes its whole batch with it. Here `on_end` appends to a deque and returns; everything else happens in the thread,
+which makes the channel itself, so that nothing of gRPC exists in a process that has forked and not yet traced.
+
+Nothing is lost uncounted: `export.queue_full`, `export.failed`, `export.unencodable`, `export.stopped`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from opentelemetry import context as otel
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from instrumentation.diagnostics import count, fault, log
+from instrumentation.settings import Settings
+
+# What the OTLP exporter logs about a peer that does not answer is ours to say, in our own log.
+_EXPORTER_LOGGERS: Final = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.common._internal",
+    "opentelemetry.exporter.otlp.proto.common._internal.metrics_encoder",
+    "opentelemetry.exporter.otlp.proto.common._internal.trace_encoder",
+)
+
+
+def otlp_exporters(settings: Settings) -> tuple[SpanExporter, MetricExporter]:
+    """The real exporters; headers, certificates and compression follow the standard `OTEL_EXPORTER_OTLP_*`."""
+    insecure = not settings.endpoint.startswith("https:")
+    common = {"endpoint": settings.endpoint, "insecure": insecure, "timeout": settings.export_timeout}
+    # Without a meter provider of their own they would write into the application's.
+    silent = NoOpMeterProvider()
+    return (
+        OTLPSpanExporter(**common, meter_provider=silent),  # type: ignore[arg-type]
+        OTLPMetricExporter(**common, meter_provider=silent),  # type: ignore[arg-type]
+    )
+
+
+class Exporter(SpanProcessor):
+    """Queue and thread. The thread starts with the first span, or with `start`.
+
+    Args:
+        settings: sizes and intervals.
+        make_exporters: called in the thread, once.
+        collect: the metrics of this moment, or None; called in the thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_exporters: Callable[[], tuple[SpanExporter, MetricExporter]],
+        collect: Callable[[], MetricsData | None],
+    ) -> None:
+        self._settings = settings
+        self._make_exporters = make_exporters
+        self._collect = collect
+        self._queue: deque[ReadableSpan] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._asked = self._answered = 0
+        self._exporters: tuple[SpanExporter, MetricExporter] | None = None
+        self._failing = False
+
+    # In the application's threads -----------------------------------------------------------------------------------
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a span, or drop and count it. Never blocks, never raises."""
+        try:
+            if len(self._queue) >= self._settings.span_queue:
+                count("export.queue_full")
+            elif self._stopping:
+                count("export.stopped")
+            else:
+                self._queue.append(span)
+                if self._thread is None:
+                    self.start()
+        except BaseException as error:
+            fault("export.queue", error)
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        with self._changed:
+            if self._thread is None and not self._stopping:
+                self._thread = threading.Thread(target=self._run, name="tenantscope-export", daemon=True)
+                self._thread.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Export what is queued, and the metrics of this moment. False when that took longer than `timeout` seconds."""
+        with self._changed:
+            if self._thread is None:
+                return True
+            self._asked += 1
+            mine = self._asked
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._answered >= mine, timeout)
+
+    def stop(self, timeout: float) -> bool:
+        """Flush and end the thread within `timeout` seconds; what is then left is dropped and counted."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            self._stopping = True
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            # The last tenth is for the exporters to let go of a peer that does not answer.
+            thread.join(timeout * 0.9)
+            if thread.is_alive():
+                self._shut_down_exporters()
+                thread.join(max(0.0, deadline - time.monotonic()))
+        left = len(self._queue)
+        if left:
+            self._queue.clear()
+            count("export.stopped", left)
+        return left == 0
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self.flush(timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        self.stop(2.0)
+
+    # In the thread --------------------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        ident = threading.get_ident()
+
+        def not_from_here(record: logging.LogRecord) -> bool:
+            return record.thread != ident
+
+        loggers = [logging.getLogger(name) for name in _EXPORTER_LOGGERS]
+        for logger in loggers:
+            logger.addFilter(not_from_here)
+        try:
+            # The application may trace its gRPC calls; these are not its own.
+            otel.attach(otel.set_value(otel._SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: SLF001
+            self._exporters = self._make_exporters()
+            self._work()
+        except BaseException as error:
+            fault("export", error)
+        finally:
+            self._shut_down_exporters()
+            for logger in loggers:
+                logger.removeFilter(not_from_here)
+            with self._changed:
+                self._answered = self._asked
+                self._changed.notify_all()
+
+    def _work(self) -> None:
+        metrics_due = time.monotonic() + self._settings.metric_interval
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._stopping or self._asked > self._answered, self._settings.span_interval
+                )
+                stopping, asked = self._stopping, self._asked
+            told = stopping or asked > self._answered
+            self._export_spans()
+            if told or time.monotonic() >= metrics_due:
+                self._export_metrics()
+                metrics_due = time.monotonic() + self._settings.metric_interval
+            with self._changed:
+                self._answered = asked
+                self._changed.notify_all()
+            if stopping and not self._queue:
+                return
+
+    def _export_spans(self) -> None:
+        for _ in range(1 + len(self._queue) // self._settings.span_batch):
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._settings.span_batch))]
+            if not batch:
+                return
+            try:
+                self._send_spans(batch)
+            except Exception:
+                # One span that cannot be encoded: find it, drop it alone.
+                for span in batch:
+                    try:
+                        self._send_spans([span])
+                    except Exception as error:
+                        count("export.unencodable")
+                        fault("export.encode", error)
+
+    def _send_spans(self, batch: list[ReadableSpan]) -> None:
+        if self._exporters is not None:
+            result = self._exporters[0].export(batch)
+            self._note(result is SpanExportResult.SUCCESS, len(batch))
+
+    def _export_metrics(self) -> None:
+        try:
+            data = self._collect()
+            if data is not None and self._exporters is not None:
+                self._note(self._exporters[1].export(data) is MetricExportResult.SUCCESS, 0)
+        except Exception as error:
+            fault("export.metrics", error)
+
+    def _note(self, delivered: bool, spans: int) -> None:
+        if not delivered:
+            count("export.failed", spans or 1)
+        if delivered is self._failing:  # a change of state, once
+            self._failing = not delivered
+            if delivered:
+                log.info("the sidecar answers again", endpoint=self._settings.endpoint)
+            else:
+                log.warning("the sidecar does not answer, telemetry is dropped", endpoint=self._settings.endpoint)
+
+    def _shut_down_exporters(self) -> None:
+        exporters, self._exporters = self._exporters, None
+        for exporter in exporters or ():
+            try:
+                exporter.shutdown()
+            except Exception as error:
+                fault("export.shutdown", error)

@@ -1,0 +1,57 @@
+"""The loops' totals as metrics: who had the loop, who waited, who made others wait, and how late the loop is."""
+
+from __future__ import annotations
+
+from opentelemetry.sdk.metrics.export import Metric
+
+from instrumentation import conventions, tenancy
+from instrumentation.loop.delays import Delays
+from instrumentation.loop.totals import Totals
+
+from .accumulators import Distribution, gauge_of, histogram_of, sum_of
+
+_NS = 1e9
+
+
+def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
+    """One reading of all loops as cumulative metrics; tenants that never had the loop have no series.
+
+    Args:
+        totals: what `Loops.totals()` returned.
+        began_ns, now_ns: start of the series and moment of the reading, nanoseconds since the epoch.
+    """
+    if not totals.loops and not any(totals.active_ns):
+        return []
+    ids = [tenant.id for tenant in tenancy.TABLE.in_order()]
+    active = [(ids[slot], ns / _NS) for slot, ns in enumerate(totals.active_ns) if ns and slot < len(ids)]
+    caused = [((ids[slot],), ns / _NS) for slot, ns in enumerate(totals.caused_ns) if ns and slot < len(ids)]
+    suffered = [((ids[slot],), _distribution(delays)) for slot, delays in totals.suffered.items() if slot < len(ids)]
+    found = [
+        gauge_of(conventions.LOOP_UTILIZATION, now_ns, totals.utilization),
+        sum_of(
+            conventions.LOOP_TIME,
+            began_ns,
+            now_ns,
+            [(("active", tenant), seconds) for tenant, seconds in active] + [(("idle", None), totals.idle_ns / _NS)],
+        ),
+        sum_of(
+            conventions.TENANT_LOOP_TIME,
+            began_ns,
+            now_ns,
+            [((tenant,), seconds) for tenant, seconds in active],
+        ),
+    ]
+    if any(totals.delay.counts):
+        found.append(histogram_of(conventions.LOOP_DELAY, began_ns, now_ns, [((), _distribution(totals.delay))]))
+    if suffered:
+        found.append(histogram_of(conventions.TENANT_LOOP_DELAY, began_ns, now_ns, suffered))
+    if caused:
+        found.append(sum_of(conventions.TENANT_LOOP_DELAY_CAUSED, began_ns, now_ns, caused))
+    return found
+
+
+def _distribution(delays: Delays) -> Distribution:
+    made = Distribution(conventions.LOOP_BUCKETS)
+    made.counts = list(delays.counts)
+    made.sum = delays.sum_ns / _NS
+    return made

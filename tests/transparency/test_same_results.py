@@ -1,0 +1,171 @@
+"""The application does the same with us, without us, and with every hook of ours broken."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import Any
+
+import pytest
+from autogen_apps import Ask, Asked, Note, Noted, ask_runtime, two_agent_team
+from autogen_core import (
+    AgentId,
+    CancellationToken,
+    DefaultInterventionHandler,
+    DropMessage,
+    MessageContext,
+    RoutedAgent,
+    SingleThreadedAgentRuntime,
+    TopicId,
+    message_handler,
+)
+
+from instrumentation import activation, diagnostics, tenancy, tenant
+from instrumentation.hooks import agents_and_tools, event_log, model_client, runtime, streams, team
+from instrumentation.isolation import Isolation
+from instrumentation.loop import Loops
+from instrumentation.telemetry import recorder
+from instrumentation.telemetry.accumulators import Accumulators
+from instrumentation.telemetry.export import Exporter
+from instrumentation.testing import capture
+
+
+class Silent(RoutedAgent):
+    """Answers None."""
+
+    def __init__(self) -> None:
+        super().__init__("silent")
+
+    @message_handler
+    async def on_ask(self, message: Ask, ctx: MessageContext) -> None:
+        return None
+
+
+class Changing(DefaultInterventionHandler):
+    """Shouts, drops what says drop, fails on what says fail, and returns None for what says nothing."""
+
+    async def on_send(self, message: Any, *, message_context: MessageContext, recipient: AgentId) -> Any:
+        if message.text == "drop":
+            return DropMessage
+        if message.text == "fail":
+            raise LookupError("no")
+        return None if message.text == "nothing" else Ask(message.text.upper())
+
+
+def lookup(word: str = "x") -> str:
+    """A tool."""
+    if word == "fail":
+        raise ValueError("tool")
+    return word * 2
+
+
+async def outcome(work: Any) -> str:
+    """What came out, as text: a result, or the type and text of the exception."""
+    try:
+        return repr(await asyncio.wait_for(work, 20))
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+
+
+async def everything() -> list[str]:
+    """One of each thing that an application does; returns what it saw."""
+    seen: list[Any] = []
+    with tenant("acme"), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+
+        def fail(_: str) -> None:
+            raise KeyError("handler")
+
+        app = await ask_runtime(
+            asked=lambda: Asked(deeper=AgentId("deeper", "k")), deeper=Asked, failing=lambda: Asked(work=fail),
+            silent=Silent, noted=lambda: Noted(seen),
+        )  # fmt: skip
+        app.start()
+
+        def ask(agent: str, **kwargs: Any) -> Any:
+            return app.send_message(Ask("x"), AgentId(agent, "default"), **kwargs)
+
+        cancelled = CancellationToken()
+        cancelled.cancel()
+        results = [
+            await outcome(ask("asked")),
+            await outcome(ask("failing")),
+            await outcome(ask("silent")),
+            await outcome(ask("nobody")),
+            await outcome(ask("asked", sender=AgentId("nobody", "k"))),
+            await outcome(ask("asked", cancellation_token=cancelled)),
+            await outcome(app.send_message(None, AgentId("silent", "default"))),
+            await outcome(app.publish_message(Note("n"), TopicId("default", "k"))),
+        ]
+        await app.stop_when_idle()
+        results.append(str(sorted(text for text, _ in seen)))
+
+        changing = SingleThreadedAgentRuntime(intervention_handlers=[Changing()])
+        await Asked.register(changing, "asked", Asked)
+        changing.start()
+        results += [
+            await outcome(changing.send_message(Ask(text), AgentId("asked", "default")))
+            for text in ("loud", "drop", "fail", "nothing")
+        ]
+        await changing.stop()
+
+        for argument in ("{}", '{"word": "fail"}', "not json"):
+            result = await two_agent_team(lookup, arguments=argument).run(task="go")
+            results.append(str([(type(m).__name__, getattr(m, "content", None)) for m in result.messages]))
+            results.append(str(result.stop_reason))
+        items = [type(item).__name__ async for item in two_agent_team(lookup).run_stream(task="go")]
+        results.append(str(items))
+    own = [str(w.message) for w in warned if issubclass(w.category, RuntimeWarning)]
+    # Answers carry the tenant only when somebody is there to carry it; everything else must be the same to the letter.
+    return [line.replace("tenant='acme'", "tenant=?").replace("tenant=None", "tenant=?") for line in results + own]
+
+
+@pytest.fixture(scope="module")
+def bare() -> list[str]:
+    return asyncio.run(everything())
+
+
+def test_watched_results_are_the_bare_results(bare: list[str]) -> None:
+    """Results, exceptions, streams and AutoGen's own warnings are the same to the letter."""
+    with capture():
+        assert asyncio.run(everything()) == bare
+    assert len(bare) > 15
+
+
+def boom(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("ours is broken")
+
+
+BREAKABLE: list[tuple[Any, str]] = [
+    (runtime, "name_of"), (runtime.TraceTap, "_process"), (runtime.TraceTap, "_resolve"),
+    (runtime.Passport, "__init__"),
+    (event_log, "_tenant"), (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_tokens"),
+    (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
+    (recorder.Recorder, "open_span"), (recorder.Recorder, "close_span"), (recorder.Recorder, "account"),
+    (recorder.Recorder, "scope"), (recorder.Recorder, "dropped_message"), (recorder, "set_span_in_context"),
+    (Accumulators, "of"), (Exporter, "start"), (tenancy.TenantTable, "_add"), (diagnostics, "count"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("owner", "name"), BREAKABLE, ids=lambda value: getattr(value, "__name__", value))
+def test_a_broken_hook_changes_nothing(monkeypatch: pytest.MonkeyPatch, bare: list[str], owner: Any, name: str) -> None:
+    """Each piece of ours made to raise, one at a time: the application's results stay the same."""
+    with capture(), monkeypatch.context() as broken:
+        broken.setattr(owner, name, boom)
+        found = asyncio.run(everything())
+    assert found == bare
+
+
+@pytest.mark.parametrize("name", ["_attach_runtime", "_attach_trace_spans", "_attach_components", "_attach_logger"])
+def test_a_seam_that_is_missing_is_skipped(monkeypatch: pytest.MonkeyPatch, bare: list[str], name: str) -> None:
+    """An AutoGen that lacks a seam is watched through the others."""
+    monkeypatch.setattr(activation.Activation, name, boom)
+    with capture():
+        assert asyncio.run(everything()) == bare
+
+
+def test_loops_that_cannot_start_are_no_obstacle(monkeypatch: pytest.MonkeyPatch, bare: list[str]) -> None:
+    """Without loop accounting the rest goes on, or nothing does; the application never notices."""
+    monkeypatch.setattr(Loops, "start", boom)
+    with capture():
+        assert asyncio.run(everything()) == bare
