@@ -46,12 +46,19 @@ class Setting:
 def _path(text: str) -> Path:
     if "\0" in text:
         raise ValueError("must not contain NUL")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("begins with the home of a user who has none") from None
 
 
 def _existing_file(text: str) -> Path:
     path = _path(text)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError):  # too long, or not writable in the file system's encoding
+        found = False
+    if not found:
         raise ValueError(f"{str(path)!r} is not a file")
     return path
 
@@ -141,9 +148,13 @@ class Settings:
             errors.append(
                 "TENANTSCOPE_UPSTREAM: is the sidecar's own TENANTSCOPE_LISTEN; telemetry would go in circles"
             )
+        if not errors and values["state_dir"] is None:
+            try:
+                values["state_dir"] = _default_state_dir(environment)
+            except RuntimeError:
+                errors.append("TENANTSCOPE_STATE_DIR: must be set, for there is no home folder to put it in")
         if errors:
             raise ConfigurationError(*errors)
-        values["state_dir"] = values["state_dir"] or _default_state_dir(environment)
         values["runbook_url"] = values["runbook_url"] or ""
         return cls(**values, unused=tuple(key for key in RESERVED_KEYS if environment.get(key)))
 

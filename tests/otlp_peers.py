@@ -94,9 +94,7 @@ def log_request(records: int = 1, tenant: str = "acme") -> bytes:
     group = request.resource_logs.add()
     scope = group.scope_logs.add()
     for number in range(1, records + 1):
-        scope.log_records.add(
-            time_unix_nano=number, severity_number=9, attributes=attributes({"tenant.id": tenant})
-        )
+        scope.log_records.add(time_unix_nano=number, severity_number=9, attributes=attributes({"tenant.id": tenant}))
     return request.SerializeToString()
 
 
@@ -145,6 +143,7 @@ class Upstream:
         self._changed = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(4), options=(("grpc.so_reuseport", 0),))
         self.requests: list[tuple[str, bytes]] = []
+        self.taken: list[tuple[str, bytes]] = []
         self.metadata: list[dict[str, Any]] = []
         self.answers: deque[Answer] = deque()
         self.always: Answer = lambda context: b""
@@ -164,7 +163,10 @@ class Upstream:
                 self.metadata.append(dict(context.invocation_metadata()))
                 answer = self.answers.popleft() if self.answers else self.always
                 self._changed.notify_all()
-            return answer(context)
+            reply = answer(context)
+            with self._changed:
+                self.taken.append((signal, request))  # no refusal was raised
+            return reply
 
         return handle
 

@@ -77,6 +77,7 @@ class Forwarder:
         self._wait = wait or self._abandon.wait
         self._able = threading.Event()
         self._failures = 0
+        self._refusal = ""
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
 
     def start(self) -> None:
@@ -143,26 +144,23 @@ class Forwarder:
                 self._wait(self._backoff.delay(self._failures - 1, later.after))
             except Refused as refusal:
                 self._ledger.rejected(batch.signal, batch.records, refusal.reason)
-                log.warning(
-                    "batch refused", signal=batch.signal, records=batch.records, reason=refusal.reason
-                )
+                if refusal.reason != self._refusal:  # the first of a row; the metric counts the others
+                    log.warning("batch refused", signal=batch.signal, reason=refusal.reason)
+                self._refusal = refusal.reason
                 return self._works()
             except Exception as error:  # noqa: BLE001  # a fault of ours costs one batch, with a count
                 self._ledger.dropped(batch.signal, batch.records, FAULT)
-                log.error(
-                    "delivery failed", signal=batch.signal, records=batch.records, error=type(error).__name__
-                )
+                log.error("delivery failed", signal=batch.signal, records=batch.records, error=type(error).__name__)
                 return None
             else:
                 self._ledger.forwarded(batch.signal, batch.records - refused, refused)
+                self._refusal = ""
                 return self._works()
         self._ledger.dropped(batch.signal, batch.records, SHUTDOWN)
         return None
 
     def _put_off(self, later: RetryLater) -> None:
-        if (
-            self._failures == 0
-        ):  # one line when it begins, one when it ends; the metric counts what is between
+        if self._failures == 0:  # one line when it begins, one when it ends; the metric counts what is between
             log.warning("destination cannot take data, retrying", reason=later.reason)
         self._failures += 1
         self._able.clear()

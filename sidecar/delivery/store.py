@@ -181,9 +181,7 @@ class EmbeddedStore:
             for suffix in ("-wal", "-shm"):  # these belong to the broken file, and would break the new one
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         except OSError as error:
-            log.error(
-                "the broken store cannot be put aside", path=str(self._path), error=type(error).__name__
-            )
+            log.error("the broken store cannot be put aside", path=str(self._path), error=type(error).__name__)
         else:
             log.error("the store was broken; it is put aside and a new one begun", put_aside=str(aside))
 

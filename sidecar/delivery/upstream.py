@@ -69,8 +69,7 @@ class UpstreamOtlp:
         else:
             self._channel = grpc.insecure_channel(target, options)
         self._exports = {
-            signal: self._channel.unary_unary(service.method, None, None)
-            for signal, service in SERVICES.items()
+            signal: self._channel.unary_unary(service.method, None, None) for signal, service in SERVICES.items()
         }
 
     def probe(self) -> None:

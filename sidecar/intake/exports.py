@@ -98,6 +98,7 @@ class Export:
         self._consume = consume
         self._ledger = ledger
         self._in_flight = in_flight
+        self._reported: set[str] = set()
         # gRPC looks for this name: exports have threads of their own, which streams that last for ever cannot
         # occupy.
         self.experimental_thread_pool = pool
@@ -113,10 +114,16 @@ class Export:
             context.set_trailing_metadata(_retry_info(busy.retry_after))
             self._refuse(context, grpc.StatusCode.UNAVAILABLE, BUSY)
         except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold content
-            log.error("export failed", signal=signal, error=type(error).__name__)
+            self._report(type(error).__name__)
             self._refuse(context, grpc.StatusCode.INTERNAL, FAULT)
         self._ledger.answered(signal, "ok")
         return self._service.partial_success(dropped, DROPPED)
+
+    def _report(self, kind: str) -> None:
+        """One line for each type of exception; the metric counts requests."""
+        if kind not in self._reported:
+            self._reported.add(kind)
+            log.error("export failed", signal=self._service.signal, error=kind)
 
     def _refuse(self, context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
         self._ledger.answered(self._service.signal, code.name.lower())

@@ -97,9 +97,7 @@ class Intake:
         for add in add_services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.address = listen
 
     def start(self) -> None:
@@ -144,9 +142,7 @@ class Intake:
         except RuntimeError:
             port = 0
         if not port:
-            raise ConfigurationError(
-                f"{KEY}: cannot listen on {self._listen.target}; is another sidecar there?"
-            )
+            raise ConfigurationError(f"{KEY}: cannot listen on {self._listen.target}; is another sidecar there?")
         if path is not None:
             path.chmod(0o600)
             return self._listen

@@ -61,8 +61,7 @@ def test_the_bounds_hold_while_many_threads_offer() -> None:
     queue = BatchQueue(max_bytes=100)
     accepted: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: accepted.extend(queue.offer(SMALL) for _ in range(200)))
-        for _ in range(8)
+        threading.Thread(target=lambda: accepted.extend(queue.offer(SMALL) for _ in range(200))) for _ in range(8)
     ]
     taken = 0
     for thread in threads:

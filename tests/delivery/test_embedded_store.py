@@ -123,9 +123,7 @@ def test_the_file_stays_within_its_bytes(tmp_path: Path) -> None:
     assert (tmp_path / FILE_NAME).stat().st_size <= 2 * bound  # one batch is written before the oldest go
 
 
-def test_tenants_beyond_the_bound_share_one_total(
-    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tenants_beyond_the_bound_share_one_total(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of tenant ids grows nothing."""
     monkeypatch.setattr("sidecar.delivery.tables.MAX_TENANTS", 3)
     for number in range(6):
@@ -161,9 +159,7 @@ def test_a_broken_file_is_put_aside_and_a_new_one_begun(tmp_path: Path, damage: 
     store.close()
 
 
-def test_a_file_that_somebody_else_locks_is_a_reason_to_try_later(
-    store: EmbeddedStore, tmp_path: Path
-) -> None:
+def test_a_file_that_somebody_else_locks_is_a_reason_to_try_later(store: EmbeddedStore, tmp_path: Path) -> None:
     """Whoever looks with a tool of their own and holds a lock delays a batch, and loses nothing."""
     store.deliver(spans(1))
     other = sqlite3.connect(tmp_path / "state" / FILE_NAME, isolation_level=None)
@@ -207,9 +203,7 @@ def test_the_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
         "import os, sys; from pathlib import Path; from sidecar.delivery import EmbeddedStore;"
         "s = EmbeddedStore(Path(sys.argv[1])); s.probe(); print('owned', flush=True); os.kill(os.getpid(), 9)"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert process.stdout == "owned\n"
     EmbeddedStore(tmp_path).close()
 

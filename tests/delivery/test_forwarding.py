@@ -80,9 +80,7 @@ def test_redacted_bytes_arrive_as_they_are(upstream: Upstream, delivery: Deliver
 
 
 @pytest.mark.parametrize("code", RETRYABLE)
-def test_a_retryable_status_is_retried_until_it_is_taken(
-    upstream: Upstream, delivery: Delivery, code: str
-) -> None:
+def test_a_retryable_status_is_retried_until_it_is_taken(upstream: Upstream, delivery: Delivery, code: str) -> None:
     """OTLP's table: these say "later"; the wait doubles."""
     upstream.answers.extend([refuse(grpc.StatusCode[code])] * 3)
     delivery.send()
@@ -105,9 +103,7 @@ def test_a_final_status_is_counted_and_the_next_batch_goes_on(
     assert delivery.waits == []
 
 
-def test_resource_exhausted_is_retried_when_the_upstream_says_when(
-    upstream: Upstream, delivery: Delivery
-) -> None:
+def test_resource_exhausted_is_retried_when_the_upstream_says_when(upstream: Upstream, delivery: Delivery) -> None:
     """With RetryInfo it is back-pressure; the upstream's wish is the least that is waited."""
     upstream.answers.append(refuse(grpc.StatusCode.RESOURCE_EXHAUSTED, retry_after=7))
     delivery.send()
@@ -147,9 +143,7 @@ def test_an_upstream_that_is_unavailable_most_of_the_time_gets_everything(
 ) -> None:
     """7 of 10 attempts fail, 100 % of the records arrive."""
     for number in range(100):
-        upstream.answers.append(
-            refuse(grpc.StatusCode.UNAVAILABLE) if number % 10 < 7 else lambda context: b""
-        )
+        upstream.answers.append(refuse(grpc.StatusCode.UNAVAILABLE) if number % 10 < 7 else lambda context: b"")
     for _ in range(30):
         delivery.send(1)
     assert delivery.settled()["forwarded"] == 30

@@ -61,9 +61,7 @@ def test_the_equation_holds_while_many_threads_move_records() -> None:
             records = chance.randrange(1, 9)
             ledger.arrived(signal, records, {"policy": 1}, {("mask", "email"): 1})
             fate = chance.choice((ledger.rejected, ledger.dropped))
-            fate(signal, records - 1, "shutdown") if chance.random() < 0.5 else ledger.forwarded(
-                signal, records - 1
-            )
+            fate(signal, records - 1, "shutdown") if chance.random() < 0.5 else ledger.forwarded(signal, records - 1)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
     for thread in threads:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import socket
-import threading
 from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -19,12 +15,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otlp_peers import PATIENCE, export, log_request, sum_request, trace_request
 
 from sidecar.accounting import Ledger
-from sidecar.address import Address, listener
+from sidecar.address import listener
 from sidecar.conventions import SIGNALS, Signal
-from sidecar.intake import Busy, Intake, Malformed, refuse_unsafe_grpc
+from sidecar.intake import Busy, Intake, Malformed
 from sidecar.intake.exports import BUSY, DROPPED, FAULT, MALFORMED
 from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
-from sidecar.settings import ConfigurationError
 
 SECRET = "sk-live-4242"
 
@@ -198,120 +193,3 @@ def test_unknown_methods_are_refused(intake: Intake) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             call(b"", timeout=PATIENCE)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-def test_health_is_told_for_the_whole_and_for_each_service(intake: Intake) -> None:
-    """SERVING while exports are taken."""
-    with grpc.insecure_channel(intake.address.target) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        names = ["", *(s.name for s in SERVICES.values()), "tenantscope.watchdog.v1.Watchdog"]
-        for name in names:
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=PATIENCE)
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING, name
-
-
-def test_reflection_lists_what_is_served_and_describes_it(intake: Intake) -> None:
-    """A tool such as grpcurl needs no files."""
-    with grpc.insecure_channel(intake.address.target) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        questions = [
-            reflection_pb2.ServerReflectionRequest(list_services=""),
-            reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICES["logs"].name),
-        ]
-        listed, described = stub.ServerReflectionInfo(iter(questions), timeout=PATIENCE)
-    names = {service.name for service in listed.list_services_response.service}
-    assert {s.name for s in SERVICES.values()} | {
-        "tenantscope.watchdog.v1.Watchdog",
-        "grpc.health.v1.Health",
-        "grpc.reflection.v1alpha.ServerReflection",
-    } == names
-    assert described.file_descriptor_response.file_descriptor_proto
-
-
-def test_long_streams_do_not_keep_exports_out(intake: Intake, stage: NextStage) -> None:
-    """Streams that are open for as long as their applications live have threads of their own."""
-    release = threading.Event()
-
-    def questions() -> Iterator[reflection_pb2.ServerReflectionRequest]:
-        yield reflection_pb2.ServerReflectionRequest(list_services="")
-        release.wait(PATIENCE)
-
-    with grpc.insecure_channel(intake.address.target) as channel:
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        streams = [stub.ServerReflectionInfo(questions()) for _ in range(16)]
-        for stream in streams:
-            next(stream)
-        export(intake.address.target, REQUESTS["traces"])
-        release.set()
-    assert len(stage.taken) == 1
-
-
-def is_refused(target: str) -> bool:
-    """Whether a new export gets UNAVAILABLE."""
-    with grpc.insecure_channel(target) as channel:
-        try:
-            channel.unary_unary(SERVICES["logs"].method, None, None)(b"", timeout=PATIENCE)
-        except grpc.RpcError as error:
-            return error.code() is grpc.StatusCode.UNAVAILABLE
-    return False
-
-
-def test_a_stop_lets_an_export_in_progress_get_its_answer(ledger: Ledger) -> None:
-    """Who is being served gets an answer; who comes later is refused."""
-    entered, release = threading.Event(), threading.Event()
-
-    def consume(signal: Signal, payload: bytes) -> int:
-        if signal == "traces":
-            entered.set()
-            assert release.wait(PATIENCE)
-        return 0
-
-    intake = Intake(listener("127.0.0.1:0"), consume, ledger)
-    intake.start()
-    target = intake.address.target
-    answers: list[bytes] = []
-    sender = threading.Thread(target=lambda: answers.append(export(target, REQUESTS["traces"])))
-    sender.start()
-    assert entered.wait(PATIENCE)
-    assert not is_refused(target)
-    stopper = threading.Thread(target=intake.stop, args=(PATIENCE,))
-    stopper.start()
-    while not is_refused(target):
-        pass
-    assert not intake.ready
-    assert answers == []
-    release.set()
-    sender.join(PATIENCE)
-    stopper.join(PATIENCE)
-    assert answers == [b""]
-    assert not stopper.is_alive()
-
-
-def test_a_port_is_not_shared(intake: Intake, stage: NextStage, ledger: Ledger) -> None:
-    """A second sidecar on the port is told, instead of taking half of the telemetry."""
-    second = Intake(Address("127.0.0.1", intake.address.port), stage, ledger)
-    with pytest.raises(ConfigurationError, match="TENANTSCOPE_LISTEN: cannot listen on 127"):
-        second.start()
-    second.stop(0)
-
-
-def test_a_connection_that_says_nothing_is_closed(intake: Intake) -> None:
-    """Without a preface there is no place for it."""
-    with socket.create_connection(("127.0.0.1", intake.address.port)) as connection:
-        connection.settimeout(PATIENCE)
-        while connection.recv(4096):  # the server's settings, then the end
-            pass
-
-
-@pytest.mark.parametrize("version", ["1.70.0", "1.83.9", "0.1", "", "dev"])
-def test_a_grpcio_that_inflates_bombs_is_refused(version: str) -> None:
-    """One line with the reason."""
-    with pytest.raises(ConfigurationError, match="gzip bomb") as refused:
-        refuse_unsafe_grpc(version)
-    assert len(refused.value.lines) == 1
-
-
-@pytest.mark.parametrize("version", ["1.84.0", "1.85.1", "1.100.0rc1", "2.0"])
-def test_a_grpcio_that_does_not_is_accepted(version: str) -> None:
-    """Versions are numbers, not text."""
-    refuse_unsafe_grpc(version)

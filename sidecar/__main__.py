@@ -1,0 +1,120 @@
+"""`python -m sidecar`: reads the settings, starts the sidecar, stops it on SIGTERM or SIGINT.
+
+Exit codes: 0 after a stop in good order, 2 for a configuration that is wrong (one line per error on standard
+error). A second signal during the grace period ends the process at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from . import log as logging
+from .alerts import printable
+from .settings import SETTINGS, ConfigurationError, Settings
+
+_EXAMPLES: Final = """\
+examples:
+  look around, nothing else needed        python -m sidecar
+  forward to a Collector                  python -m sidecar --upstream http://127.0.0.1:14317
+  take telemetry on a Unix socket         python -m sidecar --listen unix:/run/user/1000/tenantscope/otlp.sock
+  check a policy and the settings         python -m sidecar --policy policy.yaml --check
+
+Every option is also a variable of the environment, such as TENANTSCOPE_LISTEN; the option wins.
+"""
+
+MAX_LINE: Final = 1000
+
+log = structlog.get_logger("sidecar")
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m sidecar") -> int:
+    """Run a sidecar until it is told to stop; the exit code."""
+    options = _parser(program).parse_args(arguments)
+    logging.configure()
+    # gRPC's core writes past our log, and quotes what peers say when they hang up. It reads this when it is
+    # imported, which is why the service is imported later.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    environment = dict(os.environ)
+    for setting in SETTINGS:
+        given = getattr(options, setting.field)
+        if given is not None:
+            environment[setting.key] = given
+    try:
+        settings = Settings.from_environment(environment)
+        if options.check:
+            _check(settings)
+            print("the settings and the policy are valid")
+            return 0
+        return _run(settings)
+    except ConfigurationError as error:
+        for line in error.lines:
+            print(f"{program}: {printable(line, MAX_LINE)}", file=sys.stderr)
+        return 2
+
+
+def _check(settings: Settings) -> None:
+    from .service import load_policy
+
+    load_policy(settings)
+
+
+def _run(settings: Settings) -> int:
+    # Blocked before the first thread exists, for threads inherit it: so the signals wait for `sigwait`, and
+    # no handler ever runs in the middle of something.
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    from .service import GRACE_SECONDS, Sidecar
+
+    # The watchdog must look every 2 ms while redaction computes; by default a computing thread keeps the GIL
+    # for 5 ms.
+    sys.setswitchinterval(0.001)
+    sidecar = Sidecar(settings)
+    sidecar.start()
+    for key in settings.unused:
+        log.warning("setting has no effect in this version", key=key)
+    log.info(
+        "sidecar ready",
+        listen=sidecar.listen_address.target,
+        admin=f"http://{sidecar.admin_address.target}",
+        destination="store" if settings.upstream is None else settings.upstream.address.target,
+        state_dir=settings.state_dir,
+        policy=settings.policy or "built-in",
+        pid=os.getpid(),
+        package=Path(__file__).parent,
+    )
+    received = signal.sigwait(signals)
+    for number in signals:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    log.info("sidecar stops", signal=signal.Signals(received).name, grace_seconds=GRACE_SECONDS)
+    sidecar.stop(GRACE_SECONDS)
+    dropped = sum(reasons["dropped"].get("shutdown", 0) for reasons in sidecar.ledger.reasons().values())
+    log.info("sidecar stopped", dropped_records=dropped)
+    return 0
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Takes OTLP from applications, redacts it, hands it on; watches their event loops.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for setting in SETTINGS:
+        default = f" (default {setting.default})" if setting.default else ""
+        flag, metavar = setting.field.replace("_", "-"), setting.field.rsplit("_", 1)[-1].upper()
+        parser.add_argument(f"--{flag}", metavar=metavar, help=setting.description + default)
+    parser.add_argument("--check", action="store_true", help="check the settings and the policy, start nothing")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

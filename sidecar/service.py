@@ -1,0 +1,192 @@
+"""The sidecar as a whole: joins the stages, starts and stops them in order.
+
+    intake -> redaction -> queue -> forwarder -> upstream or embedded store
+    watchdog -> alerts
+    admin looks at all of them
+
+It starts from the far end, so that nothing is taken in before it can go on, and stops from the near end: new
+exports are refused, the queue drains for a grace period, what is left is counted as dropped, and the admin
+listener goes last. What it refuses: to take a request that has not been redacted, and to hand one on that was
+not accounted.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import threading
+import time
+from typing import Any, Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from . import intake, redaction
+from .accounting import Ledger
+from .address import Address
+from .admin import Admin
+from .alerts import Alerts, LogSink, MetricsSink
+from .conventions import Signal
+from .delivery import Batch, BatchQueue, EmbeddedStore, Forwarder, UpstreamOtlp
+from .intake import Intake
+from .settings import ConfigurationError, Settings
+from .watchdog import Watchdog
+
+GRACE_SECONDS: Final = 10.0
+INTAKE_GRACE_SECONDS: Final = 2.0
+FIRST_ANSWER_SECONDS: Final = 0.5
+# Five waits of this length fit into the 10 s after which an OpenTelemetry exporter gives a batch up.
+RETRY_AFTER_SECONDS: Final = 1.5
+
+log = structlog.get_logger("sidecar")
+
+
+class Sidecar:
+    """One sidecar: `start`, then `stop`; not to be started twice.
+
+    Attributes:
+        registry: every metric of this sidecar.
+        ledger: what became of every record.
+        store: the embedded store, None with an upstream or before `start`.
+
+    Raises:
+        ConfigurationError: grpcio is too old, or the policy is wrong.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        intake.refuse_unsafe_grpc()
+        self.settings = settings
+        self.registry = CollectorRegistry()
+        self.ledger = Ledger()
+        self.registry.register(self.ledger)
+        self.store: EmbeddedStore | None = None
+        self.policy = load_policy(settings)
+        self._redactor = redaction.Redactor(self.policy)
+        self._queue = BatchQueue()
+        self._alerts = Alerts([LogSink(), MetricsSink(self.registry)])
+        self._watchdog = Watchdog(
+            stall_ns=settings.stall_ms * 1_000_000,
+            alerts=self._alerts,
+            registry=self.registry,
+            runbook_url=settings.runbook_url,
+        )
+        self._intake = Intake(settings.listen, self._consume, self.ledger, [self._watchdog.add_to])
+        self._forwarder: Forwarder | None = None
+        self._admin: Admin | None = None
+        self._stopping = threading.Lock()
+        self._stopped = threading.Event()
+
+    # Life ---------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Start everything; returns when exports are being taken.
+
+        Raises:
+            ConfigurationError: an address or the state folder cannot be had; nothing is left running then.
+        """
+        try:
+            self._forwarder = Forwarder(self._queue, self._destination(), self.ledger)
+            self._forwarder.start()
+            self._admin = Admin(self.settings.admin, ready=self.readiness, status=self.status, registry=self.registry)
+            self._admin.start()
+            self._watchdog.start()
+            self._intake.start()
+        except BaseException:
+            self.stop(0)
+            raise
+        # Not a condition, a courtesy: who is told "started" finds `/readyz` in agreement if the destination
+        # is there.
+        self._forwarder.wait_until_ready(FIRST_ANSWER_SECONDS)
+
+    def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """Stop everything within about `grace` seconds; idempotent."""
+        with self._stopping:
+            if self._stopped.is_set():
+                return
+            deadline = time.monotonic() + grace
+            self._intake.stop(min(grace, INTAKE_GRACE_SECONDS))
+            self._watchdog.stop()
+            if self._forwarder is not None:
+                self._forwarder.stop(max(0.0, deadline - time.monotonic()))
+            if self._admin is not None:
+                self._admin.stop()
+            self._stopped.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until `stop` is through, at most `timeout` seconds; whether it is."""
+        return self._stopped.wait(timeout)
+
+    @property
+    def listen_address(self) -> Address:
+        """Where OTLP is taken in, with the real port."""
+        return self._intake.address
+
+    @property
+    def admin_address(self) -> Address:
+        """Where the admin pages are, with the real port."""
+        return self.settings.admin if self._admin is None else self._admin.address
+
+    # The way of a request -----------------------------------------------------------------------------------
+    def _consume(self, signal: Signal, payload: bytes) -> int:
+        try:
+            redacted = self._redactor.redact(signal, payload)
+        except redaction.Malformed:
+            raise intake.Malformed from None
+        self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
+        if redacted.records_out and not self._queue.offer(Batch(signal, redacted.payload, redacted.records_out)):
+            reason = "shutdown" if self._queue.closed else "queue_full"
+            self.ledger.rejected(signal, redacted.records_out, reason)
+            raise intake.Busy(RETRY_AFTER_SECONDS)
+        return redacted.records_in - redacted.records_out
+
+    def _destination(self) -> UpstreamOtlp | EmbeddedStore:
+        if self.settings.upstream is not None:
+            return UpstreamOtlp(self.settings.upstream)
+        self.store = EmbeddedStore(self.settings.state_dir)
+        return self.store
+
+    # What an operator asks ----------------------------------------------------------------------------------
+    def readiness(self) -> dict[str, bool]:
+        """What readiness depends on."""
+        return {
+            "intake": self._intake.ready,
+            "policy": True,  # without a valid one nothing was started
+            "destination": self._forwarder is not None and self._forwarder.ready,
+            "watchdog": self._watchdog.ready,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """The document of `/status`."""
+        return {
+            "version": version(),
+            "pid": os.getpid(),
+            "records": self.ledger.records(),
+            "reasons": self.ledger.reasons(),
+            "redactions": self.ledger.redactions(),
+            "loops": self._watchdog.loops(),
+            "stalls": self._watchdog.stalls(),
+            "alerts": [alert.as_dict() for alert in self._alerts.recent()],
+            "tenants": [] if self.store is None else self.store.tenants(),
+            "evicted": {} if self.store is None else self.store.evicted,
+        }
+
+
+def load_policy(settings: Settings) -> redaction.Policy:
+    """The policy that the settings name.
+
+    Raises:
+        ConfigurationError: it cannot be used; every line names the setting.
+    """
+    if settings.policy is None:
+        return redaction.Policy.default()
+    try:
+        return redaction.Policy.load(settings.policy)
+    except redaction.PolicyError as error:
+        raise ConfigurationError(*(f"TENANTSCOPE_POLICY: {line}" for line in error.mistakes)) from None
+
+
+def version() -> str:
+    """The installed version of tenantscope."""
+    try:
+        return importlib.metadata.version("tenantscope")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
