@@ -1,0 +1,224 @@
+"""Secrets and personal data by their looks: e-mail, phone, card, IBAN, SSN, addresses, tokens, keys.
+
+`detect` names the first thing found in a text or in any of its readings (`disguises.py`). Patterns look at
+short texts only (rules bound the length before) and run in linear time: no repetition stands inside an
+unbounded one.
+
+What it refuses: to find prose, names of people or custom formats. Those are kept out by shapes and
+allow-lists; the patterns here are the second line, for values that have the right shape and the wrong
+content.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import ipaddress
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from .disguises import readings
+
+#: Longer texts are refused before they come here.
+MAX_TEXT: Final = 1024
+
+# Digits, each with at most two separators before it.
+_SEPARATOR: Final = r"[ .\-\n]{0,2}"
+# RFC 9562, with or without dashes. Its variant digit, 8 to b, is none that ASCII text has in this place, and
+# one letter at least sets it apart from a number: neither can pose as a UUID.
+UUID: Final = (
+    r"(?=[0-9-]{0,35}[a-fA-F])[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?"
+    r"[1-8][0-9a-fA-F]{3}-?[89abAB][0-9a-fA-F]{3}-?[0-9a-fA-F]{12}"
+)
+_UUID: Final = re.compile(rf"(?<![0-9A-Fa-f]){UUID}(?![0-9A-Fa-f])")
+_EMAIL: Final = re.compile(r"[^\s@]@\w[\w-]{0,62}\.\w")
+_PHONE: Final = re.compile(
+    rf"(?<!\w)(?:\+|00(?=[1-9]))\d(?:[()]?{_SEPARATOR}[()]?\d){{6,14}}(?!\w)"
+    r"|(?<![\w.-])(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\d-])"
+    r"|(?<![\w.-])0\d{2,4}[ /-]\d{5,9}(?!\w)"
+)
+# A quick test before those that look for long numbers, for most names have none.
+_SEVEN_DIGITS: Final = re.compile(r"\d(?:\D{0,5}\d){6}")
+_CARD_DIGITS: Final = re.compile(rf"\d(?:{_SEPARATOR}\d){{12,}}")
+_IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}", re.IGNORECASE)
+_SSN: Final = re.compile(r"(?<![\d.-])(?!000|666|9)\d{3}([ .\-\n])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
+_IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])")
+_IPV6: Final = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?![\w:])")
+_JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
+_CREDENTIAL: Final = re.compile(
+    r"\bbearer[\s:=]+[A-Za-z0-9._~+/-]{12}"
+    r"|(?:password|passwd|pwd|secret|token|api[_-]?key|account[_-]?key|access[_-]?key)[\"']?\s?[=:]\s?[\"']?\S{4}"
+    r"|://[^\s/@]{1,255}@",
+    re.IGNORECASE,
+)
+_BASIC: Final = re.compile(r"\bbasic[\s:]+([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE)
+# The fixed beginnings that providers gave their keys, so that scanners can find them.
+_KEY: Final = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{12}"
+    r"|gh[pousr]_[A-Za-z0-9]{16}|github_pat_[A-Za-z0-9_]{16}|glpat-[A-Za-z0-9_-]{16}"
+    r"|(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16}"
+    r"|AIza[A-Za-z0-9_-]{24}|ya29\.[A-Za-z0-9_-]{16}|GOCSPX-[A-Za-z0-9_-]{16}"
+    r"|xox[a-z]-[A-Za-z0-9-]{10}|xapp-[A-Za-z0-9-]{10}"
+    r"|(?:hf|gsk|r8|npm|xai|pplx|nvapi|tgp|lsv2|shpat|dop_v1)[-_][A-Za-z0-9_-]{20}"
+    r"|pypi-[A-Za-z0-9_-]{16}|SG\.[A-Za-z0-9_-]{16}|AGE-SECRET-KEY-1"
+    r")",
+    re.IGNORECASE,
+)
+_PEM: Final = re.compile(r"-----\s?BEGIN|BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE|PGP )", re.IGNORECASE)
+_RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
+_WORD: Final = re.compile(r"[a-z]{4,}|[A-Z]{4,}")
+_LONG_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{40,}(?![0-9A-Za-z])")
+_NUMBER: Final = re.compile(r"\d{9}")
+
+# ISO 13616: length of an IBAN by country.
+_IBAN_LENGTHS: Final = {
+    country: length
+    for length, countries in {
+        15: "NO", 16: "BE", 18: "DK FO FI GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU XK MN",
+        21: "CH HR LI LV", 22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL",
+        24: "AD CZ DZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MC MR SM",
+        28: "AL AZ BY CY DO GT HU LB NI PL SV", 29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC",
+        32: "LC", 33: "RU",
+    }.items()
+    for country in countries.split()
+}  # fmt: skip
+
+
+def _matches(pattern: re.Pattern[str], needle: str = "") -> Callable[[str], bool]:
+    """Whether the pattern is found; a text without the needle is not searched."""
+    return lambda text: needle in text and pattern.search(text) is not None
+
+
+def _matches_in_digits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    return lambda text: _SEVEN_DIGITS.search(text) is not None and pattern.search(text) is not None
+
+
+def _has_credential(text: str) -> bool:
+    """A password or token beside its label, in a URL, or in the header of HTTP's Basic scheme (RFC 7617)."""
+    if _CREDENTIAL.search(text):
+        return True
+    for found in _BASIC.finditer(text):
+        with contextlib.suppress(binascii.Error):
+            if b":" in base64.b64decode(found[1]):
+                return True
+    return False
+
+
+def _has_card(text: str) -> bool:
+    """13 to 19 digits with a right check digit (ISO/IEC 7812, Luhn), alone or among more digits."""
+    for match in _CARD_DIGITS.finditer(text):
+        digits = [int(character) for character in match[0] if character.isdecimal()]
+        count = len(digits)
+        spans = {(0, count)} if count <= 19 else set()
+        # With an expiry date before or behind it, or inside a longer number.
+        spans |= {(0, n) for n in (15, 16)} | {(count - n, count) for n in (15, 16)}
+        if count > 19:
+            spans |= {(start, start + 16) for start in range(count - 15)}
+        if any(start >= 0 and end <= count and _is_card(digits[start:end]) for start, end in spans):
+            return True
+    return False
+
+
+def _is_card(digits: list[int]) -> bool:
+    if len(digits) < 13 or not 2 <= digits[0] <= 6:  # networks issue from 2 to 6
+        return False
+    doubled = (2 * digit - 9 if digit > 4 else 2 * digit for digit in digits[-2::-2])
+    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _has_iban(text: str) -> bool:
+    """Right length for its country and the remainder 1 modulo 97 (ISO 13616)."""
+    for match in _IBAN.finditer(text):
+        account = "".join(character for character in match[0].upper() if character not in " -")
+        length = _IBAN_LENGTHS.get(account[:2])
+        if length is not None and len(account) >= length:
+            moved = account[4:length] + account[:4]
+            if int("".join(str(int(character, 36)) for character in moved)) % 97 == 1:
+                return True
+    return False
+
+
+def _has_address(text: str) -> bool:
+    """IPv4 or IPv6. A version of four numbers looks the same and is taken for one."""
+    if "." in text and any(all(int(part) < 256 for part in found[0].split(".")) for found in _IPV4.finditer(text)):
+        return True
+    return text.count(":") > 1 and any(_is_ipv6(found[0]) for found in _IPV6.finditer(text))
+
+
+def _is_ipv6(candidate: str) -> bool:
+    # `a::b` may be a name in C++; the address of an interface has a digit in it.
+    if candidate.count(":") < 2 or not any(character.isdecimal() for character in candidate):
+        return False
+    try:
+        ipaddress.IPv6Address(candidate)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_random_token(text: str) -> bool:
+    """Long and without structure: cases and digits mixed, few pieces as long as a word, high entropy."""
+    return _LONG_HEX.search(text) is not None or any(_is_random(run) for run in _RUN.findall(text))
+
+
+def _is_random(run: str) -> bool:
+    if run.islower() or run.isupper() or run.isalpha():
+        return False
+    in_words = sum(len(word) for word in _WORD.findall(run))
+    entropy = -sum(n / len(run) * math.log2(n / len(run)) for n in Counter(run).values())
+    return in_words < 0.43 * len(run) and entropy > 3.8
+
+
+class Detector(NamedTuple):
+    """A kind of secret: its name is the reason word of a masking, and stands in the mask."""
+
+    name: str
+    finds: Callable[[str], bool]
+
+
+#: In the order of certainty: the first that finds something gives the mask its name.
+DETECTORS: Final = (
+    Detector("pem", _matches(_PEM)),
+    Detector("jwt", _matches(_JWT, "eyJ")),
+    Detector("key", _matches(_KEY)),
+    Detector("credential", _has_credential),
+    Detector("email", _matches(_EMAIL, "@")),
+    Detector("iban", _has_iban),
+    Detector("card", _has_card),
+    Detector("ssn", _matches_in_digits(_SSN)),
+    Detector("phone", _matches_in_digits(_PHONE)),
+    Detector("ip", _has_address),
+    Detector("token", _has_random_token),
+)
+#: Nine digits in a row: a phone, social security or account number without its separators. Not looked for
+#: where a number is a legitimate name, such as a tenant's.
+NUMBER: Final = "number"
+#: Text that somebody wrote as base64 or hexadecimal: nobody names things so.
+ENCODED: Final = "encoded"
+
+REASONS: Final = (*(detector.name for detector in DETECTORS), NUMBER, ENCODED)
+
+
+def detect(text: str, *, numbers: bool = True) -> str | None:
+    """The name of what was found in `text`, or None; `numbers=False` lets bare numbers pass.
+
+    Raises:
+        ValueError: the text is longer than `MAX_TEXT`; whoever asks must bound it first.
+    """
+    if len(text) > MAX_TEXT:
+        raise ValueError("a text to scan must be bounded")
+    # UUIDs are random and harmless, and full of things that look like numbers.
+    encoded = False
+    for form in readings(_UUID.sub("uuid", text)):
+        for detector in DETECTORS:
+            if detector.finds(form.text):
+                return detector.name
+        if numbers and _NUMBER.search(form.text):
+            return NUMBER
+        encoded = encoded or form.encoded
+    return ENCODED if encoded else None

@@ -1,0 +1,256 @@
+"""Walks the bytes of one request along its plan, once, and writes what may leave.
+
+Nothing is parsed into objects. What may stay is copied as a slice, and a message in which nothing changed is
+part of its parent's slice; so the price of a span is that of looking at its fields.
+
+It fails closed, at the smallest place that can be taken out: a value, a part (an event, a link, the
+resource), a record, the request. Whatever goes wrong inside a rule costs that value; inside a record, that
+record. A field that may stand once and stands twice counts the first time: parsers would merge the two or
+take the last, and which one does what is nothing to build privacy on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from .detectors import detect
+from .gates import AttributeGate, TextGate
+from .plan import (
+    DROP,
+    FIXED,
+    ID,
+    INTEGER,
+    INTO,
+    NAME,
+    PACKED_FIXED,
+    PACKED_VARINTS,
+    PART,
+    RECORD,
+    Plan,
+    Step,
+)  # fmt: skip
+from .rules import Refused
+from .wire_format import Broken, read_length, read_varint, skip, varint
+
+_UNKNOWN: Final[Step] = (DROP, 0, "unknown")
+_AGAIN: Final[Step] = (DROP, 0, "duplicate")
+_VARINTS: Final = re.compile(rb"(?:[\x00-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f]|[\x80-\xff]{9}\x01)*", re.DOTALL)
+
+
+class _Gone:
+    """In the place of new content: the field does not leave."""
+
+
+_GONE: Final = _Gone()
+# What to write for a field: new content, nothing at all, or (None) the field as it stands.
+_Outcome = bytes | _Gone | None
+
+
+class Pass:
+    """One pass over one request, and what it saw and did.
+
+    Args:
+        data: the request.
+        report: is told of an exception that nobody expected.
+
+    Attributes:
+        records_in, records_out: spans, data points or log records that were found, and that may leave.
+        dropped: records that may not, by reason.
+        actions: values dropped or masked, by ("drop" or "mask", reason).
+    """
+
+    __slots__ = ("_data", "_handlers", "_report", "actions", "dropped", "records_in", "records_out")
+
+    def __init__(self, data: bytes, report: Callable[[Exception], None]) -> None:
+        self._data = data
+        self._report = report
+        self._handlers: dict[int, Callable[[Any, int, int], _Outcome]] = {
+            ID: self._id,
+            PART: self._part,
+            RECORD: self._record,
+            INTO: self._into,
+            PACKED_FIXED: self._packed_fixed,
+            PACKED_VARINTS: self._packed_varints,
+        }
+        self.records_in = 0
+        self.records_out = 0
+        self.dropped: Counter[str] = Counter()
+        self.actions: Counter[tuple[str, str]] = Counter()
+
+    def run(self, plan: Plan) -> bytes:
+        """What may leave of the request. Raises `Broken`."""
+        rewritten = self._walk(plan, 0, len(self._data))
+        return self._data if rewritten is None else rewritten
+
+    def _walk(self, plan: Plan, pos: int, end: int) -> bytes | None:  # noqa: C901  # the one hot loop, in one place
+        """The new content of the message from `pos` to `end`, or None when it stays as it is.
+
+        Raises:
+            Broken: it cannot be read.
+            Refused: it must not leave.
+        """
+        data = self._data
+        step_of = plan.get
+        seen = keys = 0
+        kept = pos  # from here on, everything stays
+        pieces: list[bytes] = []
+        outcome: _Outcome
+        while pos < end:
+            field = pos
+            tag = data[pos]
+            pos += 1
+            if tag > 0x7F:
+                tag, pos = read_varint(data, field, end)
+            operation, once, operand = step_of(tag, _UNKNOWN)
+            if seen & once:
+                if operation == INTO:
+                    self._lose("duplicate", operand, *read_length(data, pos, end))
+                operation, _, operand = _AGAIN
+            seen |= once
+
+            if operation == FIXED:
+                pos += operand
+                if pos > end:
+                    raise Broken
+                continue
+            if operation == INTEGER:
+                if pos < end and data[pos] < 0x80:
+                    number, stop = data[pos], pos + 1
+                else:
+                    number, stop = read_varint(data, pos, end)
+                if number < operand:
+                    pos = stop
+                    continue
+                outcome = self._drop("range")
+            elif operation == DROP:
+                stop = skip(data, pos, end, tag)
+                outcome = self._drop(operand)
+            else:
+                if pos < end and data[pos] < 0x80:
+                    start = pos + 1
+                    stop = start + data[pos]
+                    if stop > end:
+                        raise Broken
+                else:
+                    start, stop = read_length(data, pos, end)
+                if operation <= NAME:
+                    entry = data[start:stop]
+                    bit = operand.memo.recent.get(entry)
+                    if bit is None or bit & keys:
+                        bit, outcome = self._judge(operand, entry, keys)
+                        if outcome is _GONE and operation == NAME:
+                            raise Refused("name")
+                    else:
+                        outcome = None
+                    keys |= bit
+                elif operation == ID and stop - start == operand and not data[start:stop].isascii():
+                    outcome = None
+                else:
+                    outcome = self._handlers[operation](operand, start, stop)
+                if outcome is None:
+                    pos = stop
+                    continue
+
+            # `pos` is still behind the tag.
+            pieces.append(data[kept:field])
+            if not isinstance(outcome, _Gone):
+                pieces += (data[field:pos], varint(len(outcome)), outcome)
+            kept = pos = stop
+        if not pieces:
+            return None
+        pieces.append(data[kept:end])
+        return b"".join(pieces)
+
+    def _drop(self, reason: str) -> _Gone:
+        self.actions["drop", reason] += 1
+        return _GONE
+
+    def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, _Outcome]:
+        """What becomes of an attribute or a text, and the bit of its key when it stays in any form."""
+        try:
+            bit, masked = gate.judge(entry, keys)
+        except Refused as refused:
+            return 0, self._drop(refused.reason)
+        except Broken:
+            return 0, self._drop("wire")
+        except Exception as error:  # noqa: BLE001  # a rule that fails must not let its value through
+            self._report(error)
+            return 0, self._drop("error")
+        if masked is None:
+            return bit, None
+        self.actions["mask", masked.reason] += 1
+        return bit, masked.content
+
+    def _id(self, length: int, start: int, stop: int) -> _Outcome:
+        """A trace or span id. Another length, or a secret spelt out in its bytes, is a covert channel."""
+        identity = self._data[start:stop]
+        if identity and (len(identity) != length or (identity.isascii() and detect(identity.decode("ascii")))):
+            raise Refused("identity")
+        return None
+
+    def _part(self, plan: Plan, start: int, stop: int) -> _Outcome:
+        try:
+            return self._walk(plan, start, stop)
+        except Refused as refused:
+            return self._drop(refused.reason)
+        except Broken:
+            return self._drop("wire")
+
+    def _record(self, plan: Plan, start: int, stop: int) -> _Outcome:
+        self.records_in += 1
+        try:
+            outcome = self._walk(plan, start, stop)
+        except Refused as refused:
+            reason = refused.reason
+        except Broken:
+            reason = "wire"
+        except Exception as error:  # noqa: BLE001  # what cannot be redacted does not leave
+            self._report(error)
+            reason = "error"
+        else:
+            self.records_out += 1
+            return outcome
+        self.dropped[reason] += 1
+        return _GONE
+
+    def _into(self, plan: Plan, start: int, stop: int) -> _Outcome:
+        records_in, records_out = self.records_in, self.records_out
+        try:
+            return self._walk(plan, start, stop)
+        except Refused as refused:
+            # Of its records, those that were walked by now are counted already, and some of them dropped.
+            walked, kept = self.records_in - records_in, self.records_out - records_out
+            self.records_in, self.records_out = self.records_in - walked, self.records_out - kept
+            self._lose(refused.reason, plan, start, stop, walked - kept)
+            return self._drop(refused.reason)
+
+    def _lose(self, reason: str, plan: Plan, start: int, stop: int, counted: int = 0) -> None:
+        """Count the records of a message that goes as a whole, except `counted` ones: dropped before."""
+        records = self._records(plan, start, stop)
+        self.records_in += records
+        if records > counted:
+            self.dropped[reason] += records - counted
+
+    def _records(self, plan: Plan, pos: int, end: int) -> int:
+        """How many records a message holds."""
+        records = 0
+        while pos < end:
+            tag, pos = read_varint(self._data, pos, end)
+            operation, _, operand = plan.get(tag, _UNKNOWN)
+            if operation == INTO:
+                records += self._records(operand, *read_length(self._data, pos, end))
+            elif operation == RECORD:
+                records += 1
+            pos = skip(self._data, pos, end, tag)
+        return records
+
+    def _packed_fixed(self, width: int, start: int, stop: int) -> _Outcome:
+        return None if (stop - start) % width == 0 else self._drop("wire")
+
+    def _packed_varints(self, _: None, start: int, stop: int) -> _Outcome:
+        # Counts below 128, the usual case, are told without looking at each.
+        numbers = self._data[start:stop]
+        return None if numbers.isascii() or _VARINTS.fullmatch(numbers) else self._drop("wire")

@@ -1,0 +1,98 @@
+"""Where an attribute or a text passes: its rule, and a memo of what the rule allowed before.
+
+A gate is asked `judge(entry, keys)`: the bytes in question, and the bits of the keys that stand in the list
+already. It answers with the bit of the entry's own key and what to write in its place, None for nothing, or
+raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from .memo import Memo
+from .rules import AttributeRule, Masked, Refused, Text
+from .wire_format import delimited, read_length
+
+# Tags of KeyValue.
+_KEY: Final = 0x0A
+_VALUE: Final = 0x12
+
+
+class AttributeGate:
+    """An allow-list of attributes. Other keys don't pass, nor does the second of two with one key."""
+
+    __slots__ = ("_rules", "memo")
+
+    def __init__(self, rules: Mapping[str, AttributeRule]) -> None:
+        self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
+        self.memo = Memo()
+
+    def judge(self, entry: bytes, keys: int) -> tuple[int, Masked | None]:
+        """`entry` is the content of a `KeyValue`. Raises `Refused` or `Broken`."""
+        key, value = read_entry(entry)
+        listed = self._rules.get(key)
+        if listed is None:
+            raise Refused("unlisted")
+        bit, rule = listed
+        if bit & keys:
+            raise Refused("duplicate")
+        if rule.repeats and self.memo.recall(entry) is not None:
+            return bit, None
+        masked = rule.judge(value)
+        if masked is not None:
+            return bit, Masked(masked.reason, delimited(1, key) + delimited(2, masked.content))
+        if rule.repeats:
+            self.memo.remember(entry, bit)
+        return bit, None
+
+
+class TextGate:
+    """The rule of one text field. Texts have no keys."""
+
+    __slots__ = ("_rule", "memo")
+
+    def __init__(self, rule: Text) -> None:
+        self._rule = rule
+        self.memo = Memo()
+
+    def judge(self, entry: bytes, keys: int) -> tuple[int, Masked | None]:  # noqa: ARG002  # one protocol for both
+        """`entry` is the content of the field. Raises `Refused`."""
+        if self.memo.recall(entry) is not None:
+            return 0, None
+        masked = self._rule.judge(entry)
+        if masked is None:
+            self.memo.remember(entry, 0)
+        return 0, masked
+
+
+def read_entry(entry: bytes) -> tuple[bytes, bytes]:
+    """Key and value of a `KeyValue` that says one of each and nothing else; parsers would let the last of two
+    win.
+
+    Raises:
+        Refused: `duplicate` or `unknown` fields, or a `type` that is missing: there is no value.
+        Broken: it cannot be read.
+    """
+    end = len(entry)
+    # As everybody writes it: the key, then the value, both short.
+    if end > 2 and entry[0] == _KEY and entry[1] < 0x80 and (cut := entry[1] + 2) + 1 < end:
+        size = end - cut - 2
+        if entry[cut] == _VALUE and size < 0x80 and entry[cut + 1] == size:
+            return entry[2:cut], entry[cut + 2 :]
+    key = value = None
+    pos = 0
+    while pos < end:
+        tag = entry[pos]
+        if tag not in (_KEY, _VALUE):
+            raise Refused("unknown")
+        start, pos = read_length(entry, pos + 1, end)
+        if (key if tag == _KEY else value) is not None:
+            raise Refused("duplicate")
+        if tag == _KEY:
+            key = entry[start:pos]
+        else:
+            value = entry[start:pos]
+    if key is None or value is None:
+        raise Refused("type")
+    return key, value

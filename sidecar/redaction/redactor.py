@@ -1,0 +1,79 @@
+"""The redactor: bytes of an OTLP request in, bytes that may leave out, and an account of the difference.
+
+Thread-safe: plans and rules are immutable, memos bear races, everything else belongs to one pass. It raises
+`Malformed` and nothing else. Neither its errors nor its log nor its counts hold anything that was in a
+request: reasons are words from a fixed set, and the log names types of exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from sidecar.conventions import Signal
+
+from .engine import Pass
+from .plan import Planner
+from .policy import Policy
+from .rules import Refused
+from .wire_format import Broken
+
+_MAX_REPORTED: Final = 32
+
+
+class Malformed(ValueError):  # noqa: N818  # part of the contract with intake
+    """The request is not OTLP; its text is a reason word, never content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """A request after redaction.
+
+    Attributes:
+        payload: an `Export*ServiceRequest` that may leave.
+        records_in: spans, metric data points or log records that the request held.
+        records_out: those of them that are in `payload`; the others are in `dropped`.
+        dropped: whole records, by reason.
+        actions: single values and parts, by (`drop` or `mask`, reason).
+    """
+
+    payload: bytes
+    records_in: int
+    records_out: int
+    dropped: Mapping[str, int]
+    actions: Mapping[tuple[str, str], int]
+
+
+class Redactor:
+    """Redacts requests by one policy, for as long as it lives; another policy is another redactor."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._plans = Planner(policy).requests()
+        self._log = structlog.get_logger("tenantscope.redaction")
+        self._reported: set[str] = set()
+
+    def redact(self, signal: Signal, payload: bytes) -> Redacted:
+        """What may leave of `payload`.
+
+        Raises:
+            Malformed: the request cannot be read down to its records; nothing of it may leave.
+        """
+        work = Pass(payload, self._report)
+        try:
+            allowed = work.run(self._plans[signal])
+        except (Broken, Refused):
+            raise Malformed("wire") from None
+        except Exception as error:  # noqa: BLE001  # whatever it is, nothing leaves, and nobody reads its text
+            self._report(error)
+            raise Malformed("error") from None
+        return Redacted(allowed, work.records_in, work.records_out, dict(work.dropped), dict(work.actions))
+
+    def _report(self, error: Exception) -> None:
+        """Log an unexpected exception by type, once each: the counts say how often."""
+        kind = type(error).__name__
+        if kind not in self._reported and len(self._reported) < _MAX_REPORTED:
+            self._reported.add(kind)
+            self._log.error("redaction failed, what it failed on is dropped", error=kind)
