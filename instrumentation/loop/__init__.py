@@ -91,7 +91,10 @@ class Loops:
         self._running = False
         self._slices.uninstall()
         for account in list(self._accounts.values()):
-            self._leave(account)
+            try:
+                self._leave(account)
+            except Exception as error:
+                fault("loop.leave", error)
         self._unmark_left_alone()
         self._link.stop(timeout)
         with self._reading:
@@ -141,9 +144,7 @@ class Loops:
         try:
             account = getattr(loop, ATTRIBUTE, None)
             setattr(loop, ATTRIBUTE, None)
-            self._left_alone = [known for known in self._left_alone if known() is not None] + [
-                weakref.ref(loop)
-            ]
+            self._left_alone = [known for known in self._left_alone if known() is not None] + [weakref.ref(loop)]
             fault("loop.accounting", error)
             if account is not None:
                 self._leave(account)
@@ -185,6 +186,10 @@ class Loops:
 
     def _settle(self) -> None:
         """Move the accounts that ended to the retired totals; with `_reading` held."""
+        for account in list(self._accounts.values()):
+            loop = account.loop()
+            if loop is not None and loop.is_closed():  # and somebody else holds our timer
+                self._gone(account)
         with suppress(Empty):
             while True:
                 account = self._ended.get_nowait()
@@ -195,9 +200,7 @@ class Loops:
 
     def _shared(self) -> dict[int, Account]:
         """The accounts whose cells others can open."""
-        return {
-            id_: account for id_, account in self._accounts.copy().items() if account.cell.path is not None
-        }
+        return {id_: account for id_, account in self._accounts.copy().items() if account.cell.path is not None}
 
     def forked(self) -> None:
         """In the child: nothing here is ours any more."""

@@ -60,9 +60,7 @@ class Cell:
                 return cls._in_file(directory, loop_id, now_ns, slots)
             except OSError as error:
                 count("cell.anonymous")
-                log.warning(
-                    "no shared memory for a cell, stalls will not be seen", error=type(error).__name__
-                )
+                log.warning("no shared memory for a cell, stalls will not be seen", error=type(error).__name__)
         cell = cls(mmap.mmap(-1, layout.size(slots)), slots, None)
         cell._fill(loop_id, now_ns)
         return cell
@@ -71,9 +69,7 @@ class Cell:
     def _in_file(cls, directory: Path, loop_id: int, now_ns: int, slots: int) -> Cell:
         path = directory / f"{os.getpid()}-{process.own_start()}-{loop_id}{_SUFFIX}"
         unfinished = path.with_suffix(".new")
-        descriptor = os.open(
-            unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         cell = None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -145,9 +141,7 @@ def scratch(slots: int) -> memoryview:
 def folder(configured: Path | None) -> Path | None:
     """A folder that is ours alone: the configured one, else in shared memory, else beside the temporary files."""
     name = f"tenantscope-{os.geteuid()}"
-    candidates = (
-        [configured] if configured is not None else [_SHARED_MEMORY / name, Path(tempfile.gettempdir(), name)]
-    )
+    candidates = [configured] if configured is not None else [_SHARED_MEMORY / name, Path(tempfile.gettempdir(), name)]
     for candidate in candidates:
         try:
             candidate.mkdir(mode=0o700, exist_ok=True)
@@ -157,9 +151,7 @@ def folder(configured: Path | None) -> Path | None:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
             return candidate
     count("cell.no_folder")
-    log.warning(
-        "no folder for cells that is ours alone, stalls will not be seen", tried=[str(c) for c in candidates]
-    )
+    log.warning("no folder for cells that is ours alone, stalls will not be seen", tried=[str(c) for c in candidates])
     return None
 
 

@@ -53,6 +53,7 @@ class Link:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._stopping = threading.Event()
+        self._connected = False
         self._inherited: Any = None
 
     def announce(self, account: Account) -> None:
@@ -95,16 +96,23 @@ class Link:
 
     def _run(self) -> None:
         delay = _FIRST_DELAY
+        said = False
         while not self._stopping.is_set():
+            self._connected = False
             try:
                 self._talk()
-                delay = _FIRST_DELAY
             except grpc.RpcError:
-                if delay == _FIRST_DELAY:
-                    log.info("no watchdog at the endpoint, will go on trying", endpoint=self._endpoint)
+                pass  # refused, cut off, or stopped
             except Exception as error:
                 fault("link", error)
+            if self._connected:
+                delay, said = _FIRST_DELAY, False
+            if self._stopping.is_set():
+                return
             count("link.lost")
+            if not said:
+                said = True
+                log.info("no watchdog at the endpoint, will go on trying", endpoint=self._endpoint)
             # Jitter: the processes of a host must not come back to a restarted sidecar all at once.
             self._stopping.wait(delay * random.uniform(0.5, 1.0))  # noqa: S311
             delay = min(_LONGEST_DELAY, delay * 2)
@@ -124,6 +132,8 @@ class Link:
             )
             self._call = watch(self._reports(outbox))
             try:
+                self._call.initial_metadata()  # waits until the other side is there, or is known not to be
+                self._connected = self._call.is_active()
                 for directive in self._call:
                     if directive.HasField("capture_stack"):
                         ask = directive.capture_stack

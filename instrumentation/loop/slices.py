@@ -95,7 +95,7 @@ def _wrap(
     adopt: Callable[[Any], Account | None],
     abandon: Callable[[Any, Exception], None],
     clock: Callable[[], int],
-) -> tuple[Run, Callable[[], None]]:
+) -> tuple[Run, Callable[[], None]]:  # noqa: C901  # see below
     """Our `Handle._run`, and what turns it into a pass-through. A closure, for this is the hot path."""
     live = True
     bound = tenancy.BOUND

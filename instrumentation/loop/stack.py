@@ -47,9 +47,7 @@ def _frames(frame: FrameType | None) -> list[wire.Frame]:
         code = frame.f_code
         if not code.co_filename.startswith(_OUR_FILES):
             line = frame.f_lineno or 0
-            found.append(
-                wire.Frame(file=_text(code.co_filename), line=line, function=_text(code.co_qualname))
-            )
+            found.append(wire.Frame(file=_text(code.co_filename), line=line, function=_text(code.co_qualname)))
         frame = frame.f_back
     found.reverse()
     return found

@@ -77,18 +77,14 @@ class Reader:
 
     def read(self, total: Sum, loops: int) -> Totals:
         """The next reading."""
-        self._active = [
-            max(pair) for pair in zip(total.active, _padded(self._active, len(total.active)), strict=True)
-        ]
+        self._active = [max(pair) for pair in zip(total.active, _padded(self._active, len(total.active)), strict=True)]
         active = sum(self._active)
         self._idle = max(self._idle, total.wall - active)
         before_active, before_wall = self._last
         self._last = (active, total.wall)
         wall = total.wall - before_wall
         utilization = min(1.0, max(0.0, (active - before_active) / wall)) if wall > 0 else 0.0
-        return Totals(
-            list(self._active), total.caused, total.suffered, total.delay, self._idle, utilization, loops
-        )
+        return Totals(list(self._active), total.caused, total.suffered, total.delay, self._idle, utilization, loops)
 
 
 def _padded(numbers: list[int], length: int) -> list[int]:

@@ -1,0 +1,188 @@
+"""The reader's end of a cell: a file that another process writes, and that is trusted no further than checked.
+
+Read with `pread`, not mapped: a file that shrinks under a mapping is a SIGBUS, under `pread` a short read. That costs a
+microsecond a poll, and nothing that an application does to its own file can crash the watchdog.
+
+What it refuses is in `open_cell`; each refusal is one of the words in `REASONS`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sidecar.wire import cell as layout
+from sidecar.wire import process
+
+REASONS: Final = (
+    "path", "missing", "folder", "not_a_file", "owner", "mode", "size", "magic", "version", "slots", "pid", "process",
+    "loop", "truncated", "loops", "announcements",
+)  # fmt: skip
+_HEADER: Final = struct.Struct(f"={layout.HEADER_WORDS}Q")
+_MAX_PATH: Final = 4096
+_MAX_NAME: Final = layout.NAME_BYTES - 8
+
+
+class RefusedError(Exception):
+    """A cell can't be trusted, or not any more. `reason` is one of `REASONS`; the message is for a person."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a cell says about one tenant; times in nanoseconds."""
+
+    tenant: str
+    loop_ns: int
+    slices: int
+    longest_ns: int
+    suffered_ns: int
+    caused_ns: int
+    waits: int
+
+
+class CellReader:
+    """An opened and verified cell. Use `open_cell`.
+
+    Every method raises `RefusedError` when the file has shrunk.
+
+    Attributes:
+        pid, process_start: whose it is; checked against the system.
+        loop_id: of the loop within its process.
+    """
+
+    def __init__(self, descriptor: int, slots: int, pid: int, process_start: int, loop_id: int) -> None:
+        self._descriptor = descriptor
+        self._slots = slots
+        self._names: list[str] = []
+        self.pid = pid
+        self.process_start = process_start
+        self.loop_id = loop_id
+
+    def header(self) -> tuple[int, ...]:
+        """The header's words."""
+        return _header(self._descriptor)
+
+    def suffered(self) -> dict[int, int]:
+        """What each named slot has suffered so far, in nanoseconds."""
+        words = self._slot_words()
+        step = layout.SLOT_WORDS
+        return dict(enumerate(words[layout.SUFFERED_NS :: step][: len(self._names)]))
+
+    def totals(self) -> list[Totals]:
+        """The totals of every tenant that had the loop or waited for it."""
+        words = self._slot_words()
+        found = []
+        for slot, name in enumerate(self._names):
+            at = slot * layout.SLOT_WORDS
+            six = words[at : at + 6]
+            if any(six):
+                found.append(Totals(name, *six))
+        return found
+
+    def name(self, slot: int) -> str:
+        """The tenant of a slot; `unknown` for a slot that has no name."""
+        if slot >= len(self._names):
+            self._read_names(self.header()[layout.NAMES])
+        return self._names[slot] if slot < len(self._names) else "unknown"
+
+    def close(self) -> None:
+        """Give the file up; once."""
+        os.close(self._descriptor)
+
+    def _slot_words(self) -> tuple[int, ...]:
+        self._read_names(self.header()[layout.NAMES])
+        count = self._slots * layout.SLOT_WORDS
+        raw = _read(self._descriptor, count * 8, layout.HEADER_WORDS * 8)
+        return struct.unpack(f"={count}Q", raw)
+
+    def _read_names(self, count: int) -> None:
+        """Read the names that are new; a name never changes."""
+        for slot in range(len(self._names), min(count, self._slots)):
+            raw = _read(self._descriptor, layout.NAME_BYTES, layout.name_offset(self._slots, slot))
+            length = int.from_bytes(raw[:8], sys.byteorder)
+            self._names.append(raw[8 : 8 + min(length, _MAX_NAME)].decode("utf-8", "backslashreplace"))
+
+
+def open_cell(path: str, pid: int, loop_id: int) -> CellReader:
+    """Open and verify the cell that a process announced.
+
+    The file must be a regular one, reached by no symbolic link at its end, ours (the watchdog runs as the application's
+    user), closed to others like its folder, of exactly the size that its header implies, and written by the process
+    that announced it: its pid, and the start time that the system tells of that pid.
+
+    Raises:
+        RefusedError: it is not.
+    """
+    if not path.startswith("/") or len(path) > _MAX_PATH or "\0" in path:
+        raise RefusedError("path", "the path is not absolute, too long, or holds NUL")
+    _check_folder(Path(path).parent)
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise RefusedError("missing", f"it cannot be opened: {error.strerror}") from None
+    try:
+        return _verified(descriptor, pid, loop_id)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        found = folder.lstat()
+    except OSError as error:
+        raise RefusedError("folder", f"its folder cannot be looked at: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise RefusedError("folder", "its folder is a link, another user's, or open to others")
+
+
+def _verified(descriptor: int, pid: int, loop_id: int) -> CellReader:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise RefusedError("not_a_file", "it is not a regular file")
+    if found.st_uid != os.geteuid():
+        raise RefusedError("owner", "it belongs to another user")
+    if found.st_mode & 0o077:
+        raise RefusedError("mode", "others may read or write it")
+    header = _header(descriptor)
+    if header[layout.MAGIC] != layout.MAGIC_VALUE:
+        raise RefusedError("magic", "it is not a cell")
+    if header[layout.LAYOUT] != layout.VERSION:
+        raise RefusedError("version", f"it has layout {header[layout.LAYOUT]}, not {layout.VERSION}")
+    slots = header[layout.SLOTS]
+    if not 2 <= slots <= layout.MAX_SLOTS:
+        raise RefusedError("slots", "it has an impossible number of slots")
+    if found.st_size != layout.size(slots):
+        raise RefusedError("size", "its size is not that of its slots")
+    if header[layout.PID] != pid:
+        raise RefusedError("pid", "it is another process's")
+    alive = process.stat(pid)
+    if alive is None or alive[1] != header[layout.PROCESS_START]:
+        raise RefusedError("process", "no such process runs here; a container of its own hides it")
+    if header[layout.LOOP_ID] != loop_id:
+        raise RefusedError("loop", "it is another loop's")
+    return CellReader(descriptor, slots, pid, alive[1], loop_id)
+
+
+def _header(descriptor: int) -> tuple[int, ...]:
+    return _HEADER.unpack(_read(descriptor, _HEADER.size, 0))
+
+
+def _read(descriptor: int, length: int, offset: int) -> bytes:
+    try:
+        raw = os.pread(descriptor, length, offset)
+    except OSError as error:
+        raise RefusedError("truncated", f"it cannot be read: {error.strerror}") from None
+    if len(raw) != length:
+        raise RefusedError("truncated", "it ends too early")
+    return raw

@@ -1,0 +1,124 @@
+"""A stall: one slice that is overdue. Culprit, duration, stack, victims, and how that reads in an alert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sidecar import conventions
+from sidecar.alerts import Alert
+
+NOT_ANSWERED: Final = "the process did not answer in time; its interpreter may be held"
+SLICE_ENDED: Final = "the slice ended"
+PROCESS_DIED: Final = "the process died while the tenant held the loop"
+LINK_LOST: Final = "the link to the process was lost while the tenant held the loop"
+LOOP_CLOSED: Final = "the loop was closed while the tenant held it"
+CELL_LOST: Final = "the cell became unreadable while the tenant held the loop"
+
+_NAMED_VICTIMS: Final = 20
+
+
+@dataclass(slots=True)
+class Stall:
+    """One overdue slice. Times are nanoseconds of `CLOCK_MONOTONIC`, but for `began_at`.
+
+    Attributes:
+        id: unique in this watchdog.
+        running: the cell's RUNNING word: which slice it is.
+        began: start of the slice, to about 4 us.
+        began_at: the same in wall-clock time.
+        alert_by: when the alert goes out, with or without a stack.
+        alerted: when it went out.
+        suffered: what each slot had suffered before the slice ended, to tell the victims.
+        asked: whom the watchdog asked for the stack.
+        ended: when the slice was over; None while it runs.
+        outcome: why it is over.
+    """
+
+    id: int
+    tenant: str
+    service: str
+    instance: str
+    pid: int
+    running: int
+    began: int
+    began_at: datetime
+    alert_by: int
+    suffered: dict[int, int]
+    asked: object
+    alerted: int | None = None
+    ended: int | None = None
+    ended_at: datetime | None = None
+    outcome: str = SLICE_ENDED
+    stack: tuple[str, ...] = ()
+    stack_unavailable: str | None = NOT_ANSWERED
+    victims: tuple[str, ...] = ()
+
+    def seconds(self, now: int) -> float:
+        """How long the slice lasted, so far or in all."""
+        return ((now if self.ended is None else self.ended) - self.began) / 1e9
+
+    def as_dict(self, now: int) -> dict[str, Any]:
+        """As in `/status`. `detected_after_ms` runs from the start of the slice to the alert."""
+        return {
+            "id": self.id,
+            "tenant": self.tenant,
+            "service": self.service,
+            "instance": self.instance,
+            "pid": self.pid,
+            "seconds": self.seconds(now),
+            "detected_after_ms": ((now if self.alerted is None else self.alerted) - self.began) / 1e6,
+            "stack": list(self.stack),
+            "stack_unavailable": self.stack_unavailable,
+            "active": self.ended is None,
+            "victims": list(self.victims),
+        }
+
+    def alert(self, now: int, runbook_url: str) -> Alert:
+        """The alert for the stall as it stands: firing, or resolved once it ended."""
+        resolved = self.ended is not None
+        annotations = {
+            "summary": self._resolved_summary(now) if resolved else self._firing_summary(now),
+            "duration_ms": f"{self.seconds(now) * 1000:.0f}",
+            "stack": "\n".join(self.stack) if self.stack else f"not available: {self.stack_unavailable}",
+        }
+        if resolved:  # who waited is known when the loop gets back to them
+            annotations["victims"] = _listed(self.victims)
+        if runbook_url:
+            annotations["runbook_url"] = f"{runbook_url.rstrip('/')}/{conventions.EVENT_LOOP_STALLED}"
+        return Alert(
+            name=conventions.EVENT_LOOP_STALLED,
+            status="resolved" if resolved else "firing",
+            labels={
+                "alertname": conventions.EVENT_LOOP_STALLED,
+                "tenant_id": self.tenant,
+                "service_name": self.service,
+                "instance": self.instance,
+            },
+            annotations=annotations,
+            starts_at=self.began_at,
+            ends_at=self.ended_at,
+        )
+
+    def _firing_summary(self, now: int) -> str:
+        where = f", in {self.stack[-1]}" if self.stack else ""
+        return (
+            f"Tenant {self.tenant} has held an event loop of {self.service} (pid {self.pid}) for "
+            f"{self.seconds(now):.2f} s{where}; no other tenant's work on it runs meanwhile."
+        )
+
+    def _resolved_summary(self, now: int) -> str:
+        waited = f"; {len(self.victims)} other tenants waited" if len(self.victims) > 1 else ""
+        if len(self.victims) == 1:
+            waited = f"; tenant {self.victims[0]} waited"
+        ended = "" if self.outcome == SLICE_ENDED else f" It is over because {self.outcome}."
+        return (
+            f"Tenant {self.tenant} held an event loop of {self.service} (pid {self.pid}) for "
+            f"{self.seconds(now):.2f} s{waited}.{ended}"
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - _NAMED_VICTIMS
+    return ", ".join(names[:_NAMED_VICTIMS]) + (f" and {more} more" if more > 0 else "")

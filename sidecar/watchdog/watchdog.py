@@ -1,0 +1,142 @@
+"""The watchdog's threads: one that polls, and the gRPC service through which applications announce their loops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import grpc
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from sidecar import conventions
+from sidecar.alerts import Alerts
+from sidecar.wire import watchdog_pb2 as wire
+
+from .poll import Poll
+from .stream import ClosedError, Stream
+
+MAX_STREAMS: Final = 100  # each takes a thread of the server's for as long as it lasts
+_READY_WITHIN_NS: Final = 1_000_000_000
+_IDLE_SECONDS: Final = 0.25
+
+_log: Final = structlog.get_logger("sidecar.watchdog")
+
+
+class Watchdog:
+    """Watches the event loops of every application that announces them.
+
+    Args:
+        stall_ns: how long a slice may last before it is a stall.
+        alerts: told of every stall, twice: while it lasts, and when it is over.
+        registry: gets the number of loops under watch and the refused cells.
+        clock: nanoseconds of `CLOCK_MONOTONIC`, the clock of the cells.
+        poll_seconds: between two looks.
+        runbook_url: base URL for the alerts, or empty.
+    """
+
+    def __init__(
+        self,
+        stall_ns: int,
+        alerts: Alerts,
+        registry: CollectorRegistry,
+        clock: Callable[[], int] = time.monotonic_ns,
+        poll_seconds: float = 0.002,
+        runbook_url: str = "",
+    ) -> None:
+        self._poll = Poll(stall_ns, runbook_url)
+        self._alerts = alerts
+        self._clock = clock
+        self._poll_seconds = poll_seconds
+        self._loops = Gauge(conventions.LOOPS.name, conventions.LOOPS.description, registry=registry)
+        self._loops.set_function(lambda: len(self._poll))
+        refused = conventions.CELLS_REFUSED
+        self._refused = Counter(refused.name, refused.description, refused.labels, registry=registry)
+        self._streams = threading.BoundedSemaphore(MAX_STREAMS)
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._arrived = threading.Event()
+        self._last_look = 0
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._last_look = self._clock()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Poll no more. Stalls that last are left as they are: the watchdog can't tell how they end."""
+        self._stopping = True
+        self._arrived.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the poller runs, and looked within the last second."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return alive and self._clock() - self._last_look < _READY_WITHIN_NS
+
+    def loops(self) -> list[dict[str, Any]]:
+        """The loops under watch, as in `/status`."""
+        return self._poll.loops(self._clock())
+
+    def stalls(self) -> list[dict[str, Any]]:
+        """The last 256 stalls, newest last, as in `/status`."""
+        return self._poll.stalls(self._clock())
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Register the service; before the server starts."""
+        service = wire.DESCRIPTOR.services_by_name["Watchdog"].full_name
+        # Raw bytes: a generated servicer answers INTERNAL to what it cannot parse, and logs a traceback.
+        handler = grpc.stream_stream_rpc_method_handler(self._watch)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Watch": handler}),))
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                now = self._clock()
+                for alert in self._poll.step(now):
+                    self._alerts.submit(alert)
+                self._last_look = now
+            except Exception as error:  # noqa: BLE001  # nothing may end the watch
+                _log.error("a look at the loops failed", error=type(error).__name__)
+                time.sleep(_IDLE_SECONDS)
+            if len(self._poll):
+                time.sleep(self._poll_seconds)
+            else:
+                self._arrived.clear()
+                if not len(self._poll) and not self._stopping:
+                    self._arrived.wait(_IDLE_SECONDS)
+
+    def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        if not self._streams.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} applications are under watch already")
+        stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._arrived.set)
+        try:
+            if context.add_callback(stream.end):
+                context.send_initial_metadata(())  # tells the application that it is connected
+                reader = threading.Thread(target=_read, args=(reports, stream), name="watch-reader", daemon=True)
+                reader.start()
+                while (message := stream.outbox.get()) is not None:
+                    if isinstance(message, ClosedError):
+                        context.abort(message.code, str(message))
+                    else:
+                        yield message
+        finally:
+            stream.end()
+            self._streams.release()
+
+
+def _read(reports: Iterator[bytes], stream: Stream) -> None:
+    """Take the reports of one stream until it ends; what it yields is in `stream.outbox`."""
+    try:
+        for raw in reports:
+            stream.take(raw)
+    except ClosedError as closed:
+        stream.outbox.put(closed)
+    except Exception:  # noqa: BLE001, S110  # how gRPC tells the reader that the client is gone
+        pass
+    stream.end()

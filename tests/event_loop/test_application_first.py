@@ -1,0 +1,432 @@
+"""What an application can see of its loop is the same with and without the accounting, also when that breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import sys
+import threading
+import weakref
+from asyncio import events
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instrumentation import diagnostics, tenancy
+from instrumentation.loop import Loops, account, slices
+from instrumentation.loop import cell as cells_module
+from instrumentation.tenancy import tenant
+from sidecar.wire import cell as layout
+
+VERY_ORIGINAL = events.Handle._run
+NOWHERE = "unix:/nonexistent/tenantscope.sock"
+
+
+def slot(name: str) -> int:
+    return tenancy.TABLE.intern(name).slot
+
+
+def everything_a_callback_can_do() -> list[Any]:
+    """A program that uses the loop in every way that passes through a handle; returns all it could observe."""
+    seen: list[Any] = []
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(
+        lambda _, context: seen.append(
+            (sorted(context), context["message"].split(" at 0x")[0], type(context.get("exception")))
+        )
+    )
+
+    def fails() -> None:
+        raise LookupError("of the application")
+
+    def fails_in_context() -> None:
+        try:
+            raise ValueError("inner")
+        except ValueError:
+            raise LookupError("outer") from None
+
+    async def child(number: int) -> int:
+        await asyncio.sleep(0)
+        if number == 2:
+            raise RuntimeError("of the task")
+        return number
+
+    async def main() -> None:
+        loop.call_soon(fails)
+        loop.call_soon(fails_in_context)
+        loop.call_soon(lambda: seen.append(sys.exc_info()))
+        cancelled = loop.call_soon(seen.append, "never")
+        cancelled.cancel()
+        with tenant("acme"):
+            results = await asyncio.gather(*(child(n) for n in range(4)), return_exceptions=True)
+        seen.append([repr(result) for result in results])
+        seen.append(await asyncio.to_thread(lambda: "thread"))
+        task = asyncio.create_task(asyncio.sleep(3600))
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        loop.call_soon(exit_now)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            seen.append("finally")
+
+    def exit_now() -> None:
+        error = SystemExit(7)
+        error.__context__ = None
+        raise error
+
+    task = loop.create_task(main())
+    try:
+        loop.run_until_complete(task)
+    except SystemExit as error:
+        seen.append((error.code, error.__context__))
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
+    return seen
+
+
+def test_a_program_sees_the_same_with_and_without_us(cells: Path) -> None:
+    """Exceptions, their contexts, SystemExit, cancellation, threads: identical under accounting."""
+    stock = everything_a_callback_can_do()
+    loops = Loops(cells, "service", "instance", NOWHERE)
+    loops.start()
+    accounted = everything_a_callback_can_do()
+    loops.stop()
+
+    assert accounted == stock
+    assert loops.totals().active_ns[slot("acme")] > 0
+
+
+def broken(*_: object, **__: object) -> Any:
+    raise ZeroDivisionError("a bug of ours")
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (account.Account, "settle"),
+        (account.Account, "_publish"),
+        (account.Account, "_suffer"),
+        (account.Account, "late"),
+        (account.Account, "finish"),
+        (account.Account, "end"),
+        (account.Account, "begin"),
+        (account.Account, "__init__"),
+        (cells_module.Cell, "create"),
+        (cells_module.Cell, "close"),
+        (slices, "_say_if_foreign"),
+        (Loops, "_leave"),
+    ],
+)
+def test_a_broken_part_of_the_accounting_changes_no_result(
+    where: Any, name: str, cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of ours raises, the program's observations stay identical."""
+    stock = everything_a_callback_can_do()
+    loops = Loops(cells, "service", "instance", NOWHERE)
+    with monkeypatch.context() as patch:
+        patch.setattr(account, "LONG_NS", 0)
+        patch.setattr(slices, "LONG_NS", 0)
+        patch.setattr(where, name, broken)
+        loops.start()
+        accounted = everything_a_callback_can_do()
+        loops.stop()
+
+    assert accounted == stock
+    assert events.Handle._run is VERY_ORIGINAL
+
+
+@pytest.mark.parametrize("failing_call", range(1, 12))
+def test_a_clock_that_fails_at_any_moment_changes_no_result(failing_call: int, cells: Path) -> None:
+    """A fault in the middle of a slice abandons that loop, counted, and the callback still runs exactly once."""
+    calls = 0
+
+    def clock() -> int:
+        nonlocal calls
+        calls += 1
+        if calls >= failing_call:
+            raise ZeroDivisionError("a bug of ours")
+        return calls * 1_000_000
+
+    stock = everything_a_callback_can_do()
+    before = sum(amount for reason, amount in diagnostics.counts().items() if reason.startswith("fault.loop"))
+    loops = Loops(cells, "service", "instance", NOWHERE, clock=clock)
+    loops.start()
+    accounted = everything_a_callback_can_do()
+    loops.stop()
+
+    assert accounted == stock
+    assert events.Handle._run is VERY_ORIGINAL
+    after = sum(amount for reason, amount in diagnostics.counts().items() if reason.startswith("fault.loop"))
+    assert after > before
+
+
+def test_stopping_leaves_no_trace(cells: Path, clock: Any, make_loop: Callable[[], Any]) -> None:
+    """The very original is back, no loop carries anything of ours, no timer or file is left."""
+    loops = Loops(cells, "service", "instance", NOWHERE, clock=clock)
+    loops.start()
+    assert events.Handle._run is not VERY_ORIGINAL
+    loop = make_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert len(list(cells.iterdir())) == 1
+    attributes = set(vars(loop))
+    loops.stop()
+
+    assert events.Handle._run is VERY_ORIGINAL
+    assert list(cells.iterdir()) == []
+    assert attributes - set(vars(loop)) == {slices.ATTRIBUTE}
+    assert [timer for timer in loop._scheduled if not timer.cancelled()] == []
+    loop.run_until_complete(asyncio.sleep(0))
+
+
+def test_stopping_from_within_a_callback_keeps_its_time(cells: Path, clock: Any, make_loop: Callable[[], Any]) -> None:
+    """`stop()` in asynchronous code ends the running slice there, and the callback goes on undisturbed."""
+    loops = Loops(cells, "service", "instance", NOWHERE, clock=clock)
+
+    async def main() -> str:
+        with tenant("acme"):
+            clock.advance(5)
+            loops.stop()
+            clock.advance(5)
+            await asyncio.sleep(0)
+            clock.advance(5)
+            return "done"
+
+    loops.start()
+    assert make_loop().run_until_complete(main()) == "done"
+    assert loops.totals().active_ns[slot("acme")] == 5_000_000
+
+
+def test_somebody_elses_replacement_stays_in_the_chain(
+    cells: Path, clock: Any, make_loop: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who wrapped ours keeps the wrapper; ours passes on and accounts nothing, until a new start accounts once."""
+    theirs: list[object] = []
+    first = Loops(cells, "service", "instance", NOWHERE, clock=clock)
+    first.start()
+    ours = events.Handle._run
+
+    def wrapper(handle: asyncio.Handle) -> None:
+        theirs.append(handle)
+        return ours(handle)
+
+    async def work() -> None:
+        with tenant("acme"):
+            clock.advance(10)
+            await asyncio.sleep(0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(events.Handle, "_run", wrapper)
+        first.stop()
+        assert events.Handle._run is wrapper
+        make_loop().run_until_complete(work())
+        assert theirs
+        assert first.totals().active_ns[slot("acme")] == 0
+
+        second = Loops(cells, "service", "instance", NOWHERE, clock=clock)
+        second.start()
+        make_loop().run_until_complete(work())
+        assert second.totals().active_ns[slot("acme")] == 10_000_000
+        assert first.totals().active_ns[slot("acme")] == 0
+        second.stop()
+        assert events.Handle._run is wrapper
+    events.Handle._run = VERY_ORIGINAL
+
+
+def test_debug_mode_still_reports_slow_callbacks(loops: Loops, caplog: pytest.LogCaptureFixture) -> None:
+    """The slow-callback log of asyncio's debug mode names the application's callback, as it does without us."""
+    loop = asyncio.new_event_loop()
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0
+
+    def slow() -> None:
+        pass
+
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        loop.call_soon(slow)
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+
+    assert any("slow" in record.getMessage() and "took" in record.getMessage() for record in caplog.records)
+
+
+def test_keyboard_interrupt_in_our_own_code_reaches_the_application(cells: Path, make_loop: Callable[[], Any]) -> None:
+    """A signal may raise between any two instructions: it passes, and the loop does not look busy ever after."""
+    interrupt = False
+
+    def clock() -> int:
+        if interrupt:
+            raise KeyboardInterrupt
+        return 1_000_000_000
+
+    loops = Loops(cells, "service", "instance", NOWHERE, clock=clock)
+    loops.start()
+    loop = make_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    interrupt = True
+    loop.call_soon(lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    interrupt = False
+    (account,) = loops._accounts.values()
+    assert account.start == 0
+    assert account.words[layout.RUNNING] == 0
+    loop.run_until_complete(asyncio.sleep(0))
+    loops.stop()
+
+
+def test_loops_in_several_threads_have_accounts_of_their_own(loops: Loops, clock: Any, make_loop: Any) -> None:
+    """Two loops at once: each one's tenants are charged, and the totals are the sum."""
+    both = threading.Barrier(2)
+    failures: list[BaseException] = []
+
+    def run(name: str) -> None:
+        async def main() -> None:
+            with tenant(name):
+                await asyncio.sleep(0)
+                both.wait(10)
+                await asyncio.sleep(0)
+
+        try:
+            make_loop().run_until_complete(main())
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("acme", "globex")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert failures == []
+    assert loops.totals().loops == 2
+    assert len({account.loop_id for account in loops._accounts.values()}) == 2
+    assert len({account.thread for account in loops._accounts.values()}) == 2
+    slices_of = {
+        name: [account.slices[slot(name)] for account in loops._accounts.values()] for name in ("acme", "globex")
+    }
+    assert all(sorted(numbers)[0] == 0 and sorted(numbers)[1] > 0 for numbers in slices_of.values())
+
+
+def test_no_loop_is_kept_alive(loops: Loops, clock: Any) -> None:
+    """A loop that nobody closes is freed as without us, its cell goes with it, and its totals stay."""
+    loop = asyncio.new_event_loop()
+
+    async def work() -> None:
+        with tenant("acme"):
+            clock.advance(10)
+
+    loop.run_until_complete(work())
+    loop._selector.close()
+    loop._ssock.close()
+    loop._csock.close()
+    loop._closed = True  # so that freeing it does not warn; `close` itself must not have run
+    (path,) = [account.cell.path for account in loops._accounts.values()]
+    gone = weakref.ref(loop)
+    del loop
+    gc.collect()
+
+    assert gone() is None
+    assert path is not None
+    assert not path.exists()
+    assert loops.totals().active_ns[slot("acme")] == 10_000_000
+
+
+def test_closing_a_loop_closes_its_cell_at_once(loops: Loops, cells: Path, make_loop: Callable[[], Any]) -> None:
+    """Who holds the cell open reads CLOSED; the file has no name any more."""
+    loop = make_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    (account,) = loops._accounts.values()
+    words = account.words
+    assert words[layout.CLOSED] == 0
+    loop.close()
+
+    assert words[layout.CLOSED] == 1
+    assert words[layout.RUNNING] == 0
+    assert list(cells.iterdir()) == []
+
+
+def test_a_foreign_loop_is_left_alone_with_one_line(
+    loops: Loops, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that does not use asyncio's handles, as uvloop, gets one line in our log and nothing else."""
+
+    class ForeignLoop:
+        pass
+
+    foreign = ForeignLoop()
+    monkeypatch.setattr(slices, "_foreign_kinds", set())
+    events._set_running_loop(foreign)  # type: ignore[arg-type]
+    try:
+        for _ in range(3):
+            with tenant("acme"):
+                pass
+    finally:
+        events._set_running_loop(None)
+
+    assert capsys.readouterr().err.count("not accounted") == 1
+    assert vars(foreign) == {}
+
+
+def test_a_forked_child_writes_nothing_of_its_parents(loops: Loops, clock: Any, make_loop: Callable[[], Any]) -> None:
+    """In the child the callback goes on, asyncio is stock, the parent's cell and its file stay as they were."""
+    loop = make_loop()
+    observed: dict[str, Any] = {}
+
+    async def main() -> None:
+        with tenant("acme"):
+            await asyncio.sleep(0)
+            (account,) = loops._accounts.values()
+            words, path = account.words, account.cell.path
+            before = bytes(words)
+            read, write = os.pipe()
+            child = os.fork()
+            if child == 0:  # pragma: no cover
+                verdict = b"F"
+                try:
+                    with tenant("globex"):
+                        clock.advance(1000)
+                    fine = (
+                        events.Handle._run is VERY_ORIGINAL
+                        and not hasattr(loop, slices.ATTRIBUTE)
+                        and bytes(words) == before
+                        and path is not None
+                        and path.exists()
+                    )
+                    verdict = b"P" if fine else b"F"
+                finally:
+                    os.write(write, verdict)
+                    os._exit(0)
+            os.close(write)
+            observed["verdict"] = os.read(read, 1)
+            os.close(read)
+            os.waitpid(child, 0)
+            observed["same"] = bytes(words) == before
+            observed["exists"] = path is not None and path.exists()
+
+    loop.run_until_complete(main())
+
+    assert observed == {"verdict": b"P", "same": True, "exists": True}
+
+
+def test_the_seams_of_asyncio_are_as_expected() -> None:
+    """Fails when asyncio changes what the accounting stands on."""
+    loop = asyncio.new_event_loop()
+    try:
+        assert set(events.Handle.__slots__) >= {"_callback", "_args", "_cancelled", "_loop", "_context"}
+        assert "_when" in events.TimerHandle.__slots__
+        assert "_run" not in vars(events.TimerHandle)
+        assert hasattr(loop._ready, "popleft")
+        assert isinstance(loop._scheduled, list)
+        assert events._get_running_loop() is None
+    finally:
+        loop.close()

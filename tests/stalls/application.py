@@ -1,0 +1,52 @@
+"""Run as a process of its own: four tenants on one loop, of whom `hooli` holds it until a file appears.
+
+    python application.py ENDPOINT CELLS RELEASE KIND
+
+It prints a line when its work is done. Not a test, and imports nothing of tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from instrumentation.loop import Loops
+from instrumentation.tenancy import tenant
+
+
+def hold_by_sleep(release: Path) -> None:
+    while not release.exists():
+        time.sleep(0.005)
+
+
+def hold_by_spin(release: Path) -> None:
+    while not release.exists():
+        sum(range(10_000))
+
+
+async def polite(name: str, done: asyncio.Event) -> None:
+    with tenant(name):
+        while not done.is_set():
+            await asyncio.sleep(0)
+
+
+async def main(release: Path, kind: str) -> None:
+    done = asyncio.Event()
+    others = [asyncio.create_task(polite(name, done)) for name in ("acme", "globex", "initech")]
+    await asyncio.sleep(0.05)
+    with tenant("hooli"):
+        {"sleep": hold_by_sleep, "spin": hold_by_spin}[kind](release)
+        await asyncio.sleep(0)
+    done.set()
+    await asyncio.gather(*others)
+
+
+if __name__ == "__main__":
+    endpoint, cells, release, kind = sys.argv[1:]
+    loops = Loops(Path(cells), "billing-agents", "instance-1", endpoint)
+    loops.start()
+    asyncio.run(main(Path(release), kind))
+    loops.stop()
+    print("done", flush=True)

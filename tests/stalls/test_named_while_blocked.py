@@ -1,0 +1,152 @@
+"""The main promise: who holds the loop is named while the loop is held, by another process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.watchdog import Watchdog
+
+APPLICATION = Path(__file__).with_name("application.py")
+DEADLINE = 30.0
+
+Start = Callable[[str], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """When this file exists, the blocking code returns; nothing else makes it."""
+    return tmp_path / "release"
+
+
+@pytest.fixture
+def start(server: str, cells: Path, release: Path) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def run(kind: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(APPLICATION), server, str(cells), str(release), kind]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    release.touch()
+    for process in started:
+        process.kill()
+        process.wait(DEADLINE)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.mark.parametrize("kind", ["sleep", "spin"])
+def test_the_tenant_is_named_while_it_blocks(
+    kind: str, start: Start, inbox: Any, release: Path, watchdog: Watchdog, sample: Any, cells: Path
+) -> None:
+    """The alert arrives before anything could end the block, with tenant and stack; then it resolves, with victims."""
+    application = start(kind)
+
+    firing = inbox.next()  # `release` does not exist: the code that is named is still in its loop
+    assert not release.exists()
+    assert firing.status == "firing"
+    assert firing.labels == {
+        "alertname": "EventLoopStalled",
+        "tenant_id": "hooli",
+        "service_name": "billing-agents",
+        "instance": "instance-1",
+    }
+    assert firing.annotations["runbook_url"] == "https://runbooks.example/EventLoopStalled"
+    assert sample("tenantscope_stall_active", tenant_id="hooli", service_name="billing-agents", instance="instance-1")
+    (stall,) = watchdog.stalls()
+    assert stall["active"]
+    wait_until(lambda: watchdog.stalls()[0]["stack"])  # at the latest now, by the process that is blocked
+    innermost = watchdog.stalls()[0]["stack"][-1]
+    assert f"hold_by_{kind}" in "\n".join(watchdog.stalls()[0]["stack"]), innermost
+    assert "instrumentation/loop" not in "\n".join(watchdog.stalls()[0]["stack"])
+    (loop,) = watchdog.loops()
+    assert loop["running"]["tenant"] == "hooli"
+
+    release.touch()
+    resolved = inbox.next()
+    assert resolved.status == "resolved"
+    assert resolved.fingerprint == firing.fingerprint
+    assert resolved.starts_at == firing.starts_at
+    assert {"acme", "globex", "initech"} <= set(resolved.annotations["victims"].split(", "))
+    assert "hooli" not in resolved.annotations["victims"]
+    assert f"hold_by_{kind}" in resolved.annotations["stack"]
+    output, _ = application.communicate(timeout=DEADLINE)
+    assert output == "done\n"
+    assert application.returncode == 0
+    wait_until(lambda: watchdog.loops() == [])
+    assert list(cells.iterdir()) == []
+    assert inbox.empty()
+    assert sample("tenantscope_stalls_total", tenant_id="hooli") == 1
+    assert sample("tenantscope_stall_seconds_total", tenant_id="hooli") > 0.1
+
+
+def test_a_process_that_dies_in_the_middle_ends_its_stall(
+    start: Start, inbox: Any, watchdog: Watchdog, sample: Any
+) -> None:
+    """SIGKILL during a block: the alert resolves and says why, the loop is watched no more."""
+    application = start("sleep")
+    assert inbox.next().status == "firing"
+
+    application.kill()
+    application.wait(DEADLINE)
+    resolved = inbox.next()
+
+    assert resolved.status == "resolved"
+    assert "the process died" in resolved.annotations["summary"]
+    wait_until(lambda: watchdog.loops() == [])
+    assert (
+        sample("tenantscope_stall_active", tenant_id="hooli", service_name="billing-agents", instance="instance-1")
+        is None
+    )
+
+
+def test_a_sidecar_that_comes_late_or_never_changes_nothing(cells: Path, release: Path) -> None:
+    """Without anybody at the endpoint the application does its work and exits."""
+    release.touch()
+    command = [sys.executable, str(APPLICATION), "http://127.0.0.1:9", str(cells), str(release), "sleep"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True)
+    assert done.stdout == "done\n"
+    assert done.stderr.count("no watchdog at the endpoint") <= 1
+    assert list(cells.iterdir()) == []
+
+
+def test_the_standing_of_a_real_process() -> None:
+    """Running, stopped, gone: as the system says, and never another process with the same pid."""
+    from sidecar.watchdog.standing import Standing, standing
+    from sidecar.wire import process
+
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        found = process.stat(child.pid)
+        assert found is not None
+        start = found[1]
+        assert standing(child.pid, start) is Standing.RUNS
+        assert standing(child.pid, start + 1) is Standing.GONE
+        os.kill(child.pid, signal.SIGSTOP)
+        wait_until(lambda: standing(child.pid, start) is Standing.HELD)
+        os.kill(child.pid, signal.SIGCONT)
+        wait_until(lambda: standing(child.pid, start) is Standing.RUNS)
+        child.kill()
+        wait_until(lambda: standing(child.pid, start) is Standing.GONE)
+    finally:
+        child.kill()
+        child.communicate(timeout=DEADLINE)
+    assert standing(child.pid, start) is Standing.GONE
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Another process or thread has to come round to it; a deadline, no timing."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.002)
