@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench lock proto dashboards clean help
+.PHONY: demo test lint bench lock proto collector dashboards clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 
 proto: $(READY) ## renew the generated messages of sidecar/wire/watchdog.proto
 	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. sidecar/wire/watchdog.proto
+
+collector: $(READY) ## the OpenTelemetry Collector of deploy/collector, into the cache, once (needs Go)
+	@$(BIN)/python deploy/collector/build.py
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
