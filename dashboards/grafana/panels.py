@@ -1,0 +1,206 @@
+"""The few shapes that our panels have, so that a dashboard reads as questions and queries.
+
+A panel without title, description, unit or query can't be made here. Colours mean something: green is well,
+orange wants a look, red wants somebody now. A tenant has one colour in every panel: Grafana picks it by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import units
+from grafana_foundation_sdk.models.common import (
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueTextMode,
+    DataSourceRef,
+    GraphDrawStyle,
+    GraphGradientMode,
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    SortOrder,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DataTransformerConfig,
+    DynamicConfigValue,
+    FieldColorModeId,
+    GridPos,
+    Panel,
+    Threshold,
+    ThresholdsMode,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
+SECONDS, SHARE, COUNT, PER_SECOND = units.Seconds, units.PercentUnit, units.Short, units.EventsPerSecond
+
+
+def query(expr: str, legend: str = "__auto") -> prometheus.Dataquery:
+    """A query over the dashboard's time range."""
+    return prometheus.Dataquery().datasource(PROMETHEUS).expr(expr).legend_format(legend).range()
+
+
+def now(expr: str, legend: str = "__auto") -> prometheus.Dataquery:
+    """A query for the last moment of the dashboard's time range."""
+    return prometheus.Dataquery().datasource(PROMETHEUS).expr(expr).legend_format(legend).instant()
+
+
+def steps(orange: float | None = None, red: float | None = None) -> dashboard.ThresholdsConfig:
+    """Green, then orange and red from the given values on."""
+    marks = [Threshold(value=None, color="green")]
+    for at, colour in ((orange, "orange"), (red, "red")):
+        if at is not None:
+            marks.append(Threshold(value=at, color=colour))
+    return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(marks)
+
+
+def verdict(
+    title: str,
+    description: str,
+    unit: str,
+    target: prometheus.Dataquery,
+    at: tuple[int, int, int, int],
+    thresholds: dashboard.ThresholdsConfig,
+    nothing: str,
+) -> Builder[Panel]:
+    """One number, coloured by its thresholds, and whom it is about; `nothing` when there is no data."""
+    names = "{{" in (target.build().legend_format or "")
+    return (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .with_target(target.ref_id("A"))
+        .grid_pos(_position(at))
+        .thresholds(thresholds)
+        .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
+        .color_mode(BigValueColorMode.BACKGROUND)
+        .graph_mode(BigValueGraphMode.NONE)
+        .text_mode(BigValueTextMode.VALUE_AND_NAME if names else BigValueTextMode.VALUE)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .no_value(nothing)
+    )
+
+
+def lines(
+    title: str,
+    description: str,
+    unit: str,
+    targets: list[prometheus.Dataquery],
+    at: tuple[int, int, int, int],
+    *,
+    red: float | None = None,
+    stacked: bool = False,
+    top: float | None = None,
+    colours: dict[str, str] | None = None,
+) -> Builder[Panel]:
+    """Curves over time; a dashed line at `red`, which is the threshold of an alert."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .min(0)
+        .targets([target.ref_id(chr(ord("A") + index)) for index, target in enumerate(targets)])
+        .grid_pos(_position(at))
+        .draw_style(GraphDrawStyle.LINE)
+        .line_width(1)
+        .fill_opacity(30 if stacked else 5)
+        .gradient_mode(GraphGradientMode.NONE)
+        .show_points(VisibilityMode.NEVER)
+        .stacking(common.StackingConfig().mode(StackingMode.NORMAL if stacked else StackingMode.NONE))
+        .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .thresholds(steps(red=red))
+        .thresholds_style(
+            common.GraphThresholdsStyleConfig().mode(
+                GraphThresholdsStyleMode.DASHED if red is not None else GraphThresholdsStyleMode.OFF
+            )
+        )
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(LegendDisplayMode.TABLE)
+            .placement(LegendPlacement.RIGHT)
+            .show_legend(True)
+            .calcs(["lastNotNull", "max"])
+            .sort_by("Max")
+            .sort_desc(True)
+        )
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
+    )
+    if top is not None:
+        panel = panel.max(top)
+    for name, colour in (colours or {}).items():
+        panel = panel.override_by_name(name, [_property("color", {"mode": "fixed", "fixedColor": colour})])
+    return panel
+
+
+def by_tenant(
+    title: str,
+    description: str,
+    columns: list[tuple[str, str, str, dashboard.ThresholdsConfig]],
+    at: tuple[int, int, int, int],
+) -> Builder[Panel]:
+    """One row a tenant; a column is a heading, a unit, an instant query by `tenant_id` and its thresholds.
+
+    The first column's unit stands for the panel. Rows are sorted by the first column, the worst on top.
+    """
+    names = [chr(ord("A") + index) for index in range(len(columns))]
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(columns[0][1])
+        .grid_pos(_position(at))
+        .targets(
+            [
+                now(expr).format(PromQueryFormat.TABLE).ref_id(name)
+                for name, (_, _, expr, _) in zip(names, columns, strict=True)
+            ]
+        )
+        .with_transformation(DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": {"Time": True},
+                    "indexByName": {
+                        "tenant_id": 0,
+                        **{f"Value #{n}": i for i, n in enumerate(names, start=1)},
+                    },
+                    "renameByName": {
+                        "tenant_id": "Tenant",
+                        **{f"Value #{n}": column[0] for n, column in zip(names, columns, strict=True)},
+                    },
+                },
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name(columns[0][0]).desc(True)])
+    )
+    for heading, unit, _, thresholds in columns:
+        panel = panel.override_by_name(
+            heading,
+            [
+                _property("unit", unit),
+                _property("thresholds", thresholds.build()),
+                _property("custom.cellOptions", {"type": "color-text"}),
+            ],
+        )
+    return panel
+
+
+def _position(at: tuple[int, int, int, int]) -> GridPos:
+    x, y, width, height = at
+    return GridPos(x=x, y=y, w=width, h=height)
+
+
+def _property(name: str, value: Any) -> DynamicConfigValue:
+    return DynamicConfigValue(id_val=name, value=value)

@@ -1,0 +1,108 @@
+"""Alerts fire when they should and not otherwise, name whom they are about, and tell what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from promql import grouped_by, selectors
+
+from dashboards import prometheus_names
+from instrumentation import conventions as library
+from sidecar import conventions as sidecar
+
+PROMETHEUS = Path(__file__).parents[2] / "dashboards" / "prometheus"
+RUNBOOKS = PROMETHEUS.parent / "runbooks"
+GROUPS = [g for file in sorted(PROMETHEUS.glob("*.rules.yaml")) for g in yaml.safe_load(file.read_text())["groups"]]
+RULES: list[dict[str, Any]] = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """Path of promtool, or skip."""
+    found = shutil.which("promtool")
+    if found is None:
+        give_up = pytest.fail if os.environ.get("TENANTSCOPE_REQUIRE_PROMTOOL") == "1" else pytest.skip
+        give_up("no promtool in PATH: it comes with Prometheus, on Debian `apt-get install prometheus`")
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        (("check", "config"), "prometheus.yaml"),
+        (("check", "rules"), "*.rules.yaml"),
+        (("test", "rules"), "tests/*.yaml"),
+    ],
+    ids=["config", "rules", "tests"],
+)
+def test_promtool_agrees(promtool: str, command: tuple[str, ...], files: str) -> None:
+    """Configuration and rules are valid, and the rules' own tests pass: not yet, now, must not fire."""
+    paths = sorted(PROMETHEUS.glob(files))
+    assert paths
+    done = subprocess.run([promtool, *command, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule.get("alert") or rule["record"]))
+def test_a_rule_reads_what_is_emitted(rule: dict[str, Any]) -> None:
+    """Every series is in a table of conventions or is recorded by an earlier rule; so is every label."""
+    emitted = prometheus_names.emitted()
+    for earlier in RULES[: RULES.index(rule)]:
+        if "record" in earlier:
+            emitted[earlier["record"]] = frozenset(grouped_by(earlier["expr"]) - {"le"})
+    read = selectors(rule["expr"])
+    assert read
+    for selector in read:
+        assert selector.series in emitted
+        assert selector.labels | grouped_by(rule["expr"]) <= emitted[selector.series]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["alert"]))
+def test_an_alert_says_who_and_what_to_do(alert: dict[str, Any]) -> None:
+    """A severity, a summary with the tenant's name, and a runbook that exists."""
+    assert alert["labels"]["severity"] in {"warning", "critical"}
+    assert "{{ $labels.tenant_id }}" in alert["annotations"]["summary"]
+    assert alert["annotations"]["runbook_url"].endswith(f"dashboards/runbooks/{alert['alert']}.md")
+    assert alert["for"]
+
+
+def test_every_alert_is_tested() -> None:
+    """Each alert has a promtool test in which it fires, and one in which it must not."""
+    tests = [test for file in PROMETHEUS.glob("tests/*.yaml") for test in yaml.safe_load(file.read_text())["tests"]]
+    outcomes = {
+        (case["alertname"], bool(case["exp_alerts"])) for test in tests for case in test.get("alert_rule_test", [])
+    }
+    assert outcomes == {(alert["alert"], fires) for alert in ALERTS for fires in (True, False)}
+
+
+def test_the_threshold_is_a_bound_of_the_buckets() -> None:
+    """Otherwise the quantile crosses it by interpolation inside a bucket, not by what was measured."""
+    (alert,) = (alert for alert in ALERTS if alert["alert"] == "TenantLoopDelayHigh")
+    assert float(alert["expr"].rpartition(">")[2]) in library.TENANT_LOOP_DELAY.buckets
+
+
+@pytest.mark.parametrize("name", sorted({alert["alert"] for alert in ALERTS} | set(sidecar.ALERT_NAMES)))
+def test_every_alert_has_a_runbook(name: str) -> None:
+    """What it means, what to look at, what to do, what not to conclude; for the sidecar's own alerts, too."""
+    text = (RUNBOOKS / f"{name}.md").read_text()
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == [
+        f"# {name}",
+        "## What it means",
+        "## What to look at",
+        "## What to do",
+        "## What not to conclude",
+    ]
+    assert "upper bound" in text
+
+
+def test_there_is_no_runbook_without_an_alert() -> None:
+    """A runbook for an alert of the past misleads."""
+    assert {file.stem for file in RUNBOOKS.glob("*.md")} == {a["alert"] for a in ALERTS} | set(sidecar.ALERT_NAMES)
