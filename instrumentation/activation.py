@@ -92,7 +92,7 @@ class Activation:
     # The runtime ----------------------------------------------------------------------------------------------------
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
-        trace_tap, handler = self._trace_tap, self._handler
+        trace_tap, handler, alone = self._trace_tap, self._handler, [self._handler]
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
         make_event, event_logger = module.MessageEvent, module.event_logger
@@ -136,7 +136,7 @@ class Activation:
         self._put(
             runtime,
             "_intervention_handlers",
-            _InPlaceOf("_intervention_handlers", lambda own: [handler, *own] if own else [handler]),
+            _InPlaceOf("_intervention_handlers", lambda own: [handler, *own] if own else alone),
         )
         self._put(runtime_module, "_warn_if_none", quiet_about(handler, module._warn_if_none))
         self._put(runtime, "start", start_unbound)

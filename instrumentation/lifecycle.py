@@ -25,7 +25,6 @@ from opentelemetry.sdk.metrics.export import (
     ScopeMetrics,
 )
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -39,6 +38,7 @@ from .telemetry.accumulators import Accumulators, sum_of
 from .telemetry.export import Exporter, otlp_exporters
 from .telemetry.loop_metrics import loop_metrics
 from .telemetry.recorder import Recorder
+from .telemetry.spans import SpanFactory
 
 _SCOPE: Final = InstrumentationScope(conventions.SCOPE)
 MakeExporters = Callable[[Settings], tuple[SpanExporter, MetricExporter]]
@@ -51,17 +51,16 @@ class Running:
         self.settings = settings
         self._make_exporters = make_exporters
         self._open_telemetry()
-        self.recorder = Recorder(self._tracer_provider.get_tracer(conventions.SCOPE), self.accumulators)
+        self.recorder = Recorder(SpanFactory(), self.accumulators, self.exporter.emit)
         self.activation = Activation(self.recorder, resolver)
 
     def _open_telemetry(self) -> None:
-        """Resource, tracer, accumulators, exporter, loops: all that belongs to one process."""
+        """Resource, accumulators, exporter, loops: all that belongs to one process."""
         self.resource = _resource(self.settings)
-        # A provider of our own: the application's global one keeps its spans, its processors and its exporters.
-        self._tracer_provider = TracerProvider(resource=self.resource, shutdown_on_exit=False)
         self.accumulators = Accumulators()
-        self.exporter = Exporter(self.settings, lambda: self._make_exporters(self.settings), self.metrics)
-        self._tracer_provider.add_span_processor(self.exporter)
+        self.exporter = Exporter(
+            self.settings, self.resource, lambda: self._make_exporters(self.settings), self.metrics
+        )
         self.loops = Loops(
             cell_dir=self.settings.cell_dir,
             service_name=str(self.resource.attributes["service.name"]),
@@ -83,14 +82,11 @@ class Running:
 
     def after_fork(self) -> None:
         """In the child: the parent's threads are gone and its channel is not ours; identity and counts begin anew."""
-        self._inherited = (
-            self.exporter,
-            self.loops,
-            self._tracer_provider,
-        )  # dropped objects would close the parent's
+        # Collected, they would close what is still the parent's.
+        self._inherited = (self.exporter, self.loops)
         self._open_telemetry()
-        self.recorder.tracer = self._tracer_provider.get_tracer(conventions.SCOPE)
         self.recorder.accumulators = self.accumulators
+        self.recorder.emit = self.exporter.emit
         self.loops.start()
 
     def metrics(self) -> MetricsData | None:

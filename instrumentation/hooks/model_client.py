@@ -74,7 +74,7 @@ def _scope(client: object, recorder: Recorder) -> Scope | None:
     try:
         tenant = tenancy.current() or tenancy.TABLE.unknown
         activity = Activity(Kind.CHAT, tenant, _model_of(client), time.monotonic_ns())
-        activity.provider = _provider_of(client.__class__)
+        activity.provider = _provider_of(client.__class__)  # type: ignore[arg-type]  # classes are hashable
         return recorder.scope(activity)
     except BaseException as error:
         fault("chat", error)

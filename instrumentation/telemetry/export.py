@@ -1,9 +1,10 @@
 """The way out: a bounded queue and one background thread that exports spans and metrics over OTLP/gRPC.
 
-The SDK's batch processor is not used because an exception in a processor reaches the application, its flush and
-shutdown take as long as the peer likes (21 s were measured against a closed port), and one span that cannot be encoded
-takes its whole batch with it. Here `on_end` appends to a deque and returns; everything else happens in the thread,
-which makes the channel itself, so that nothing of gRPC exists in a process that has forked and not yet traced.
+The exporters are OpenTelemetry's; the SDK's batch processor in front of them is not used, because an exception in a
+processor reaches the application, its flush and shutdown take as long as the peer likes (21 s were measured against a
+closed port), and one span that cannot be encoded takes its whole batch with it. Here `emit` appends to a deque and
+returns; everything else happens in the thread, which makes the channel itself, so that nothing of gRPC exists in a
+process that has forked and not yet traced.
 
 Nothing is lost uncounted: `export.queue_full`, `export.failed`, `export.unencodable`, `export.stopped`.
 """
@@ -22,11 +23,12 @@ from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from instrumentation.diagnostics import count, fault, log
 from instrumentation.settings import Settings
+from instrumentation.telemetry.spans import EndedSpan
 
 # What the OTLP exporter logs about a peer that does not answer is ours to say, in our own log.
 _EXPORTER_LOGGERS: Final = (
@@ -51,11 +53,12 @@ def otlp_exporters(settings: Settings) -> tuple[SpanExporter, MetricExporter]:
     )
 
 
-class Exporter(SpanProcessor):
+class Exporter:
     """Queue and thread. The thread starts with the first span, or with `start`.
 
     Args:
         settings: sizes and intervals.
+        resource: what every span and metric is about.
         make_exporters: called in the thread, once.
         collect: the metrics of this moment, or None; called in the thread.
     """
@@ -63,13 +66,15 @@ class Exporter(SpanProcessor):
     def __init__(
         self,
         settings: Settings,
+        resource: Resource,
         make_exporters: Callable[[], tuple[SpanExporter, MetricExporter]],
         collect: Callable[[], MetricsData | None],
     ) -> None:
         self._settings = settings
+        self._resource = resource
         self._make_exporters = make_exporters
         self._collect = collect
-        self._queue: deque[ReadableSpan] = deque()
+        self._queue: deque[EndedSpan] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -78,7 +83,7 @@ class Exporter(SpanProcessor):
         self._failing = False
 
     # In the application's threads -----------------------------------------------------------------------------------
-    def on_end(self, span: ReadableSpan) -> None:
+    def emit(self, span: EndedSpan) -> None:
         """Queue a span, or drop and count it. Never blocks, never raises."""
         try:
             if len(self._queue) >= self._settings.span_queue:
@@ -127,12 +132,6 @@ class Exporter(SpanProcessor):
             self._queue.clear()
             count("export.stopped", left)
         return left == 0
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self.flush(timeout_millis / 1000)
-
-    def shutdown(self) -> None:
-        self.stop(2.0)
 
     # In the thread --------------------------------------------------------------------------------------------------
     def _run(self) -> None:
@@ -194,9 +193,9 @@ class Exporter(SpanProcessor):
                         count("export.unencodable")
                         fault("export.encode", error)
 
-    def _send_spans(self, batch: list[ReadableSpan]) -> None:
+    def _send_spans(self, batch: list[EndedSpan]) -> None:
         if self._exporters is not None:
-            result = self._exporters[0].export(batch)
+            result = self._exporters[0].export([span.readable(self._resource) for span in batch])
             self._note(result is SpanExportResult.SUCCESS, len(batch))
 
     def _export_metrics(self) -> None:

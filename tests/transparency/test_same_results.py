@@ -24,7 +24,7 @@ from instrumentation import activation, diagnostics, tenancy, tenant
 from instrumentation.hooks import agents_and_tools, event_log, model_client, runtime, streams, team
 from instrumentation.isolation import Isolation
 from instrumentation.loop import Loops
-from instrumentation.telemetry import recorder
+from instrumentation.telemetry import recorder, spans
 from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.export import Exporter
 from instrumentation.testing import capture
@@ -141,7 +141,7 @@ BREAKABLE: list[tuple[Any, str]] = [
     (runtime.Passport, "__init__"),
     (event_log, "_tenant"), (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_tokens"),
     (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
-    (recorder.Recorder, "open_span"), (recorder.Recorder, "close_span"), (recorder.Recorder, "account"),
+    (spans.SpanFactory, "open"), (recorder, "non_recording"), (recorder.Recorder, "account"), (Exporter, "emit"),
     (recorder.Recorder, "scope"), (recorder.Recorder, "dropped_message"), (recorder, "set_span_in_context"),
     (Accumulators, "of"), (Exporter, "start"), (tenancy.TenantTable, "_add"), (diagnostics, "count"),
 ]  # fmt: skip
