@@ -33,8 +33,8 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 proto: $(READY) ## renew the generated messages of sidecar/wire/watchdog.proto
 	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. sidecar/wire/watchdog.proto
 
-collector: $(READY) ## the OpenTelemetry Collector of deploy/collector, into the cache, once (needs Go)
-	@$(BIN)/python deploy/collector/build.py
+collector: ## the OpenTelemetry Collector of deploy/collector, into the cache, once (needs Go)
+	@$(PYTHON) deploy/collector/build.py
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -163,7 +163,7 @@ class Collector:
 
 
 @contextmanager
-def running(binary: Path, log: Path) -> Iterator[Collector]:
+def running(binary: Path, log: Path, *flags: str) -> Iterator[Collector]:
     """Start the Collector on free ports, wait until its health check says so, stop it in the end."""
     with Upstream() as upstream:
         otlp, prometheus, health, telemetry = free_ports(4)
@@ -177,7 +177,7 @@ def running(binary: Path, log: Path) -> Iterator[Collector]:
         }
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [binary, "--config", CONFIG], env=environment, stdout=output, stderr=subprocess.STDOUT
+                [binary, "--config", CONFIG, *flags], env=environment, stdout=output, stderr=subprocess.STDOUT
             )
         try:
             eventually(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import grpc
 import pytest
-from collector_process import Collector, eventually
+from collector_process import Collector, eventually, running
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,6 +16,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from otlp_leaves import Leaf, leaves
 
 from instrumentation import conventions
+from instrumentation.activity import Kind
+from instrumentation.telemetry.recorder import _NAME_ATTRIBUTES
 
 LEAVES = leaves()
 ATTRIBUTES = (
@@ -162,6 +165,15 @@ def test_what_the_library_sends_passes_unchanged(collector: Collector) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_activity_keeps_its_name(collector: Collector, kind: Kind) -> None:
+    """The name that the library gives to a span of this kind is the name that arrives."""
+    span = _span(f"kind-{kind.value}-", name=f"{kind.value} refunds")
+    span.attributes.add(key=_NAME_ATTRIBUTES[kind]).value.string_value = "refunds"
+    collector.send("traces", _traces(span))
+    assert _arrived(collector, f"kind-{kind.value}-").name == f"{kind.value} refunds"
+
+
 @pytest.mark.parametrize("name", ["bob@x.example refund", "process bob", "chat", ""])
 def test_a_span_name_is_made_of_allowed_attributes(collector: Collector, name: str) -> None:
     """A name is never passed on: it is made anew from attributes that may be seen."""
@@ -180,6 +192,17 @@ def test_unknown_fields_and_request_metadata_stay_behind(collector: Collector) -
     _arrived(collector, "unknown-")
     assert b"canary-unknown" not in collector.upstream.everything()
     assert "canary-header" not in str(collector.upstream.metadata)
+
+
+def test_links_go_alone_where_the_collector_can_take_them_out(binary: Path, tmp_path: Path) -> None:
+    """With the feature gate that the configuration names, a span loses its links and nothing else."""
+    span = _span("linked-")
+    span.links.add(trace_id=b"l" * 16, span_id=b"l" * 8, trace_state="canary-link")
+    with running(binary, tmp_path / "log", "--feature-gates=ottl.set.allowNil") as collector:
+        assert collector.send("traces", _traces(span)) is grpc.StatusCode.OK
+        arrived = _arrived(collector, "linked-")
+    assert not arrived.links
+    assert arrived.attributes == span.attributes
 
 
 @pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
