@@ -29,7 +29,7 @@ class Setting:
     description: str
 
 
-TABLE: Final[tuple[Setting, ...]] = (
+SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("OTEL_SERVICE_NAME", "unknown_service", "name of the application; `service.name`"),
     Setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -122,7 +122,7 @@ class _Reader:
         self.mistakes: list[str] = []
 
     def refuse_unknown_keys(self) -> None:
-        known = [setting.key for setting in TABLE] + list(SIDECAR_KEYS)
+        known = [setting.key for setting in SETTINGS] + list(SIDECAR_KEYS)
         for key in self._environ:
             if key.startswith("TENANTSCOPE_") and key not in known:
                 close = difflib.get_close_matches(key, known, 1)

@@ -9,7 +9,7 @@ import pytest
 
 import instrumentation
 from instrumentation import conventions
-from instrumentation.settings import SIDECAR_KEYS, TABLE, ConfigurationError, Settings
+from instrumentation.settings import SETTINGS, SIDECAR_KEYS, ConfigurationError, Settings
 from sidecar import conventions as sidecar_conventions
 
 
@@ -53,7 +53,7 @@ def test_defaults_are_the_documented_ones() -> None:
     """The table of settings says what an empty environment gives."""
     settings = Settings.read(environ={})
     assert settings == Settings()
-    documented = {setting.key: setting.default for setting in TABLE}
+    documented = {setting.key: setting.default for setting in SETTINGS}
     assert documented["OTEL_EXPORTER_OTLP_ENDPOINT"] == settings.endpoint
     assert int(documented["TENANTSCOPE_MAX_TENANTS"]) == settings.max_tenants
     assert int(documented["OTEL_BSP_MAX_QUEUE_SIZE"]) == settings.span_queue
@@ -110,6 +110,6 @@ def test_sidecar_keys_are_tolerated() -> None:
 
 def test_every_sidecar_setting_is_among_those_tolerated() -> None:
     """A setting added there is no unknown key here."""
-    from sidecar.settings import TABLE as SIDECAR_TABLE
+    from sidecar.settings import SETTINGS as SIDECAR_SETTINGS
 
-    assert {setting.key for setting in SIDECAR_TABLE if setting.key.startswith("TENANTSCOPE_")} <= set(SIDECAR_KEYS)
+    assert {setting.key for setting in SIDECAR_SETTINGS if setting.key.startswith("TENANTSCOPE_")} <= set(SIDECAR_KEYS)

@@ -1,0 +1,288 @@
+"""The way out of the application: over real gRPC, bounded, counted, and never in the application's way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.metrics.export import MetricExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from otlp_peers import PATIENCE, Upstream, refuse, running_upstream
+
+import instrumentation
+from instrumentation import diagnostics, tenancy
+from instrumentation.activity import Activity, Kind
+from instrumentation.settings import Settings
+from instrumentation.telemetry.export import Exporter, otlp_exporters
+from instrumentation.telemetry.spans import EndedSpan, SpanFactory
+from instrumentation.testing import _Metrics
+
+APPLICATION = """
+    import asyncio, os, sys
+    import instrumentation
+    sys.path.insert(0, {tests!r})
+    from autogen_apps import Ask, Asked, ask_runtime
+    from autogen_core import AgentId
+
+    async def work(n=1):
+        runtime = await ask_runtime(asked=Asked)
+        runtime.start()
+        with instrumentation.tenant("acme"):
+            for _ in range(n):
+                await runtime.send_message(Ask("x"), AgentId("asked", "k"))
+        await runtime.stop_when_idle()
+
+    instrumentation.start(service_name="app", endpoint={endpoint!r})
+"""
+
+
+def run_application(endpoint: str, code: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """A real process: `code` after the beginning above; killed after `timeout` seconds."""
+    program = textwrap.dedent(APPLICATION).format(tests=str(Path(__file__).parent.parent), endpoint=endpoint)
+    return subprocess.run(
+        [sys.executable, "-c", program + textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout
+    )
+
+
+def ended(name: str = "asked") -> EndedSpan:
+    activity = Activity(Kind.PROCESS, tenancy.TABLE.intern("acme"), name, 0)
+    return EndedSpan(activity, SpanFactory().open(activity, None), 5)
+
+
+def spans_of(upstream: Upstream) -> list[Any]:
+    return [
+        span
+        for signal, payload in upstream.taken
+        if signal == "traces"
+        for resource in ExportTraceServiceRequest.FromString(payload).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+
+
+def counted(reason: str) -> int:
+    return diagnostics.counts().get(reason, 0)
+
+
+@contextmanager
+def running(settings: Settings, make: Any = None) -> Iterator[Exporter]:
+    exporter = Exporter(settings, Resource({}), make or (lambda: otlp_exporters(settings)), lambda: None)
+    try:
+        yield exporter
+    finally:
+        exporter.stop(5)
+
+
+def test_spans_and_metrics_arrive_over_grpc() -> None:
+    """What an application did is at the other end when it has ended, with nothing else typed than `start`."""
+    with running_upstream() as upstream:
+        ran = run_application(upstream.url, "asyncio.run(work(3))")
+        assert ran.returncode == 0, ran.stderr
+        assert [span.name for span in spans_of(upstream)] == ["process asked"] * 3
+        metrics = [
+            metric.name
+            for signal, payload in upstream.taken
+            if signal == "metrics"
+            for resource in ExportMetricsServiceRequest.FromString(payload).resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        ]
+        assert {"autogen.messages", "autogen.tenant.loop.time", "asyncio.eventloop.utilization"} <= set(metrics)
+
+
+@pytest.mark.parametrize("peer", ["refused", "silent"])
+def test_a_dead_sidecar_neither_disturbs_nor_delays(peer: str) -> None:
+    """With nobody listening, or somebody who never answers: same output, no line in the application's own log, and
+    `stop` gives up within its two seconds (the process is killed after sixty)."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if peer == "silent":
+            listener.listen()
+        port = listener.getsockname()[1]
+        ran = run_application(
+            f"http://127.0.0.1:{port}",
+            """
+            import logging, time
+            seen = []
+            class Seen(logging.Handler):
+                def emit(self, record):
+                    seen.append(record.name)
+            logging.getLogger().addHandler(Seen())
+            asyncio.run(work(50))
+            began = time.monotonic()
+            instrumentation.stop()
+            took = time.monotonic() - began
+            print("in time" if took < 10 else took, [name for name in seen if "autogen" not in name and name != "asyncio"])
+            """,
+        )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == "in time []\n"
+
+
+def test_the_queue_is_bounded_and_counts() -> None:
+    """Beyond the bound spans are dropped, and counted; nothing blocks while the peer hangs."""
+    release = threading.Event()
+
+    class Hanging(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            release.wait(PATIENCE)
+            return SpanExportResult.SUCCESS
+
+        def shutdown(self) -> None:
+            release.set()
+
+    before = counted("export.queue_full")
+    with running(Settings(span_queue=10, span_batch=1, span_interval=60), lambda: (Hanging(), _Metrics())) as exporter:
+        for _ in range(100):
+            exporter.emit(ended())
+        assert counted("export.queue_full") - before == 90
+        release.set()
+        assert exporter.flush(PATIENCE)
+
+
+def test_one_span_that_cannot_be_encoded_goes_alone() -> None:
+    """A name with a lone surrogate would take its batch with it."""
+    before = counted("export.unencodable")
+    with running_upstream() as upstream:
+        with running(Settings(endpoint=upstream.url)) as exporter:
+            for name in ("one", "\ud800", "two"):
+                exporter.emit(ended(name))
+            assert exporter.flush(PATIENCE)
+        assert [span.name for span in spans_of(upstream)] == ["process one", "process two"]
+    assert counted("export.unencodable") - before == 1
+
+
+def test_back_pressure_is_honoured() -> None:
+    """UNAVAILABLE with RetryInfo: the batch arrives at the second attempt, nothing is counted as lost."""
+    before = counted("export.failed")
+    with running_upstream() as upstream:
+        upstream.answers.append(refuse(grpc.StatusCode.UNAVAILABLE, 0.01))
+        with running(Settings(endpoint=upstream.url)) as exporter:
+            exporter.emit(ended())
+            assert exporter.flush(PATIENCE * 2)
+        assert len(spans_of(upstream)) == 1
+    assert counted("export.failed") == before
+
+
+def test_a_refused_batch_is_counted_and_logged_by_us_alone(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """INVALID_ARGUMENT is final. The exporter's own log line does not reach the application's handlers, ours says it."""
+    before = counted("export.failed")
+    with running_upstream() as upstream, caplog.at_level(logging.DEBUG):
+        upstream.answers.append(refuse(grpc.StatusCode.INVALID_ARGUMENT, details="s3cr3t"))
+        with running(Settings(endpoint=upstream.url)) as exporter:
+            exporter.emit(ended())
+            assert exporter.flush(PATIENCE)
+    assert counted("export.failed") - before == 1
+    assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
+    ours = capfd.readouterr().err
+    assert "the sidecar does not answer" in ours
+    assert "s3cr3t" not in ours
+
+
+def test_an_exporter_that_raises_is_survived() -> None:
+    """Whatever the exporter does, `emit` and `flush` do not raise."""
+
+    class Raising(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            raise MemoryError
+
+        def shutdown(self) -> None:
+            raise OSError
+
+    with running(Settings(), lambda: (Raising(), _Metrics())) as exporter:
+        exporter.emit(ended())
+        assert exporter.flush(PATIENCE)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_fork_is_a_process_of_its_own(when: str) -> None:
+    """A child that forks before or after the first span exports its own spans under its own instance id."""
+    code = f"""
+        if {when!r} == "after":
+            asyncio.run(work())
+        child = os.fork()
+        asyncio.run(work(2))
+        instrumentation.flush(10)
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    with running_upstream() as upstream:
+        ran = run_application(upstream.url, code)
+        assert ran.returncode == 0, ran.stderr
+        instances: dict[str, int] = {}
+        for signal, payload in upstream.taken:
+            if signal == "traces":
+                for group in ExportTraceServiceRequest.FromString(payload).resource_spans:
+                    about = {a.key: a.value.string_value for a in group.resource.attributes}
+                    spans = sum(len(scope.spans) for scope in group.scope_spans)
+                    key = about["service.instance.id"]
+                    instances[key] = instances.get(key, 0) + spans
+    assert sorted(instances.values()) == ([2, 3] if when == "after" else [2, 2])
+
+
+def test_disabled_means_nothing_at_all() -> None:
+    """OTEL_SDK_DISABLED=true: no thread, no hook, no cell."""
+    code = """
+        import threading
+        from autogen_core import SingleThreadedAgentRuntime
+        assert threading.active_count() == 1
+        assert "_tracer_helper" not in vars(SingleThreadedAgentRuntime)
+    """
+    program = textwrap.dedent(APPLICATION).format(tests=str(Path(__file__).parent.parent), endpoint="http://h:1")
+    ran = subprocess.run(
+        [sys.executable, "-c", program + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "OTEL_SDK_DISABLED": "true"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+
+
+def test_import_auto_is_enough() -> None:
+    """One line at the start of the application, settings from the environment."""
+    code = "import instrumentation.auto, instrumentation.lifecycle as l; assert l.running() is not None; print('ok')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.stdout == "ok\n", ran.stderr
+
+
+def test_the_log_is_tenant_tagged_and_rate_limited(capfd: pytest.CaptureFixture[str]) -> None:
+    """Our lines carry the tenant, go to standard error and stop repeating themselves."""
+    from instrumentation.testing import capture
+
+    with capture(), instrumentation.tenant("acme"):
+        for _ in range(50):
+            diagnostics.fault("somewhere", ValueError("s3cr3t"))
+    lines = [line for line in capfd.readouterr().err.splitlines() if "somewhere" in line]
+    assert 0 < len(lines) <= 5
+    assert all("tenant.id=acme" in line and "error=ValueError" in line for line in lines)
+    assert "s3cr3t" not in "".join(lines)
+
+
+def test_readable_spans_are_ordinary_sdk_spans() -> None:
+    """What leaves for an exporter is OpenTelemetry's own type, with the duration that was measured."""
+    made = ended().readable(Resource({"service.name": "x"}))
+    assert isinstance(made, ReadableSpan)
+    assert made.end_time is not None
+    assert made.start_time is not None
+    assert made.end_time - made.start_time == 5
+    assert issubclass(_Metrics, MetricExporter)
