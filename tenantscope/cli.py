@@ -61,14 +61,10 @@ def demo(arguments: Sequence[str]) -> int:
         epilog="Ends with status 0 only if no planted secret leaked and every record is accounted for.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--seconds", type=_seconds, default=30.0, metavar="N", help="how long it runs (default: 30)"
-    )
+    parser.add_argument("--seconds", type=_seconds, default=30.0, metavar="N", help="how long it runs (default: 30)")
     parser.add_argument("--json", type=_new_file, metavar="FILE", help="write the figures of the run to FILE")
     parser.add_argument("--headless", action="store_true", help="plain lines instead of the live table")
-    parser.add_argument(
-        "--keep", action="store_true", help="keep the run's folder: logs, plan, the sidecar's state"
-    )
+    parser.add_argument("--keep", action="store_true", help="keep the run's folder: logs, plan, the sidecar's state")
     options = parser.parse_args(arguments)
     _require("demo", _DEMO_NEEDS)
     from .demo.conductor import Options, run
@@ -94,8 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tenantscope",
         usage="tenantscope [--help] [--version] COMMAND ...",
-        description="Observability for applications that serve many tenants on AutoGen.\n\ncommands:\n"
-        + commands,
+        description="Observability for applications that serve many tenants on AutoGen.\n\ncommands:\n" + commands,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -19,6 +19,8 @@ import instrumentation
 
 from .canaries import Canaries
 from .handover import SERVICE, Plan
+from .scenario import play
+from .stage import Stage
 
 
 def main() -> None:
@@ -33,9 +35,6 @@ def main() -> None:
 
 
 async def _run(plan: Plan) -> None:
-    from .scenario import play
-    from .stage import Stage
-
     stop = asyncio.Event()
     stage = Stage(plan.model_url, Canaries(plan.marker), stop)
     _stop_with_conductor(asyncio.get_running_loop(), stop)

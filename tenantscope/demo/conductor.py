@@ -147,24 +147,18 @@ class Conductor:
         self._search_folder(CELLS, self._cells)  # now, for a closed loop takes its cell with it
         self._application.close_input()
         failures = []
-        if not self._wait_drawing(
-            lambda: not self._application.running(), _STOP_LIMIT, "the application is stopping"
-        ):
+        if not self._wait_drawing(lambda: not self._application.running(), _STOP_LIMIT, "the application is stopping"):
             failures.append(f"the application did not stop within {_STOP_LIMIT:g} s")
         elif self._application.wait(0) != 0:
             raise ChildDiedError(f"the application failed:\n{self._application.tail()}")
         if not self._wait_drawing(self._drained, _DRAIN_LIMIT, "the sidecar is forwarding the last records"):
             failures.append(f"the sidecar was not done within {_DRAIN_LIMIT:g} s")
         self._poll(with_metrics=True)
-        self._search_folder(
-            STATE, self._folder / "state"
-        )  # with the write-ahead log, and again without it below
+        self._search_folder(STATE, self._folder / "state")  # with the write-ahead log, and again without it below
         self._sidecar.terminate()
         status = self._sidecar.wait(_SIDECAR_STOP_LIMIT)
         if status != 0:
-            failures.append(
-                f"the sidecar did not stop in good order (status {status}):\n{self._sidecar.tail()}"
-            )
+            failures.append(f"the sidecar did not stop in good order (status {status}):\n{self._sidecar.tail()}")
         self._tap.close()
         self._search_folder(STATE, self._folder / "state")
         self._searcher.file("sidecar's output", self._folder / "sidecar.out")
@@ -229,7 +223,6 @@ class Conductor:
         plan.save(self._folder / "plan.json")
         settings = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self._tap.port}",
-            "OTEL_EXPORTER_OTLP_COMPRESSION": "none",  # the tap can't look into compressed data
             "OTEL_BSP_SCHEDULE_DELAY": "500",  # milliseconds: the table is to be live
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
             "OTEL_BSP_MAX_QUEUE_SIZE": "16384",

@@ -39,9 +39,7 @@ class ModelServer:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.model = Model(plant)
         self._server.sleep = sleep
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,), name="model", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="model", daemon=True)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def start(self) -> None:
@@ -190,9 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def _fail(self, status: int, why: str) -> None:
-        self._send(
-            status, {"error": {"message": why, "type": "invalid_request_error", "param": None, "code": None}}
-        )
+        self._send(status, {"error": {"message": why, "type": "invalid_request_error", "param": None, "code": None}})
 
     def _send(self, status: int, answer: Json) -> None:
         body = json.dumps(answer).encode()

@@ -40,18 +40,14 @@ class Outcome:
     def judge(self, unread: Iterable[str] = ()) -> None:
         """Add what speaks against the run; `unread` are places that could not be searched."""
         if self.leaked:
-            self.failures.append(f"{len(self.leaked)} canaries leaked")
-        self.failures += [
-            f"{place} could not be searched, so nothing is known about leaks there" for place in unread
-        ]
+            self.failures.append(f"canaries leaked: {len(self.leaked)}")
+        self.failures += [f"{place} could not be searched, so nothing is known about leaks there" for place in unread]
         if not self.picture.records.get("traces", {}).get("received"):
             self.failures.append("the sidecar received no spans")
         for signal, counts in self.picture.records.items():
             known = sum(counts[word] for word in WAYS_TO_END)
             if counts["received"] != known:
-                self.failures.append(
-                    f"{signal}: {counts['received']} records received, but only {known} accounted for"
-                )
+                self.failures.append(f"{signal}: {counts['received']} records received, but only {known} accounted for")
             if counts["queued"]:
                 self.failures.append(f"{signal}: {counts['queued']} records are still queued")
 

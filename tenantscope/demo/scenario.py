@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
+from typing import Any
+
+from autogen_agentchat.teams import RoundRobinGroupChat
 
 import instrumentation
 
@@ -17,9 +20,8 @@ _RHYTHM = 0.04  # seconds
 _MAX_ROUND_TRIPS = 20_000
 
 
-async def hog(stage: Stage) -> None:
+async def hog(stage: Stage, team: RoundRobinGroupChat) -> None:
     """Runs a team whose tool holds the loop for about half a second."""
-    team = stage.team(stage.render_report)
     while not stage.stop.is_set():
         await stage.run_team(HOG, team)
         await stage.pause(0.9)
@@ -32,9 +34,8 @@ async def burster(stage: Stage) -> None:
         await stage.pause(1.5)
 
 
-async def failer(stage: Stage) -> None:
+async def failer(stage: Stage, team: RoundRobinGroupChat) -> None:
     """Its team's tool raises, and so does the core agent that it calls."""
-    team = stage.team(stage.charge_card)
     till = f"till-{stage.canaries.plant('agent key')}"
     while not stage.stop.is_set():
         try:
@@ -46,12 +47,9 @@ async def failer(stage: Stage) -> None:
         await stage.pause(1.2)
 
 
-async def mailer(stage: Stage) -> None:
+async def mailer(stage: Stage, team: RoundRobinGroupChat) -> None:
     """Addresses its agents, and the topics it publishes to, by its customers' e-mail addresses."""
-    addresses = [
-        f"{stage.canaries.plant('e-mail address as key')}@customer.example" for _ in range(_MAILBOXES)
-    ]
-    team = stage.team(stage.look_up)
+    addresses = [f"{stage.canaries.plant('e-mail address as key')}@customer.example" for _ in range(_MAILBOXES)]
     while not stage.stop.is_set():
         for address in addresses:
             await stage.order(MAILER, "clerk", address)
@@ -60,9 +58,9 @@ async def mailer(stage: Stage) -> None:
         await stage.pause(0.5)
 
 
-async def victim(stage: Stage) -> None:
+async def victim(stage: Stage, team: RoundRobinGroupChat) -> None:
     """Small, regular, polite; its round trips show what it is like to share a loop."""
-    turn = asyncio.create_task(_victim_team(stage))
+    turn = asyncio.create_task(_victim_team(stage, team))
     due = time.perf_counter()
     while not stage.stop.is_set():
         await stage.order(VICTIM, "clerk", "front-desk")
@@ -75,37 +73,35 @@ async def victim(stage: Stage) -> None:
     await turn
 
 
-async def _victim_team(stage: Stage) -> None:
-    team = stage.team(stage.look_up, stream=True)
+async def _victim_team(stage: Stage, team: RoundRobinGroupChat) -> None:
     while not stage.stop.is_set():
         await stage.run_team(VICTIM, team)
         await stage.pause(1.0)
 
 
-LIVES: dict[str, Callable[[Stage], Awaitable[None]]] = {
-    HOG: hog,
-    BURSTER: burster,
-    FAILER: failer,
-    MAILER: mailer,
-    VICTIM: victim,
-}
-
-
 async def play(stage: Stage) -> None:
     """Run all five until `stage.stop` is set."""
     await stage.build()
+    # Before anybody can wait for it: making a model client takes tens of milliseconds of the loop.
+    lives = {
+        HOG: hog(stage, stage.team(stage.render_report)),
+        BURSTER: burster(stage),
+        FAILER: failer(stage, stage.team(stage.charge_card)),
+        MAILER: mailer(stage, stage.team(stage.look_up)),
+        VICTIM: victim(stage, stage.team(stage.look_up, stream=True)),
+    }
     # On purpose: a runtime's handlers inherit the context in which it was started, so that without
     # tenantscope all work below would count as this tenant's.
     with instrumentation.tenant(VICTIM):
         stage.runtime.start()
     try:
-        async with asyncio.TaskGroup() as lives:
-            for tenant, live in LIVES.items():
-                lives.create_task(_live(tenant, live, stage), name=tenant)
+        async with asyncio.TaskGroup() as tasks:
+            for tenant, life in lives.items():
+                tasks.create_task(_live(tenant, life), name=tenant)
     finally:
         await stage.close()
 
 
-async def _live(tenant: str, live: Callable[[Stage], Awaitable[None]], stage: Stage) -> None:
+async def _live(tenant: str, life: Coroutine[Any, Any, None]) -> None:
     with instrumentation.tenant(tenant):
-        await live(stage)
+        await life

@@ -46,15 +46,13 @@ class Screen:
         cast = Table.grid(padding=(0, 2))
         for tenant, part in CAST.items():
             cast.add_row(Text(f"  {tenant}", "bold cyan"), part)
-        self._console.print(
-            Text("tenantscope demo", "bold"), "· five tenants on one AutoGen runtime, one event loop\n"
-        )
+        self._console.print(Text("tenantscope demo", "bold"), "· five tenants on one AutoGen runtime, one event loop\n")
         self._console.print(cast)
         self._console.print(
             "\nSecrets are planted wherever the application keeps content, and searched for in\n"
             "all that leaves it, and in all that the sidecar keeps, says and shows.\n"
-            "In the table, `waited` is how long a tenant's work was ready and stood behind others,\n"
-            "`made wait` how long others stood behind it.\n"
+            "`waited`: how long a tenant's work was ready and stood behind that of others;\n"
+            "`made wait`: how long theirs stood behind its own.\n"
             f"{seconds:g} seconds; Ctrl-C ends it sooner.\n"
         )
 
@@ -101,6 +99,8 @@ class Screen:
         for name, fact in _facts(outcome):
             facts.add_row(name, fact)
         self._console.print(Padding(facts, (1, 1)))
+        if outcome.kept is not None:
+            self._console.print(f"Kept: {outcome.kept}\n", soft_wrap=True)
         if outcome.failures:
             for failure in outcome.failures:
                 self.failed(failure)
@@ -161,11 +161,7 @@ def _stall_lines(picture: Picture) -> list[RenderableType]:
         )
         for stall in picture.active_stalls[-3:]
     ]
-    past = (
-        f"stalls so far: {len(picture.stalls)}, alerts: {len(picture.alerts)}"
-        if picture.stalls
-        else "no stall yet"
-    )
+    past = f"stalls so far: {len(picture.stalls)}, alerts: {len(picture.alerts)}" if picture.stalls else "no stall yet"
     return [*active, Text(f"○ {past}", "dim")]
 
 
@@ -173,15 +169,14 @@ def _line(picture: Picture, elapsed: float, seconds: float) -> Text:
     traces = picture.records.get("traces", {})
     top = max(picture.rows(recent=True), key=lambda row: row.loop_share, default=Row("nobody"))
     return Text(
-        f"{elapsed:4.0f} s of {seconds:g} s  spans {traces.get('received', 0):,} received,"
-        f" {traces.get('forwarded', 0):,} forwarded  stalls {len(picture.stalls)}"
-        f"  most of the loop: {top.tenant} {top.loop_share:.0%}"
+        f"{elapsed:4.0f} s of {seconds:g} s   spans received {traces.get('received', 0):,}   "
+        f"stalls {len(picture.stalls)}   most of the loop: {top.tenant}, {top.loop_share:.0%}"
     )
 
 
 def _frame(frame: str) -> str:
     """`/a/b/demo/stage.py:176 render` as `render  demo/stage.py:176`."""
-    place, _, function = frame.partition(" ")
+    place, _, function = frame.rpartition(" ")
     return f"{function}  {'/'.join(PurePath(place).parts[-2:])}"
 
 
@@ -207,8 +202,6 @@ def _facts(outcome: Outcome) -> Iterable[tuple[str, RenderableType]]:
     )
     for canary, where in list(outcome.leaked.items())[:_FRAMES]:
         yield "", Text(f"{canary}: {where}", "red")
-    if outcome.kept is not None:
-        yield "Kept", str(outcome.kept)
 
 
 def _records(picture: Picture) -> RenderableType:

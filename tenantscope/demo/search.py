@@ -149,9 +149,7 @@ class Searcher:
         stream = self.channel(channel)
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
             database.text_factory = bytes
-            tables = [
-                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            ]
+            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             for table in tables:
                 quoted = table.decode().replace('"', '""')
                 for row in database.execute(f'SELECT * FROM "{quoted}"'):  # noqa: S608  # a name from the schema

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import pytest
 
@@ -33,6 +33,14 @@ class Demo:
         )
         assert self.process.stdout is not None
         self.output: IO[str] = self.process.stdout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()  # not kill: it is to take its children along
+        self.process.communicate(timeout=LIMIT)
 
     def wait_for(self, word: str) -> None:
         """Read until a line holds `word`."""
@@ -80,13 +88,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Demo, s
     """One run of six seconds: the process, what it printed, what it wrote."""
     folder = tmp_path_factory.mktemp("run")
     results = tmp_path_factory.mktemp("results") / "out.json"
-    demo = Demo(folder, "--seconds", "6", "--json", str(results))
-    try:
+    with Demo(folder, "--seconds", "6", "--json", str(results)) as demo:
         printed = demo.rest()
         assert demo.process.returncode == 0, printed
         yield demo, printed, json.loads(results.read_text())
-    finally:
-        demo.process.kill()
 
 
 def test_many_canaries_are_planted_and_none_gets_out(finished: tuple[Demo, str, dict[str, Any]]) -> None:
@@ -95,9 +100,7 @@ def test_many_canaries_are_planted_and_none_gets_out(finished: tuple[Demo, str, 
     assert figures["canaries_planted"] > 50
     assert figures["canaries_leaked"] == 0
     searched = figures["bytes_searched"]
-    assert all(
-        searched[place] > 0 for place in ("application to sidecar, messages", "sidecar's state folder")
-    )
+    assert all(searched[place] > 0 for place in ("application to sidecar, messages", "sidecar's state folder"))
     assert sum(searched.values()) > 100_000
 
 
@@ -155,34 +158,48 @@ def test_nothing_is_left_behind(finished: tuple[Demo, str, dict[str, Any]]) -> N
 
 def test_an_interrupt_ends_the_run_in_good_order(folder: Path) -> None:
     """Ctrl-C: the application stops, the search is done, the summary comes, the verdict counts."""
-    demo = Demo(folder, "--seconds", "600")
-    demo.wait_for("s of 600 s")
-    demo.process.send_signal(signal.SIGINT)
-    printed = demo.rest()
-    assert demo.process.returncode == 0, printed
-    assert "OK: nothing leaked" in printed
-    demo.assert_nothing_is_left()
+    with Demo(folder, "--seconds", "600") as demo:
+        demo.wait_for("s of 600 s")
+        demo.process.send_signal(signal.SIGINT)
+        printed = demo.rest()
+        assert demo.process.returncode == 0, printed
+        assert "OK: nothing leaked" in printed
+        demo.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(
-    ("module", "name"), [("tenantscope.demo.app", "application"), ("sidecar", "sidecar")]
-)
+def test_a_secret_in_the_sidecars_folder_fails_the_run(folder: Path) -> None:
+    """The search is no formality: a canary planted where the sidecar keeps its state is found and named."""
+    with Demo(folder, "--seconds", "600") as demo:
+        demo.wait_for("s of 600 s")
+        (run,) = folder.iterdir()
+        canary = json.loads((run / "plan.json").read_text())["marker"] + "0123456789a"
+        (run / "state" / "core.dump").write_bytes(b"\0" * 100 + canary.encode().hex().encode() + b"\0" * 100)
+        demo.process.send_signal(signal.SIGINT)
+        printed = demo.rest()
+        assert demo.process.returncode == 1, printed
+        assert "1 leaked" in printed
+        assert "sidecar's state folder, hexadecimal" in printed
+        assert "FAILED: canaries leaked: 1" in printed
+        demo.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(("module", "name"), [("tenantscope.demo.app", "application"), ("sidecar", "sidecar")])
 def test_a_child_that_dies_ends_the_run_with_its_last_words(folder: Path, module: str, name: str) -> None:
     """Status 1, which child it was, what it said last; the other child does not survive."""
-    demo = Demo(folder, "--seconds", "600")
-    demo.wait_for("s of 600 s")
-    os.kill(demo.children()[module], signal.SIGKILL)
-    printed = demo.rest()
-    assert demo.process.returncode == 1, printed
-    assert f"FAILED: the {name} ended unexpectedly (status -9)" in printed
-    demo.assert_nothing_is_left()
+    with Demo(folder, "--seconds", "600") as demo:
+        demo.wait_for("s of 600 s")
+        os.kill(demo.children()[module], signal.SIGKILL)
+        printed = demo.rest()
+        assert demo.process.returncode == 1, printed
+        assert f"FAILED: the {name} ended unexpectedly (status -9)" in printed
+        demo.assert_nothing_is_left()
 
 
 def test_keep_keeps_the_folder_and_says_where(folder: Path) -> None:
     """`--keep` leaves logs and the sidecar's state for a closer look."""
-    demo = Demo(folder, "--seconds", "1", "--keep")
-    printed = demo.rest()
-    (kept,) = folder.iterdir()
-    assert str(kept) in printed.replace("\n", "").replace(" ", "")
-    assert (kept / "state").is_dir()
-    assert (kept / "sidecar.out").read_text()
+    with Demo(folder, "--seconds", "1", "--keep") as demo:
+        printed = demo.rest()
+        (kept,) = folder.iterdir()
+        assert f"Kept: {kept}\n" in printed
+        assert (kept / "state").is_dir()
+        assert (kept / "sidecar.out").read_text()

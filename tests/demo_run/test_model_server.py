@@ -42,18 +42,14 @@ def stub() -> Iterator[Stub]:
 
 @asynccontextmanager
 async def client_of(stub: Stub) -> AsyncIterator[OpenAIChatCompletionClient]:
-    client = OpenAIChatCompletionClient(
-        model="gpt-4o-mini", api_key="sk-demo", base_url=stub.server.url, max_retries=0
-    )
+    client = OpenAIChatCompletionClient(model="gpt-4o-mini", api_key="sk-demo", base_url=stub.server.url, max_retries=0)
     try:
         yield client
     finally:
         await client.close()
 
 
-def ask(
-    stub: Stub, question: Callable[[OpenAIChatCompletionClient], Awaitable[CreateResult]]
-) -> CreateResult:
+def ask(stub: Stub, question: Callable[[OpenAIChatCompletionClient], Awaitable[CreateResult]]) -> CreateResult:
     async def run() -> CreateResult:
         async with client_of(stub) as client:
             return await question(client)
@@ -122,9 +118,7 @@ def test_a_stream_says_the_same_as_a_whole_answer(stub: Stub, tools: list[Functi
 
     async def run() -> list[str | CreateResult]:
         async with client_of(stub) as client:
-            return [
-                piece async for piece in client.create_stream([QUESTION], tools=tools, include_usage=True)
-            ]
+            return [piece async for piece in client.create_stream([QUESTION], tools=tools, include_usage=True)]
 
     *pieces, result = asyncio.run(run())
     assert isinstance(result, CreateResult)

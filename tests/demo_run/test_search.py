@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenantscope.demo.canaries import CORE_CHARACTERS, Canaries, new_marker
@@ -52,15 +52,15 @@ def search(data: bytes, cuts: list[int] | None = None, planted: str = CANARY) ->
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
+@settings(deadline=None)
 @given(before=st.binary(max_size=40), after=st.binary(max_size=40))
-def test_a_canary_is_found_in_every_encoding_whatever_surrounds_it(
-    encoding: str, before: bytes, after: bytes
-) -> None:
+def test_a_canary_is_found_in_every_encoding_whatever_surrounds_it(encoding: str, before: bytes, after: bytes) -> None:
     """The whole text is encoded, so that base64 falls into each of its alignments."""
     encoded = ENCODINGS[encoding](before + CANARY.encode() + after)
     assert CANARY in search(b"\x00 " + encoded + b" \xff")
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     before=st.integers(0, 3),
     cuts=st.lists(st.integers(0, 2_200_000), max_size=4),
@@ -80,6 +80,7 @@ def test_a_canary_is_found_across_the_pieces_of_a_stream(before: int, cuts: list
     assert len(searcher.sightings()) == 1
 
 
+@settings(deadline=None)
 @given(st.integers(len(MARKER), CORE_CHARACTERS - 1))
 def test_a_canary_that_was_cut_short_is_still_a_leak(length: int) -> None:
     """The marker alone is enough; it counts under the place where it lay."""
@@ -88,6 +89,7 @@ def test_a_canary_that_was_cut_short_is_still_a_leak(length: int) -> None:
     assert CANARY not in found
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4000), st.text(max_size=400))
 def test_nothing_is_found_where_nothing_was_planted(noise: bytes, text: str) -> None:
     """No false alarm in random bytes or text, in any encoding."""
@@ -95,6 +97,7 @@ def test_nothing_is_found_where_nothing_was_planted(noise: bytes, text: str) -> 
         assert search(encode(noise) + text.encode(errors="replace")) == {}
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(MARKER) - 1), st.characters(codec="ascii", categories=("Ll", "Nd")))
 def test_a_near_miss_is_no_hit(place: int, other: str) -> None:
     """One other character in the marker makes it something else."""
@@ -106,9 +109,7 @@ def test_a_near_miss_is_no_hit(place: int, other: str) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_canary_in_a_file_of_the_state_folder_is_found(encoding: str, tmp_path: Path) -> None:
     """The self-check of the search: plant one on purpose, find it, in each encoding."""
-    (tmp_path / "queue.bin").write_bytes(
-        b"\x00" * 5000 + ENCODINGS[encoding](CANARY.encode()) + b"\x00" * 5000
-    )
+    (tmp_path / "queue.bin").write_bytes(b"\x00" * 5000 + ENCODINGS[encoding](CANARY.encode()) + b"\x00" * 5000)
     searcher = Searcher(MARKER, CONTROL)
     searcher.file("state", tmp_path / "queue.bin")
     assert list(searcher.leaked([CANARY])) == [CANARY]

@@ -11,7 +11,7 @@ from concurrent import futures
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenantscope.demo.search import Searcher
@@ -62,9 +62,7 @@ def call(port: int, *messages: bytes) -> list[bytes]:
         return [answer.result() for answer in pending]
 
 
-def test_calls_pass_unchanged_and_are_searched_both_ways(
-    tap: Tap, searcher: Searcher, echo_port: int
-) -> None:
+def test_calls_pass_unchanged_and_are_searched_both_ways(tap: Tap, searcher: Searcher, echo_port: int) -> None:
     """Real gRPC through the tap: same answers; the canary is seen going there and, reversed, coming back."""
     tap.aim(echo_port)
     message = f"acme {CANARY}".encode()
@@ -79,9 +77,7 @@ def test_calls_pass_unchanged_and_are_searched_both_ways(
 def test_a_canary_cut_by_http2_frames_is_seen_whole(tap: Tap, searcher: Searcher, echo_port: int) -> None:
     """Long messages travel in several frames, many at a time; the canary is put together again."""
     tap.aim(echo_port)
-    messages = [
-        os.urandom(16_384 - shift) + CANARY.encode() + os.urandom(20_000) for shift in range(0, 48, 2)
-    ]
+    messages = [os.urandom(16_384 - shift) + CANARY.encode() + os.urandom(20_000) for shift in range(0, 48, 2)]
     assert call(tap.port, *messages) == [message[::-1] for message in messages]
     tap.close()
     there = [s for s in searcher.sightings() if s.channel == f"{APPLICATION}, messages"]
@@ -122,6 +118,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([1, 3, 5]), st.integers(1, 9)), min_size=1, max_size=20),
     st.integers(1, 60),
