@@ -11,6 +11,7 @@ status:
 | `Malformed` | INVALID_ARGUMENT | drop, never retry |
 | `Busy` | UNAVAILABLE and RetryInfo | retry |
 | any other exception | INTERNAL | drop: a request that broke the redactor does not get a second chance |
+| the request never ends, or is too large | CANCELLED; gRPC's own RESOURCE_EXHAUSTED | retry |
 
 What it refuses: to let anything of a request, its metadata or an exception's text into an answer or the log.
 """
@@ -18,7 +19,7 @@ What it refuses: to let anything of a request, its metadata or an exception's te
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NoReturn
 
@@ -37,6 +38,7 @@ Consumer = Callable[[Signal, bytes], int]
 MALFORMED: Final = "the request is not valid OTLP"
 BUSY: Final = "the queue is full, try again later"
 FAULT: Final = "internal error"
+INCOMPLETE: Final = "the request did not arrive in time"
 DROPPED: Final = "records dropped by the redaction policy"
 
 log = structlog.get_logger("sidecar.intake")
@@ -93,19 +95,22 @@ class Export:
         ledger: Ledger,
         in_flight: InFlight,
         pool: ThreadPoolExecutor,
+        body_seconds: float,
     ) -> None:
         self._service = service
         self._consume = consume
         self._ledger = ledger
         self._in_flight = in_flight
+        self._body_seconds = body_seconds
         self._reported: set[str] = set()
         # gRPC looks for this name: exports have threads of their own, which streams that last for ever cannot
         # occupy.
         self.experimental_thread_pool = pool
 
-    def __call__(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+    def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         self._in_flight.enter(context)
         signal = self._service.signal
+        request = self._receive(requests, context)
         try:
             dropped = self._consume(signal, request)
         except Malformed:
@@ -118,6 +123,21 @@ class Export:
             self._refuse(context, grpc.StatusCode.INTERNAL, FAULT)
         self._ledger.answered(signal, "ok")
         return self._service.partial_success(dropped, DROPPED)
+
+    def _receive(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        """The one request of the call; a sender that dawdles over it is cut off, for it holds a thread."""
+        patience = threading.Timer(self._body_seconds, context.cancel)
+        patience.daemon = True
+        patience.start()
+        try:
+            request = next(requests, None)
+        except Exception:  # noqa: BLE001  # gRPC raises a bare Exception for a call that has ended
+            self._refuse(context, grpc.StatusCode.CANCELLED, INCOMPLETE)
+        finally:
+            patience.cancel()
+        if request is None:
+            self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, MALFORMED)
+        return request
 
     def _report(self, kind: str) -> None:
         """One line for each type of exception; the metric counts requests."""
@@ -132,15 +152,19 @@ class Export:
 
 
 def handlers(
-    consume: Consumer, ledger: Ledger, in_flight: InFlight, pool: ThreadPoolExecutor
+    consume: Consumer, ledger: Ledger, in_flight: InFlight, pool: ThreadPoolExecutor, body_seconds: float
 ) -> list[grpc.GenericRpcHandler]:
-    """The handlers of all three services, on raw bytes."""
+    """The handlers of all three services, on raw bytes.
+
+    As streams of one request: gRPC gives a unary handler no say until its request is complete, however long
+    that takes. On the wire the two are the same.
+    """
     return [
         grpc.method_handlers_generic_handler(
             service.name,
             {
-                "Export": grpc.unary_unary_rpc_method_handler(
-                    Export(service, consume, ledger, in_flight, pool),
+                "Export": grpc.stream_unary_rpc_method_handler(
+                    Export(service, consume, ledger, in_flight, pool, body_seconds),
                     request_deserializer=None,
                     response_serializer=None,
                 )

@@ -33,6 +33,7 @@ from .exports import Consumer, InFlight, handlers
 MINIMUM_GRPC: Final = (1, 84)
 EXPORT_THREADS: Final = 8  # a request's bytes are read by its thread, so this also bounds requests in memory
 STREAM_THREADS: Final = 128  # one for each application under watch, and a few for reflection
+BODY_SECONDS: Final = 10.0  # exporters give up by then
 MAX_RPCS: Final = 512  # waiting ones cost little: nothing of their bodies has been read
 MAX_METADATA_BYTES: Final = 16 * 1024
 KEY: Final = "TENANTSCOPE_LISTEN"
@@ -77,6 +78,7 @@ class Intake:
         listen: a loopback address, or a Unix socket. consume: the next stage; see `exports` for what it may
         raise. ledger: counts the answers. add_services: called with the server before it starts, to register
         what else is served on this address.
+        body_seconds: how long the bytes of a request may take.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Intake:
         consume: Consumer,
         ledger: Ledger,
         add_services: Sequence[Callable[[grpc.Server], None]] = (),
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._listen = listen
         self._in_flight = InFlight()
@@ -93,7 +96,7 @@ class Intake:
         self._health = health.HealthServicer()
         self._serving = False
         self._server = grpc.server(self._streams, options=_OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
-        self._server.add_generic_rpc_handlers(handlers(consume, ledger, self._in_flight, self._exports))
+        self._server.add_generic_rpc_handlers(handlers(consume, ledger, self._in_flight, self._exports, body_seconds))
         for add in add_services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -16,6 +16,7 @@ from sidecar.accounting import Ledger
 from sidecar.address import listener
 from sidecar.conventions import Signal
 from sidecar.intake import Intake, refuse_unsafe_grpc
+from sidecar.intake.server import EXPORT_THREADS
 from sidecar.otlp import SERVICES
 from sidecar.settings import ConfigurationError
 
@@ -71,6 +72,32 @@ def test_long_streams_do_not_keep_exports_out(intake: Intake) -> None:
             next(stream)
         assert export(intake.address.target, trace_request()) == b""
         release.set()
+
+
+def test_senders_that_never_finish_do_not_keep_others_out() -> None:
+    """More requests without an end than there are threads: each is cut off, and exports go on."""
+    intake = Intake(listener("127.0.0.1:0"), lambda signal, payload: 0, Ledger(), body_seconds=0.1)
+    intake.start()
+    release = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        release.wait(PATIENCE)
+        yield from ()
+
+    with grpc.insecure_channel(intake.address.target) as channel:
+        call = channel.stream_unary(SERVICES["traces"].method, None, None)
+        dawdling = [call.future(nothing()) for _ in range(EXPORT_THREADS * 2)]
+        assert export(intake.address.target, trace_request()) == b""
+        assert {sender.code() for sender in dawdling} == {grpc.StatusCode.CANCELLED}
+        release.set()
+    intake.stop(0)
+
+
+def test_a_call_without_a_request_is_malformed(intake: Intake) -> None:
+    """And so is nothing at all."""
+    with grpc.insecure_channel(intake.address.target) as channel:
+        call = channel.stream_unary(SERVICES["traces"].method, None, None)
+        assert call.future(iter(())).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def is_refused(target: str) -> bool:

@@ -19,6 +19,6 @@ def test_the_store_adds_up_what_the_library_emits() -> None:
 def test_both_halves_may_share_one_environment() -> None:
     """Each side knows the other's keys, and refuses only those that nobody knows."""
     ours = {setting.key for setting in SETTINGS} | set(RESERVED_KEYS)
-    theirs = {setting.key for setting in library_settings.TABLE if setting.key.startswith("TENANTSCOPE_")}
+    theirs = {setting.key for setting in library_settings.SETTINGS if setting.key.startswith("TENANTSCOPE_")}
     assert theirs == LIBRARY_KEYS
     assert ours == set(library_settings.SIDECAR_KEYS)
