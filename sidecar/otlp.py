@@ -11,9 +11,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from .conventions import Signal
 
-MAX_REQUEST_BYTES: Final = (
-    4 * 1024 * 1024
-)  # what gRPC servers take by default, so every exporter stays below it
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024  # what gRPC servers take by default, so every exporter stays below it
 
 
 @dataclass(frozen=True, slots=True)

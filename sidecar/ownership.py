@@ -61,9 +61,7 @@ class FolderLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self.release()
-            raise ConfigurationError(
-                f"{key}: another sidecar owns {str(folder)!r}; give each its own"
-            ) from None
+            raise ConfigurationError(f"{key}: another sidecar owns {str(folder)!r}; give each its own") from None
 
     def release(self) -> None:
         """Give the folder up; idempotent. The file stays: removing it would let two owners lock two files."""

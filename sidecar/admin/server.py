@@ -158,9 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not _is_loopback_host(self.headers.get("Host", "")):
-            return self._answer(
-                *_json(HTTPStatus.FORBIDDEN, {"error": "the Host header must name this machine"})
-            )
+            return self._answer(*_json(HTTPStatus.FORBIDDEN, {"error": "the Host header must name this machine"}))
         page = self.server.pages.get(urlsplit(self.path).path)
         if page is None:
             return self._answer(*_json(HTTPStatus.NOT_FOUND, {"pages": sorted(self.server.pages)}))
