@@ -1,7 +1,7 @@
 """Who had one loop, and for how long: the numbers of an event loop, by tenant slot.
 
-Written by the loop's own thread alone and without locks; any thread may read. The totals are plain lists, which cost a
-third of a store into shared memory; what a watchdog needs at once (the running slice) goes into the cell immediately,
+Written by the loop's own thread alone and without locks; any thread may read. The totals are plain lists, which cost less
+than half of shared memory; what a watchdog needs at once (the running slice) goes into the cell immediately,
 the totals follow every few milliseconds and after each long slice.
 
 What it refuses: to keep its loop alive. It knows the loop by a weak reference only.
@@ -43,7 +43,6 @@ class Account:
     """
 
     __slots__ = (
-        "publish_at",
         "_published",
         "active",
         "adopted",
@@ -56,6 +55,7 @@ class Account:
         "longest",
         "loop",
         "loop_id",
+        "publish_at",
         "slices",
         "slot",
         "start",

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from instrumentation.diagnostics import count, fault, log
+from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 
 from .account import Account
@@ -132,8 +133,8 @@ class Link:
             )
             self._call = watch(self._reports(outbox))
             try:
-                self._call.initial_metadata()  # waits until the other side is there, or is known not to be
-                self._connected = self._call.is_active()
+                # Waits until the other side is there, or is known not to be: then there is no metadata.
+                self._connected = CONNECTED in dict(self._call.initial_metadata() or ())
                 for directive in self._call:
                     if directive.HasField("capture_stack"):
                         ask = directive.capture_stack

@@ -90,17 +90,17 @@ class Slices:
             self._abandon(loop, error)
 
 
-def _wrap(
+def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05 us less
     original: Run,
     adopt: Callable[[Any], Account | None],
     abandon: Callable[[Any, Exception], None],
     clock: Callable[[], int],
-) -> tuple[Run, Callable[[], None]]:  # noqa: C901  # see below
+) -> tuple[Run, Callable[[], None]]:
     """Our `Handle._run`, and what turns it into a pass-through. A closure, for this is the hot path."""
     live = True
     bound = tenancy.BOUND
 
-    def _run(handle: Any) -> None:
+    def _run(handle: Any) -> None:  # noqa: C901
         if not live:
             return original(handle)
         loop = handle._loop

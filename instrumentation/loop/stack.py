@@ -22,7 +22,7 @@ _OUR_FILES: Final = str(Path(__file__).parent)
 
 
 def answer(stall_id: int, running: int, account: Account | None) -> wire.Report:
-    """The stack of the loop's thread while the slice `running` (the cell's RUNNING word) lasts, or why there is none."""
+    """The stack of the loop's thread while the slice `running` (the cell's word) lasts, or why there is none."""
     if account is None:
         return _unavailable(stall_id, "the loop is gone")
     words = account.words

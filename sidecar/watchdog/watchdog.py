@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar import conventions
 from sidecar.alerts import Alerts
+from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 
 from .poll import Poll
@@ -117,7 +118,7 @@ class Watchdog:
         stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._arrived.set)
         try:
             if context.add_callback(stream.end):
-                context.send_initial_metadata(())  # tells the application that it is connected
+                context.send_initial_metadata(((CONNECTED, "1"),))
                 reader = threading.Thread(target=_read, args=(reports, stream), name="watch-reader", daemon=True)
                 reader.start()
                 while (message := stream.outbox.get()) is not None:

@@ -2,3 +2,8 @@
 
 Both halves import it; it imports nothing of ours.
 """
+
+from typing import Final
+
+#: Key in the initial metadata of `Watch`: the application knows by it that it is connected.
+CONNECTED: Final = "tenantscope-watchdog"

@@ -7,7 +7,7 @@ native byte order (both sides are on one machine), so every store is one aligned
 | words | content |
 | --- | --- |
 | `MAGIC` .. `CREATED` | identity, written once before the file gets its name |
-| `RUNNING` | 0 while the loop idles; otherwise the start of the running slice, its low 12 bits replaced by the slot of its tenant. One word, so that a reader can never pair one slice's start with another's tenant |
+| `RUNNING` | 0 while the loop idles; else start of the running slice, the low 12 bits replaced by its tenant's slot |
 | `BEAT` | when the slot table was last written: at the end of every slice that was long, and every few milliseconds |
 | `HEARTBEAT`, `LATENESS` | when the loop's own timer last ran, and how late that was |
 | `NAMES` | how many slots have a name; a name is written before it is counted, and never changes |
@@ -15,6 +15,7 @@ native byte order (both sides are on one machine), so every store is one aligned
 | slot table | `SLOT_WORDS` words a slot, from `HEADER_WORDS` on: the totals of one tenant |
 | name table | `NAME_BYTES` bytes a slot after the slot table: length word, then UTF-8 |
 
+`RUNNING` is one word so that a reader can never pair one slice's start with another's tenant.
 Slot 0 is `unknown` (no tenant bound), slot 1 is `other` (beyond the bound on tenants).
 """
 

@@ -1,13 +1,7 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import (
-    ClassVar as _ClassVar,
-    Iterable as _Iterable,
-    Mapping as _Mapping,
-    Optional as _Optional,
-    Union as _Union,
-)
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -21,13 +15,7 @@ class Report(_message.Message):
     withdraw: Withdraw
     heartbeat: Heartbeat
     stack: Stack
-    def __init__(
-        self,
-        announce: _Optional[_Union[Announce, _Mapping]] = ...,
-        withdraw: _Optional[_Union[Withdraw, _Mapping]] = ...,
-        heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...,
-        stack: _Optional[_Union[Stack, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, announce: _Optional[_Union[Announce, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., stack: _Optional[_Union[Stack, _Mapping]] = ...) -> None: ...
 
 class Announce(_message.Message):
     __slots__ = ("loop_id", "service_name", "instance", "pid", "host", "cell_path")
@@ -43,15 +31,7 @@ class Announce(_message.Message):
     pid: int
     host: str
     cell_path: str
-    def __init__(
-        self,
-        loop_id: _Optional[int] = ...,
-        service_name: _Optional[str] = ...,
-        instance: _Optional[str] = ...,
-        pid: _Optional[int] = ...,
-        host: _Optional[str] = ...,
-        cell_path: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, loop_id: _Optional[int] = ..., service_name: _Optional[str] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., host: _Optional[str] = ..., cell_path: _Optional[str] = ...) -> None: ...
 
 class Withdraw(_message.Message):
     __slots__ = ("loop_id",)
@@ -73,12 +53,7 @@ class Stack(_message.Message):
     stall_id: int
     frames: _containers.RepeatedCompositeFieldContainer[Frame]
     unavailable: str
-    def __init__(
-        self,
-        stall_id: _Optional[int] = ...,
-        frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...,
-        unavailable: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, stall_id: _Optional[int] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., unavailable: _Optional[str] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("file", "line", "function")
@@ -88,9 +63,7 @@ class Frame(_message.Message):
     file: str
     line: int
     function: str
-    def __init__(
-        self, file: _Optional[str] = ..., line: _Optional[int] = ..., function: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., function: _Optional[str] = ...) -> None: ...
 
 class Directive(_message.Message):
     __slots__ = ("capture_stack",)
@@ -106,6 +79,4 @@ class CaptureStack(_message.Message):
     stall_id: int
     loop_id: int
     running: int
-    def __init__(
-        self, stall_id: _Optional[int] = ..., loop_id: _Optional[int] = ..., running: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, stall_id: _Optional[int] = ..., loop_id: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...

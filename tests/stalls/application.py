@@ -1,13 +1,15 @@
 """Run as a process of its own: four tenants on one loop, of whom `hooli` holds it until a file appears.
 
-    python application.py ENDPOINT CELLS RELEASE KIND
+    python application.py ENDPOINT CELLS RELEASE KIND [FORK]
 
-It prints a line when its work is done. Not a test, and imports nothing of tests.
+With FORK as fifth argument, the work is done by a forked child while the parent's own link is up. It prints a line when
+its work is done. Not a test, and imports nothing of tests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
@@ -44,9 +46,22 @@ async def main(release: Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    endpoint, cells, release, kind = sys.argv[1:]
+    endpoint, cells, release, kind, *fork = sys.argv[1:]
     loops = Loops(Path(cells), "billing-agents", "instance-1", endpoint)
     loops.start()
+    if fork:
+        before = asyncio.new_event_loop()
+        before.run_until_complete(asyncio.sleep(0.3))
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            before.run_until_complete(asyncio.sleep(0))
+            before.close()
+            loops.stop()
+            sys.exit()
+        inherited = loops
+        loops = Loops(Path(cells), "billing-agents", "instance-1", endpoint)
+        loops.start()
     asyncio.run(main(Path(release), kind))
     loops.stop()
     print("done", flush=True)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
+from instrumentation.loop import Loops
+from sidecar.alerts import Alerts
 from sidecar.watchdog import Watchdog
+from sidecar.watchdog.standing import Standing, standing
+from sidecar.wire import process
 
 APPLICATION = Path(__file__).with_name("application.py")
 DEADLINE = 30.0
 
-Start = Callable[[str], subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -31,18 +39,18 @@ def release(tmp_path: Path) -> Path:
 def start(server: str, cells: Path, release: Path) -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def run(kind: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(APPLICATION), server, str(cells), str(release), kind]
+    def run(*kind: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(APPLICATION), server, str(cells), str(release), *kind]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         return started[-1]
 
     yield run
     release.touch()
-    for process in started:
-        process.kill()
-        process.wait(DEADLINE)
-        if process.stdout is not None:
-            process.stdout.close()
+    for application in started:
+        application.kill()
+        application.wait(DEADLINE)
+        if application.stdout is not None:
+            application.stdout.close()
 
 
 @pytest.mark.parametrize("kind", ["sleep", "spin"])
@@ -110,6 +118,23 @@ def test_a_process_that_dies_in_the_middle_ends_its_stall(
     )
 
 
+def test_a_forked_child_is_watched_under_its_own_name(
+    start: Start, inbox: Any, release: Path, watchdog: Watchdog, cells: Path
+) -> None:
+    """A child that accounts anew has a link and a cell of its own; its parent's stay as they are."""
+    application = start("sleep", "fork")
+    assert inbox.next().labels["tenant_id"] == "hooli"
+    (stall,) = watchdog.stalls()
+    assert stall["pid"] != application.pid
+    assert {loop["pid"] for loop in watchdog.loops()} == {application.pid, stall["pid"]}
+    release.touch()
+    assert inbox.next().status == "resolved"
+    output, _ = application.communicate(timeout=DEADLINE)
+    assert output == "done\n"
+    assert application.returncode == 0
+    assert list(cells.iterdir()) == []
+
+
 def test_a_sidecar_that_comes_late_or_never_changes_nothing(cells: Path, release: Path) -> None:
     """Without anybody at the endpoint the application does its work and exits."""
     release.touch()
@@ -120,11 +145,33 @@ def test_a_sidecar_that_comes_late_or_never_changes_nothing(cells: Path, release
     assert list(cells.iterdir()) == []
 
 
+def test_a_sidecar_that_restarts_is_told_again(cells: Path, tmp_path: Path) -> None:
+    """The link comes back by itself and announces every loop anew, over a Unix socket too."""
+    endpoint = f"unix:{tmp_path}/sidecar.sock"
+    loops = Loops(cells, "service", "instance", endpoint)
+    loops.start()
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(asyncio.sleep(0))
+        for _ in range(2):
+            registry = CollectorRegistry()
+            watchdog = Watchdog(100_000_000, Alerts([]), registry)
+            server = grpc.server(ThreadPoolExecutor(4))
+            watchdog.add_to(server)
+            server.add_insecure_port(endpoint)
+            watchdog.start()
+            server.start()
+            wait_until(lambda watchdog=watchdog: [told["loop_id"] for told in watchdog.loops()] == [1])
+            server.stop(0).wait(DEADLINE)
+            wait_until(lambda watchdog=watchdog: watchdog.loops() == [])
+            watchdog.stop()
+    finally:
+        loop.close()
+        loops.stop()
+
+
 def test_the_standing_of_a_real_process() -> None:
     """Running, stopped, gone: as the system says, and never another process with the same pid."""
-    from sidecar.watchdog.standing import Standing, standing
-    from sidecar.wire import process
-
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         found = process.stat(child.pid)

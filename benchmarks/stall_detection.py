@@ -1,0 +1,145 @@
+"""How soon is a stall named? A real application, a real sidecar's watchdog in this process, three ways to block.
+
+A child process blocks its loop again and again, each time for longer than the threshold: with `time.sleep` and with a
+loop in Python (other threads run meanwhile), and with a regular expression that backtracks (the interpreter is held, no
+thread of the process runs). It writes down when each block began; the delay is from there to the alert, less the
+threshold. An alert waits up to 25 ms for its stack, and goes without one when the interpreter is held.
+
+    python -m benchmarks.stall_detection
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from instrumentation.loop import Loops
+from instrumentation.tenancy import tenant
+from sidecar.alerts import Alert, Alerts
+from sidecar.watchdog import Watchdog
+
+THRESHOLD_MS = 100
+ROUNDS = 40
+BLOCK_SECONDS = 0.25
+
+
+def by_sleep() -> None:
+    """Block with the interpreter free."""
+    time.sleep(BLOCK_SECONDS)
+
+
+def by_spin() -> None:
+    """Block in Python code."""
+    end = time.monotonic() + BLOCK_SECONDS
+    while time.monotonic() < end:
+        pass
+
+
+def by_regex() -> None:
+    """Block in C with the interpreter held: doubles with each character."""
+    re.match(r"(a+)+$", "a" * _characters + "!")
+
+
+BLOCKS: dict[str, Callable[[], None]] = {"sleep": by_sleep, "spin": by_spin, "regex": by_regex}
+_characters = 18
+
+
+def _calibrate() -> None:
+    """Make the expression take about as long as the other blocks."""
+    global _characters
+    while True:
+        began = time.monotonic()
+        by_regex()
+        if time.monotonic() - began >= BLOCK_SECONDS * 0.8:
+            return
+        _characters += 1
+
+
+def application(endpoint: str, cells: str, kind: str) -> None:
+    """The child: prints the start of each block, in nanoseconds of the monotonic clock."""
+    if kind == "regex":
+        _calibrate()
+    loops = Loops(Path(cells), "stall-detection", "benchmark", endpoint)
+    loops.start()
+
+    async def main() -> None:
+        await asyncio.sleep(1)  # until the watchdog knows the loop
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0.1)
+            with tenant("hooli"):
+                print(time.monotonic_ns(), flush=True)
+                BLOCKS[kind]()
+
+    asyncio.run(main())
+    loops.stop()
+
+
+class _Moments:
+    """Notes when each alert fired, and whether it had its stack."""
+
+    def __init__(self) -> None:
+        self.fired: list[tuple[int, bool]] = []
+
+    def submit(self, alert: Alert) -> None:
+        if alert.status == "firing" and alert.labels["tenant_id"] == "hooli":
+            self.fired.append((time.monotonic_ns(), "not available" not in alert.annotations["stack"]))
+
+
+def measure(kind: str) -> str:
+    """One line of the result."""
+    moments = _Moments()
+    watchdog = Watchdog(THRESHOLD_MS * 1_000_000, Alerts([moments]), CollectorRegistry())
+    server = grpc.server(ThreadPoolExecutor(4))
+    watchdog.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    watchdog.start()
+    server.start()
+    try:
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as cells:
+            command = [sys.executable, "-m", "benchmarks.stall_detection", f"http://127.0.0.1:{port}", cells, kind]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        stalls = watchdog.stalls()
+    finally:
+        server.stop(0).wait()
+        watchdog.stop()
+    began = [int(line) for line in done.stdout.split()]
+    if len(moments.fired) != len(began):
+        return f"{kind:<8}{len(began)} blocks, {len(moments.fired)} alerts: missed or false ones, no figures"
+    delays = sorted(
+        (fired - start) / 1e6 - THRESHOLD_MS for start, (fired, _) in zip(began, moments.fired, strict=True)
+    )
+    in_alert = sum(had for _, had in moments.fired)
+    at_all = sum(bool(stall["stack"]) for stall in stalls if stall["tenant"] == "hooli")
+    right = sum(any(f"by_{kind}" in line for line in stall["stack"]) for stall in stalls)
+    p99 = delays[min(len(delays) - 1, round(len(delays) * 0.99))]
+    return (
+        f"{kind:<8}{len(began):>6}{statistics.median(delays):>9.1f} ms{p99:>9.1f} ms{in_alert:>10}{at_all:>9}{right:>9}"
+    )
+
+
+def main() -> None:
+    """Print one line for each way to block."""
+    print(
+        "from the threshold to the alert; alerts that had a stack, stalls with a stack in the end, with the right one"
+    )
+    print(f"{'block':<8}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'stacks':>9}{'right':>9}")
+    for kind in BLOCKS:
+        print(measure(kind), flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        application(*sys.argv[1:])
+    else:
+        main()

@@ -1,0 +1,296 @@
+"""What the watchdog concludes from a cell, step by step, by a clock of the test's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from instrumentation import tenancy
+from instrumentation.loop.cell import Cell
+from sidecar.watchdog.cell import open_cell
+from sidecar.watchdog.poll import STACK_WAIT_NS, Poll, Watched
+from sidecar.watchdog.stall import LINK_LOST
+from sidecar.watchdog.standing import Standing
+from sidecar.wire import cell as layout
+
+MS = 1_000_000
+WALL = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+START = 1_000_000 * 4096  # the low bits of a start are the slot's
+
+
+def slot(name: str) -> int:
+    return tenancy.TABLE.intern(name).slot
+
+
+class Bench:
+    """One loop under watch, its cell in the test's hands."""
+
+    def __init__(self, make_cell: Callable[[int], Cell]) -> None:
+        self.standing = Standing.RUNS
+        self.asked: list[tuple[int, int, int]] = []
+        self.poll = Poll(100 * MS, "", lambda _pid, _start: self.standing, lambda: WALL)
+        self._make_cell = make_cell
+        self.cell, self.watched = self.watch(1)
+
+    def watch(self, loop_id: int) -> tuple[Cell, Watched]:
+        cell = self._make_cell(loop_id)
+        return cell, self.announce(cell, loop_id)
+
+    def announce(self, cell: Cell, loop_id: int) -> Watched:
+        reader = open_cell(str(cell.path), os.getpid(), loop_id)
+        watched = Watched("service", "instance", reader, lambda *asked: self.asked.append(asked))
+        self.poll.add(watched)
+        return watched
+
+    def run(self, name: str, start: int = START) -> int:
+        word = start & layout.START_BITS | slot(name)
+        self.cell.words[layout.RUNNING] = word
+        return word
+
+    def step(self, milliseconds: float) -> list[tuple[str, str]]:
+        alerts = self.poll.step(START + round(milliseconds * MS))
+        return [(alert.status, alert.labels["tenant_id"]) for alert in alerts]
+
+    def stall(self) -> dict[str, Any]:
+        return self.poll.stalls(START + 10_000 * MS)[-1]
+
+
+@pytest.fixture
+def bench(make_cell: Callable[[int], Cell]) -> Bench:
+    return Bench(make_cell)
+
+
+def test_below_the_threshold_there_is_no_stall(bench: Bench) -> None:
+    """99.9 ms are no stall, 100 ms are."""
+    bench.run("acme")
+    assert bench.step(99.9) == []
+    assert bench.asked == []
+    assert bench.step(100) == []  # begun, and waiting for its stack
+    assert len(bench.asked) == 1
+    assert bench.stall()["tenant"] == "acme"
+
+
+def test_the_alert_goes_out_with_its_stack_as_soon_as_that_comes(bench: Bench) -> None:
+    """The process is asked once, about this very slice, and its answer is in the alert."""
+    word = bench.run("acme")
+    bench.step(100)
+    ((stall_id, loop_id, running),) = bench.asked
+    assert (loop_id, running) == (1, word)
+    assert bench.step(102) == []
+    bench.poll.add_stack(stall_id, bench.watched.ask, ["a.py:1 main", "b.py:2 block"], "")
+    alerts = bench.poll.step(START + 104 * MS)
+
+    assert [alert.status for alert in alerts] == ["firing"]
+    assert alerts[0].annotations["stack"] == "a.py:1 main\nb.py:2 block"
+    assert "b.py:2 block" in alerts[0].annotations["summary"]
+    assert "runbook_url" not in alerts[0].annotations
+    assert alerts[0].annotations["duration_ms"] == "104"
+    assert bench.stall()["detected_after_ms"] == 104
+    assert bench.step(106) == []
+
+
+def test_without_an_answer_the_alert_goes_out_after_25_ms(bench: Bench) -> None:
+    """It says that there is no stack; one that comes later is still evidence, also after the end."""
+    bench.run("acme")
+    bench.step(100)
+    assert bench.step(100 + STACK_WAIT_NS / MS - 0.1) == []
+    alerts = bench.poll.step(START + 100 * MS + STACK_WAIT_NS)
+    assert alerts[0].annotations["stack"].startswith("not available: the process did not answer")
+    bench.cell.words[layout.RUNNING] = 0
+    bench.step(500)
+    assert bench.stall()["stack"] == []
+    bench.poll.add_stack(bench.asked[0][0], bench.watched.ask, ["late.py:1 f"], "")
+    assert bench.stall()["stack"] == ["late.py:1 f"]
+    assert bench.stall()["stack_unavailable"] is None
+
+
+def test_only_who_was_asked_may_answer(bench: Bench) -> None:
+    """A stack from another stream, or for an unknown stall, is nobody's evidence."""
+    bench.run("acme")
+    bench.step(100)
+    bench.poll.add_stack(bench.asked[0][0], lambda *_: None, ["forged.py:1 f"], "")
+    bench.poll.add_stack(999, bench.watched.ask, ["forged.py:1 f"], "")
+    assert bench.stall()["stack"] == []
+
+
+def test_the_end_of_the_slice_resolves_the_alert_with_its_victims(bench: Bench) -> None:
+    """The duration is the slice's own; victims are those whose delay grew meanwhile."""
+    words = bench.cell.words
+    words[layout.slot_word(slot("initech")) + layout.SUFFERED_NS] = 5 * MS  # of earlier
+    bench.run("acme")
+    bench.step(100)
+    bench.step(130)
+    words[layout.slot_word(slot("globex")) + layout.SUFFERED_NS] = 400 * MS
+    words[layout.BEAT] = START + 400 * MS
+    words[layout.RUNNING] = 0
+    (resolved,) = bench.poll.step(START + 402 * MS)
+
+    assert resolved.status == "resolved"
+    assert resolved.annotations["victims"] == "globex"
+    assert resolved.annotations["duration_ms"] == "400"
+    assert resolved.ends_at is not None
+    assert (resolved.ends_at - resolved.starts_at).total_seconds() == pytest.approx(0.4)
+    assert bench.stall()["active"] is False
+    assert bench.stall()["seconds"] == pytest.approx(0.4)
+    assert bench.step(404) == []
+
+
+def test_a_stall_that_ends_before_its_alert_fires_and_resolves_at_once(bench: Bench) -> None:
+    """Nothing is swallowed because it was short."""
+    bench.run("acme")
+    bench.step(100)
+    bench.cell.words[layout.RUNNING] = 0
+    assert bench.step(101) == [("firing", "acme"), ("resolved", "acme")]
+
+
+def test_the_same_tenant_stalling_again_is_a_new_stall(bench: Bench) -> None:
+    """One alert a slice, however long it lasts, and however many follow."""
+    bench.run("acme")
+    assert [bench.step(at) for at in (100, 130, 1000, 5000)] == [[], [("firing", "acme")], [], []]
+    bench.run("acme", START + 6000 * MS)
+    assert bench.step(6050) == [("resolved", "acme")]
+    assert bench.step(6101) == []
+    assert bench.step(6130) == [("firing", "acme")]
+    assert len(bench.poll.stalls(0)) == 2
+
+
+def test_a_change_of_tenant_in_mid_callback_ends_the_stall_of_the_first(bench: Bench) -> None:
+    """The second tenant starts with a threshold of its own."""
+    bench.run("acme")
+    bench.step(100)
+    bench.step(130)
+    bench.run("globex", START + 150 * MS)
+    assert bench.step(151) == [("resolved", "acme")]
+    assert bench.step(249) == []
+    bench.step(251)
+    assert bench.step(280) == [("firing", "globex")]
+
+
+@pytest.mark.parametrize("milliseconds", [100, 1000, 60_000])
+def test_a_process_that_is_stopped_or_debugged_does_not_stall(bench: Bench, milliseconds: int) -> None:
+    """While it is held there is no stall; let go, the slice gets the whole threshold again."""
+    bench.standing = Standing.HELD
+    bench.run("acme")
+    assert bench.step(milliseconds) == []
+    bench.standing = Standing.RUNS
+    assert bench.step(milliseconds + 99) == []
+    assert bench.asked == []
+    bench.step(milliseconds + 101)
+    assert len(bench.asked) == 1
+
+
+def test_one_loops_stack_keeps_nobody_waiting(bench: Bench) -> None:
+    """A second loop's stall is found while the first one's stack is still awaited."""
+    other, _ = bench.watch(2)
+    bench.run("acme")
+    bench.step(100)
+    other.words[layout.RUNNING] = (START + MS) & layout.START_BITS | slot("globex")
+    bench.step(101.5)
+    assert [asked[1] for asked in bench.asked] == [1, 2]
+
+
+def test_a_dead_process_and_a_lost_link_end_a_stall_with_the_reason(bench: Bench) -> None:
+    """The loop is watched no more, its stall is over, and the alert says why."""
+    bench.run("acme")
+    bench.step(100)
+    bench.step(130)
+    bench.poll.leave(bench.watched, LINK_LOST)
+    (resolved,) = bench.poll.step(START + 200 * MS)
+    assert "the link to the process was lost" in resolved.annotations["summary"]
+    assert len(bench.poll) == 0
+
+    bench.announce(bench.cell, 1)
+    bench.step(300)
+    bench.step(330)
+    bench.standing = Standing.GONE
+    (resolved,) = bench.poll.step(START + 500 * MS)
+    assert "the process died" in resolved.annotations["summary"]
+    assert len(bench.poll) == 0
+
+
+def test_a_loop_that_closes_in_good_order_is_forgotten(bench: Bench) -> None:
+    """CLOSED in the cell is enough; no alert."""
+    bench.run("acme")
+    bench.cell.close()
+    assert bench.step(1000) == []
+    assert len(bench.poll) == 0
+
+
+def test_announced_again_a_stall_goes_on(bench: Bench) -> None:
+    """A link that reconnects in the middle neither resolves the stall nor raises it twice."""
+    bench.run("acme")
+    bench.step(100)
+    bench.step(130)
+    old = bench.watched
+    bench.announce(bench.cell, 1)
+    bench.poll.leave(old, LINK_LOST)  # the old stream's end comes after the new announcement
+    assert bench.step(200) == []
+    assert len(bench.poll) == 1
+    bench.cell.words[layout.RUNNING] = 0
+    assert bench.step(300) == [("resolved", "acme")]
+
+
+def test_a_cell_that_shrinks_under_watch_is_let_go(bench: Bench) -> None:
+    """No crash, no effect on other loops; a stall that it told of is over."""
+    other, _ = bench.watch(2)
+    bench.run("acme")
+    assert bench.cell.path is not None
+    # A copy: the original is mapped by this very process, as its writer.
+    copy = bench.cell.path.with_name("copy.cell")
+    copy.write_bytes(bench.cell.path.read_bytes())
+    copy.chmod(0o600)
+    reader = open_cell(str(copy), os.getpid(), 1)
+    bench.poll.add(Watched("service", "instance", reader, lambda *_: None))
+    bench.step(100)
+    bench.step(130)
+    os.truncate(copy, 64)
+    (resolved,) = bench.poll.step(START + 200 * MS)
+    assert "unreadable" in resolved.annotations["summary"]
+    other.words[layout.RUNNING] = START & layout.START_BITS | slot("globex")
+    bench.step(200)
+    assert bench.step(230) == [("firing", "globex")]
+
+
+@pytest.mark.parametrize("word", [2**64 - 1, START + 10**15, 4095, START | 4000])
+def test_impossible_words_are_survived(bench: Bench, word: int) -> None:
+    """A start in the future is no stall; a slot without a name is `unknown`."""
+    bench.cell.words[layout.RUNNING] = word
+    bench.step(100)
+    alerts = bench.step(130)
+    assert alerts in ([], [("firing", "unknown")])
+    assert bench.poll.loops(START) != []
+
+
+def test_the_status_tells_every_tenants_share(bench: Bench) -> None:
+    """As in the contract of `/status`: seconds, and only tenants that had the loop or waited."""
+    at = layout.slot_word(slot("acme"))
+    bench.cell.words[at : at + 6] = memoryview(bytes(48)).cast("Q")
+    for offset, value in enumerate((2 * 10**9, 3, 10**9, 5 * 10**8, 25 * 10**7, 7)):
+        bench.cell.words[at + offset] = value
+    bench.cell.words[layout.HEARTBEAT] = START
+    bench.run("globex")
+    (loop,) = bench.poll.loops(START + 1500 * MS)
+
+    assert loop == {
+        "service": "service",
+        "instance": "instance",
+        "pid": os.getpid(),
+        "loop_id": 1,
+        "tenants": [
+            {
+                "tenant": "acme",
+                "loop_seconds": 2.0,
+                "slices": 3,
+                "longest_seconds": 1.0,
+                "delay_suffered_seconds": 0.5,
+                "delay_caused_seconds": 0.25,
+                "waits": 7,
+            }
+        ],
+        "running": {"tenant": "globex", "seconds": 1.5},
+        "heartbeat_age_seconds": 1.5,
+    }
