@@ -1,8 +1,8 @@
 """Who had one loop, and for how long: the numbers of an event loop, by tenant slot.
 
-Written by the loop's own thread alone and without locks; any thread may read. The totals are plain lists, which cost less
-than half of shared memory; what a watchdog needs at once (the running slice) goes into the cell immediately,
-the totals follow every few milliseconds and after each long slice.
+Written by the loop's own thread alone and without locks; any thread may read. The totals are plain lists, which cost
+less than half of shared memory; what a watchdog needs at once (the running slice) goes into the cell immediately, the
+totals follow every few milliseconds and after each long slice.
 
 What it refuses: to keep its loop alive. It knows the loop by a weak reference only.
 """
