@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from typing import Final, Self
 
 from .admin import Admin
 from .canaries import Canaries, new_marker
-from .handover import CAST, HOG, VICTIM, Plan, Report
+from .handover import CAST, HOG, Plan, Report
 from .model_server import ModelServer
 from .outcome import Outcome
 from .picture import Picture
@@ -169,7 +168,6 @@ class Conductor:
         path = self._folder / "report.json"
         report = Report.load(path) if path.exists() else Report()
         planted = {*self._canaries.planted(), *report.canaries}
-        trips = report.round_trips
         outcome = Outcome(
             picture=self._picture,
             planted=len(planted),
@@ -178,8 +176,7 @@ class Conductor:
                 for canary, sighting in self._searcher.leaked(planted).items()
             },
             searched=dict(self._searcher.searched),
-            victim=VICTIM,
-            round_trips=(statistics.median(trips), max(trips)) if trips else None,
+            report=report,
             failures=failures,
             kept=self._folder if self._options.keep else None,
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .handover import Report
 from .picture import Picture
 
 # What becomes of a record that was received.
@@ -22,8 +24,7 @@ class Outcome:
         planted: distinct canaries that were planted.
         leaked: each canary that got out, with the place it was found in.
         searched: bytes that were searched, by place.
-        victim: the tenant who measured its round trips.
-        round_trips: their median and maximum in seconds; None if there were none.
+        report: what the application says that it did, to compare with.
         failures: why the run is not good; empty when it is.
         kept: the folder of the run, if it was kept.
     """
@@ -32,10 +33,15 @@ class Outcome:
     planted: int
     leaked: Mapping[str, str]
     searched: Mapping[str, int]
-    victim: str
-    round_trips: tuple[float, float] | None = None
+    report: Report
     failures: list[str] = field(default_factory=list)
     kept: Path | None = None
+
+    @property
+    def round_trips(self) -> tuple[float, float] | None:
+        """Median and maximum of the victim's round trips in seconds; None if it made none."""
+        trips = self.report.round_trips
+        return (statistics.median(trips), max(trips)) if trips else None
 
     def judge(self, unread: Iterable[str] = ()) -> None:
         """Add what speaks against the run; `unread` are places that could not be searched."""
@@ -58,5 +64,11 @@ class Outcome:
             "canaries_leaked": len(self.leaked),
             "leaks": dict(self.leaked),
             "bytes_searched": dict(self.searched),
+            "application": {
+                "sent": self.report.sent,
+                "team_runs": self.report.team_runs,
+                "errors": self.report.errors,
+                "blocking_calls": len(self.report.blocked),
+            },
             "failures": self.failures,
         }

@@ -82,13 +82,13 @@ async def _victim_team(stage: Stage, team: RoundRobinGroupChat) -> None:
 async def play(stage: Stage) -> None:
     """Run all five until `stage.stop` is set."""
     await stage.build()
-    # Before anybody can wait for it: making a model client takes tens of milliseconds of the loop.
+    # Before anybody can wait for them: making a model client takes tens of milliseconds of the loop.
     lives = {
-        HOG: hog(stage, stage.team(stage.render_report)),
+        HOG: hog(stage, await stage.team(stage.render_report)),
         BURSTER: burster(stage),
-        FAILER: failer(stage, stage.team(stage.charge_card)),
-        MAILER: mailer(stage, stage.team(stage.look_up)),
-        VICTIM: victim(stage, stage.team(stage.look_up, stream=True)),
+        FAILER: failer(stage, await stage.team(stage.charge_card)),
+        MAILER: mailer(stage, await stage.team(stage.look_up)),
+        VICTIM: victim(stage, await stage.team(stage.look_up, stream=True)),
     }
     # On purpose: a runtime's handlers inherit the context in which it was started, so that without
     # tenantscope all work below would count as this tenant's.

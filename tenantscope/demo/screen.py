@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .handover import CAST
+from .handover import CAST, VICTIM
 from .outcome import WAYS_TO_END, Outcome
 from .picture import Picture, Row
 
@@ -156,8 +156,8 @@ def _stall_lines(picture: Picture) -> list[RenderableType]:
         Text.assemble(
             ("● ", "bold red"),
             (stall["tenant"], "bold red"),
-            f" has held the loop for {stall['seconds']:.2f} s: ",
-            (_frame(stall["stack"][-1]) if stall["stack"] else "(its stack is being asked for)", "bold"),
+            f" holds the loop, {stall['seconds']:.2f} s: ",
+            (_frame(stall["stack"][-1], 1) if stall["stack"] else "(its stack is being asked for)", "bold"),
         )
         for stall in picture.active_stalls[-3:]
     ]
@@ -174,20 +174,21 @@ def _line(picture: Picture, elapsed: float, seconds: float) -> Text:
     )
 
 
-def _frame(frame: str) -> str:
-    """`/a/b/demo/stage.py:176 render` as `render  demo/stage.py:176`."""
+def _frame(frame: str, parts: int = 2) -> str:
+    """`/a/b/demo/stage.py:176 render` as `render demo/stage.py:176`, with the last `parts` of the path."""
     place, _, function = frame.rpartition(" ")
-    return f"{function}  {'/'.join(PurePath(place).parts[-2:])}"
+    return f"{function} {'/'.join(PurePath(place).parts[-parts:])}"
 
 
 def _facts(outcome: Outcome) -> Iterable[tuple[str, RenderableType]]:
     picture = outcome.picture
     yield "Longest stall", _longest_stall(picture)
-    yield "", Text(f"stalls in all: {len(picture.stalls)}, alerts: {len(picture.alerts)}", "dim")
+    calls = len(outcome.report.blocked)
+    yield "", f"stalls in all: {len(picture.stalls)}; the application made {calls} blocking calls"
     if outcome.round_trips:
         median, worst = outcome.round_trips
         told = f" got answers after {median * 1e3:.1f} ms (median) to {worst * 1e3:,.0f} ms (worst)"
-        yield "The victim", Text.assemble((outcome.victim, "cyan"), told)
+        yield "The victim", Text.assemble((VICTIM, "cyan"), told)
     yield "Records", _records(picture)
     findings = [f"{row.tenant}: {row.findings}" for row in picture.rows(recent=False) if row.findings]
     yield "Findings", ", ".join(findings) or "none"

@@ -144,7 +144,7 @@ class Stage:
         receipt: Receipt = await self.runtime.send_message(Order(key, secret), AgentId(agent_type, key))
         return receipt
 
-    def team(self, tool: Tool, *, stream: bool = False) -> RoundRobinGroupChat:
+    async def team(self, tool: Tool, *, stream: bool = False) -> RoundRobinGroupChat:
         """Two assistants that take turns: one has the tool, the other has the last word."""
         client = self._client(stream)
         worker = AssistantAgent(
@@ -161,6 +161,7 @@ class Stage:
             system_message=f"Shorten what you hear. Never say {self.canaries.plant('system message')}.",
             model_client_stream=stream,
         )
+        await asyncio.sleep(0)  # several teams in a row are not to hold the loop
         return RoundRobinGroupChat([worker, editor], max_turns=2, runtime=self.runtime)
 
     def _client(self, stream: bool) -> OpenAIChatCompletionClient:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tenantscope.demo.handover import Report
 from tenantscope.demo.outcome import Outcome
 from tenantscope.demo.picture import Picture
 
@@ -83,7 +84,7 @@ def outcome(change: Callable[[Json], object], leaked: dict[str, str]) -> Outcome
     change(said)
     picture = Picture()
     picture.take(said, 0.0)
-    return Outcome(picture, planted=60, leaked=leaked, searched={"/status": 100}, victim="hooli")
+    return Outcome(picture, planted=60, leaked=leaked, searched={"/status": 100}, report=Report())
 
 
 def test_a_run_without_leaks_in_which_all_records_are_accounted_for_is_good() -> None:
