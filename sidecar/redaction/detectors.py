@@ -48,7 +48,7 @@ _IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9])
 _SSN: Final = re.compile(r"(?<![\d.-])(?!000|666|9)\d{3}([ .\-\n])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])")
 _IPV6: Final = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?![\w:])")
-_JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
+_JWT: Final = re.compile(r"eyJ[A-Z0-9_-]{8,}\.[A-Z0-9_-]{8,}", re.IGNORECASE)
 _CREDENTIAL: Final = re.compile(
     r"\bbearer[\s:=]+[A-Za-z0-9._~+/-]{12}"
     r"|(?:password|passwd|pwd|secret|token|api[_-]?key|account[_-]?key|access[_-]?key)[\"']?\s?[=:]\s?[\"']?\S{4}"
@@ -163,7 +163,9 @@ def _is_ipv6(candidate: str) -> bool:
 
 def _has_random_token(text: str) -> bool:
     """Long and without structure: cases and digits mixed, few pieces as long as a word, high entropy."""
-    return _LONG_HEX.search(text) is not None or any(_is_random(run) for run in _RUN.findall(text))
+    if any(len(set(run)) >= 8 for run in _LONG_HEX.findall(text)):
+        return True
+    return any(_is_random(run) for run in _RUN.findall(text))
 
 
 def _is_random(run: str) -> bool:
@@ -184,7 +186,7 @@ class Detector(NamedTuple):
 #: In the order of certainty: the first that finds something gives the mask its name.
 DETECTORS: Final = (
     Detector("pem", _matches(_PEM)),
-    Detector("jwt", _matches(_JWT, "eyJ")),
+    Detector("jwt", _matches(_JWT)),
     Detector("key", _matches(_KEY)),
     Detector("credential", _has_credential),
     Detector("email", _matches(_EMAIL, "@")),

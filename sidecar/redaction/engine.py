@@ -187,7 +187,10 @@ class Pass:
     def _id(self, length: int, start: int, stop: int) -> _Outcome:
         """A trace or span id. Another length, or a secret spelt out in its bytes, is a covert channel."""
         identity = self._data[start:stop]
-        if identity and (len(identity) != length or (identity.isascii() and detect(identity.decode("ascii")))):
+        if identity and len(identity) != length:
+            raise Refused("identity")
+        # Random bytes are hardly ever ASCII; what is may be text.
+        if identity.isascii() and detect(identity.decode("ascii"), numbers=False) is not None:
             raise Refused("identity")
         return None
 

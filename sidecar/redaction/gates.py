@@ -93,6 +93,6 @@ def read_entry(entry: bytes) -> tuple[bytes, bytes]:
             key = entry[start:pos]
         else:
             value = entry[start:pos]
-    if key is None or value is None:
+    if value is None:
         raise Refused("type")
-    return key, value
+    return key or b"", value

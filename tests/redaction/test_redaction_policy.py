@@ -1,0 +1,207 @@
+"""Policy files: every mistake is one line that names the key, and no file can do harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.redaction import Policy, PolicyError, Redactor
+from sidecar.redaction.strict_yaml import MAX_BYTES
+
+SMALL = """\
+version: 1
+attributes:
+  tenant.id: {type: string, shape: tenant, max_length: 10}
+events: {}
+resource:
+fields:
+  Metric.name: {shape: identifier, max_length: 64}
+"""
+
+
+def mistakes(content: str | bytes) -> tuple[str, ...]:
+    with pytest.raises(PolicyError) as caught:
+        Policy.parse(content.encode() if isinstance(content, str) else content)
+    assert str(caught.value) == "\n".join(caught.value.mistakes)
+    assert all("\n" not in mistake for mistake in caught.value.mistakes)
+    return caught.value.mistakes
+
+
+def with_rule(rule: str, section: str = "attributes", key: str = "a.key") -> str:
+    sections = {name: f"{name}: {{}}" for name in ("attributes", "events", "resource", "fields")}
+    sections[section] = f"{section}:\n  {key}: {rule}"
+    return "\n".join(("version: 1", *sections.values()))
+
+
+def test_a_small_policy_is_enough(tmp_path: Path) -> None:
+    """What has no rule has no way out; sections may be empty."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(SMALL)
+    policy = Policy.load(file)
+    assert list(policy.attributes) == ["tenant.id"]
+    assert (policy.events, policy.resource) == ({}, {})
+    Redactor(policy)
+
+
+def test_the_default_policy_can_be_copied_and_loaded(tmp_path: Path) -> None:
+    """The file in the package is a policy like any other."""
+    from importlib import resources
+
+    file = tmp_path / "policy.yaml"
+    file.write_bytes((resources.files("sidecar.redaction") / "policies/default.yaml").read_bytes())
+    assert Policy.load(file).attributes.keys() == Policy.default().attributes.keys()
+
+
+MISSPELT = {
+    "a section": (SMALL.replace("events", "event"), "event: is not known; did you mean events?"),
+    "a key": (
+        with_rule("{type: string, shape: tenant, max_lenght: 10}"),
+        "attributes.a.key.max_lenght: is not known; did you mean max_length?",
+    ),
+    "an extra key": (with_rule("{type: bool, max: 10}"), "attributes.a.key.max: is not known"),
+    "a type": (with_rule("{type: strings}"), "attributes.a.key.type: is not known; did you mean string?"),
+    "a shape": (
+        with_rule("{type: string, shape: identifer, max_length: 3}"),
+        "attributes.a.key.shape: is not known; did you mean identifier?",
+    ),
+    "a field": (
+        with_rule("{shape: identifier, max_length: 3}", "fields", "Span.nam"),
+        "fields.Span.nam: is not known; did you mean Span.name?",
+    ),
+    "a field that is no text": (
+        with_rule("{shape: identifier, max_length: 3}", "fields", "Span.trace_id"),
+        "fields.Span.trace_id: is not known; did you mean Span.name?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "line"), MISSPELT.values(), ids=MISSPELT)
+def test_unknown_words_are_mistakes_with_a_suggestion(content: str, line: str) -> None:
+    """Nothing that was meant to protect is silently ignored."""
+    assert any(mistake.startswith(line) for mistake in mistakes(content))
+
+
+WRONG = {
+    "{type: string, shape: tenant}": ".max_length: is missing",
+    "{shape: tenant}": ".type: is missing",
+    "string": ": must be a mapping",
+    "[string]": ": must be a mapping",
+    "{type: string, shape: tenant, max_length: '10'}": ".max_length: must be a whole number",
+    "{type: string, shape: tenant, max_length: true}": ".max_length: must be a whole number",
+    "{type: string, shape: tenant, max_length: 0}": ".max_length: must be a whole number from 1 to 1024",
+    "{type: string, shape: tenant, max_length: 1025}": ".max_length: must be a whole number from 1 to 1024",
+    "{type: string, shape: tenant, max_length: 1.5}": ".max_length: must be a whole number",
+    "{type: string, shape: enum}": ".values: is missing",
+    "{type: string, shape: enum, values: []}": ".values: must be a list of different strings",
+    "{type: string, shape: enum, values: [yes, no]}": ".values: must be a list of different strings",
+    "{type: string, shape: enum, values: [a, a]}": ".values: must be a list of different strings",
+    "{type: string, shape: enum, values: ['']}": ".values: must be a list of different strings",
+    "{type: string, shape: enum, values: a}": ".values: must be a list of different strings",
+    "{type: string, shape: tenant, max_length: 9, values: [a]}": ".values: is not known",
+    "{type: 'string[]', shape: unit, max_items: 64,max_length: 17}": ".max_length: must be a whole number from 1 to 16",
+    "{type: int, min: 0}": ".max: is missing",
+    "{type: int, min: 5, max: 4}": ": min must be at most max",
+    "{type: int, min: 0, max: 9223372036854775808}": ": min must be at most max, and both numbers of 64 bits",
+    "{type: int, min: 0, max: 1.5}": ".max: must be a whole number",
+    "{type: double, min: .nan, max: 1}": ": min must be at most max, and both finite",
+    "{type: double, min: 0, max: .inf}": ": min must be at most max, and both finite",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "line"), WRONG.items())
+def test_a_wrong_rule_is_one_line_with_its_key(rule: str, line: str) -> None:
+    """Types are not converted, limits are limits, rules do not contradict themselves."""
+    (mistake,) = mistakes(with_rule(rule))
+    assert mistake.startswith(f"attributes.a.key{line}")
+
+
+def test_a_field_says_mask_or_drop() -> None:
+    """There is no third way to treat what does not fit; that it passes is not one."""
+    rule = "{shape: identifier, max_length: 9, misfit: keep}"
+    assert mistakes(with_rule(rule, "fields", "Span.name")) == ("fields.Span.name.misfit: must be mask or drop",)
+
+
+def test_all_mistakes_are_found_at_once() -> None:
+    """One reading, one line each."""
+    content = (
+        SMALL.replace("tenant,", "tenent,").replace("Metric.name", "Metric.nme").replace("version: 1", "version: 2")
+    )
+    assert len(mistakes(content)) == 3
+
+
+TRAPS = {
+    "a key twice": SMALL.replace("events: {}", "events: {a: {type: bool}, a: {type: bool}}"),
+    "a section twice": SMALL + "events: {}\n",
+    "anchors": SMALL.replace("events: {}", "events: &e {}"),
+    "an alias bomb": "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n",
+    "a merge": SMALL.replace("events: {}", "events: {<<: {a: {type: bool}}}"),
+    "a python object": "!!python/object/apply:os.system ['true']",
+    "a tag": SMALL.replace("version: 1", "version: !!int 1"),
+    "two documents": SMALL + "---\n" + SMALL,
+    "depth": "[" * 20_000,
+    "a list": "- 1",
+    "a word": "policy",
+    "nothing": "",
+    "a key that is a list": "{[a]: 1}",
+    "an open quote": "version: '1",
+    "a number as a key": SMALL.replace("events: {}", "events: {1: {type: bool}}"),
+    "an empty key": SMALL.replace("events: {}", "events: {'': {type: bool}}"),
+    "no version": SMALL.replace("version: 1\n", ""),
+    "version true": SMALL.replace("version: 1", "version: true"),
+    "a missing section": SMALL.replace("events: {}\n", ""),
+    "a section that is a list": SMALL.replace("events: {}", "events: []"),
+    "control characters": SMALL + "\x00",
+    "not utf-8": b"version: \xff\xfe\xfa",
+    "a date that is none": SMALL.replace("version: 1", "version: 2024-99-99"),
+}
+
+
+@pytest.mark.parametrize("content", TRAPS.values(), ids=TRAPS)
+def test_traps_of_yaml_are_mistakes(content: str | bytes) -> None:
+    """What other loaders forgive, unfold or execute is refused in one line."""
+    assert mistakes(content)
+
+
+@given(st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
+@settings(max_examples=200, deadline=None)
+def test_any_file_is_a_policy_or_a_mistake(content: bytes) -> None:
+    """Nothing but PolicyError is ever raised."""
+    with pytest.raises(PolicyError):
+        Policy.parse(content)
+
+
+def unreadable(folder: Path) -> Path:
+    return folder / "missing.yaml"
+
+
+def directory(folder: Path) -> Path:
+    return folder
+
+
+def oversized(folder: Path) -> Path:
+    file = folder / "large.yaml"
+    file.write_bytes(SMALL.encode() + b"#" * MAX_BYTES)
+    return file
+
+
+@pytest.mark.parametrize("make", [unreadable, directory, oversized])
+def test_a_file_that_cannot_be_read_is_a_mistake_with_its_name(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    """Missing, a directory, too large."""
+    file = make(tmp_path)
+    with pytest.raises(PolicyError) as caught:
+        Policy.load(file)
+    (line,) = caught.value.mistakes
+    assert line.startswith(f"{file}: ")
+
+
+def test_every_line_of_a_file_with_mistakes_names_the_file(tmp_path: Path) -> None:
+    """So that a line makes sense in a log."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(SMALL.replace("identifier", "idntifier").replace("tenant,", "tenent,"))
+    with pytest.raises(PolicyError) as caught:
+        Policy.load(file)
+    assert [line.split(": ")[0] for line in caught.value.mistakes] == [str(file)] * 2
