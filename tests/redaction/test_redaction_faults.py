@@ -112,6 +112,17 @@ def test_the_memo_holds_only_what_left_as_it_stood() -> None:
     assert not any(b"bob" in entry for entry in held)
 
 
+def test_the_memo_holds_no_numbers() -> None:
+    """Durations hardly ever come twice: they would only push out what does."""
+    redactor = Redactor(Policy.default())
+    made = ExportTraceServiceRequest()
+    span = made.resource_spans.add().scope_spans.add().spans.add()
+    span.attributes.add(key="autogen.message.queue.duration").value.double_value = 0.25
+    span.attributes.add(key="gen_ai.usage.input_tokens").value.int_value = 5
+    assert redactor.redact("traces", made.SerializeToString()).actions == {}
+    assert remembered(redactor) == []
+
+
 def remembered(redactor: Redactor) -> list[bytes]:
     plans = list(redactor._plans.values())
     gates = []

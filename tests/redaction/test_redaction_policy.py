@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from sidecar.redaction import Policy, PolicyError, Redactor
 from sidecar.redaction.strict_yaml import MAX_BYTES
@@ -49,11 +51,20 @@ def test_a_small_policy_is_enough(tmp_path: Path) -> None:
 
 def test_the_default_policy_can_be_copied_and_loaded(tmp_path: Path) -> None:
     """The file in the package is a policy like any other."""
-    from importlib import resources
-
     file = tmp_path / "policy.yaml"
     file.write_bytes((resources.files("sidecar.redaction") / "policies/default.yaml").read_bytes())
     assert Policy.load(file).attributes.keys() == Policy.default().attributes.keys()
+
+
+def test_ranges_may_be_negative() -> None:
+    """An integer on the wire has no sign of its own: ten bytes of it are a small negative number."""
+    redactor = Redactor(Policy.parse(with_rule("{type: int, min: -5, max: 5}").encode()))
+    for number, stays in ((-6, False), (-5, True), (0, True), (5, True), (6, False), (-(2**63), False)):
+        request = ExportTraceServiceRequest()
+        span = request.resource_spans.add().scope_spans.add().spans.add()
+        span.attributes.add(key="a.key").value.int_value = number
+        redacted = redactor.redact("traces", request.SerializeToString())
+        assert redacted.actions == ({} if stays else {("drop", "range"): 1})
 
 
 MISSPELT = {

@@ -134,6 +134,9 @@ TWICE = {
         b"gen_ai.response.finish_reasons",
         delimited(5, delimited(1, text(b"stop"))) + delimited(5, delimited(1, text(SECRET))),
     ),
+    "a text behind a list": attribute(
+        b"gen_ai.response.finish_reasons", delimited(5, delimited(1, text(b"stop"))) + delimited(1, text(b"stop"))
+    ),
     "an item of two texts": attribute(
         b"gen_ai.response.finish_reasons", delimited(5, delimited(1, text(b"stop") + text(SECRET)))
     ),
