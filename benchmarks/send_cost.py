@@ -31,7 +31,7 @@ from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAge
 import instrumentation
 from instrumentation import lifecycle
 from instrumentation.settings import Settings
-from instrumentation.telemetry.export import otlp_exporters
+from instrumentation.telemetry.otlp import otlp_exporters
 
 
 @dataclass

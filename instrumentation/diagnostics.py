@@ -34,6 +34,12 @@ def counts() -> dict[str, int]:
         return dict(_counts)
 
 
+def after_fork() -> None:
+    """In a forked child: another thread of the parent may have held the lock."""
+    global _lock
+    _lock = threading.Lock()
+
+
 def set_log_context(context: Callable[[], dict[str, str]] | None) -> None:
     """`context` yields the fields that every log line gets, such as `tenant.id`."""
     global _log_context

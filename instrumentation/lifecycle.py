@@ -25,7 +25,6 @@ from opentelemetry.sdk.metrics.export import (
     ScopeMetrics,
 )
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from . import conventions, diagnostics, tenancy
@@ -35,13 +34,15 @@ from .hooks.runtime import Resolver
 from .loop import Loops
 from .settings import ConfigurationError, Settings
 from .telemetry.accumulators import Accumulators, sum_of
-from .telemetry.export import Exporter, otlp_exporters
+from .telemetry.export import Exporter, SpanSink
 from .telemetry.loop_metrics import loop_metrics
+from .telemetry.otlp import otlp_exporters
 from .telemetry.recorder import Recorder
 from .telemetry.spans import SpanFactory
 
+_FORK_PATIENCE: Final = 0.25  # seconds
 _SCOPE: Final = InstrumentationScope(conventions.SCOPE)
-MakeExporters = Callable[[Settings], tuple[SpanExporter, MetricExporter]]
+MakeExporters = Callable[[Settings, Resource], tuple[SpanSink, MetricExporter]]
 
 
 class Running:
@@ -59,7 +60,7 @@ class Running:
         self.resource = _resource(self.settings)
         self.accumulators = Accumulators()
         self.exporter = Exporter(
-            self.settings, self.resource, lambda: self._make_exporters(self.settings), self.metrics
+            self.settings, lambda: self._make_exporters(self.settings, self.resource), self.metrics
         )
         self.loops = Loops(
             cell_dir=self.settings.cell_dir,
@@ -108,6 +109,7 @@ class Running:
 
 _running: Running | None = None
 _lock = threading.Lock()
+_held: threading.Lock | None = None  # an exporter's, while the process forks
 
 
 def start(
@@ -185,9 +187,26 @@ def running() -> Running | None:
     return _running
 
 
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
+def _before_fork() -> None:
+    # Not for long: a peer that does not answer must not keep the application from forking.
+    global _held
+    if _running is not None and _running.exporter.wire.acquire(timeout=_FORK_PATIENCE):
+        _held = _running.exporter.wire
+
+
+def _after_fork_in_parent() -> None:
+    global _held
+    if _held is not None:
+        _held.release()
+        _held = None
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _held
+    _held = None
+    _lock = threading.Lock()  # another thread of the parent may have held it, as with those of these two
+    diagnostics.after_fork()
+    tenancy.TABLE.after_fork()
     if _running is not None:
         try:
             _running.after_fork()
@@ -212,5 +231,5 @@ def _resource(settings: Settings) -> Resource:
     )
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 atexit.register(stop)

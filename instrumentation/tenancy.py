@@ -152,6 +152,10 @@ class TenantTable:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
+    def after_fork(self) -> None:
+        """In a forked child: another thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
     def in_order(self) -> list[Tenant]:
         """All tenants so far; the position is the slot."""
         return list(self._in_order)

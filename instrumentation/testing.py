@@ -7,8 +7,7 @@ assert {span.attributes["tenant.id"] for span in captured.spans()} == {"acme"}
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry.sdk.metrics.export import (
@@ -18,22 +17,25 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     NumberDataPoint,
 )
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from . import lifecycle
 from .hooks.runtime import Resolver
 from .settings import Settings
+from .telemetry.spans import EndedSpan
 
 Point = NumberDataPoint | HistogramDataPoint
 
 
-class _Spans(SpanExporter):
+class _Spans:
     def __init__(self) -> None:
         self.kept: list[ReadableSpan] = []
+        self.resource = Resource({})
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.kept.extend(spans)
+    def export(self, spans: list[EndedSpan]) -> SpanExportResult:
+        self.kept.extend(span.readable(self.resource) for span in spans)
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
@@ -62,7 +64,11 @@ class Captured:
     def __init__(self) -> None:
         self._spans = _Spans()
         self._metrics = _Metrics()
-        self._lock = threading.Lock()
+
+    def sinks(self, _: Settings, resource: Resource) -> tuple[_Spans, _Metrics]:
+        """Where the export thread delivers to."""
+        self._spans.resource = resource
+        return self._spans, self._metrics
 
     def spans(self) -> list[ReadableSpan]:
         """All ended spans, in the order in which they ended."""
@@ -99,7 +105,7 @@ def capture(resolver: Resolver | None = None, **settings: object) -> Iterator[Ca
         raise RuntimeError("capture() needs a process that is not being watched; call stop() first")
     captured = Captured()
     chosen = Settings(**{"span_queue": 1_000_000, **settings})  # type: ignore[arg-type]  # names are the caller's
-    lifecycle.start_with(chosen, resolver, lambda _: (captured._spans, captured._metrics))  # noqa: SLF001
+    lifecycle.start_with(chosen, resolver, captured.sinks)
     try:
         yield captured
     finally:

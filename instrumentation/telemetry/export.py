@@ -3,8 +3,8 @@
 The exporters are OpenTelemetry's; the SDK's batch processor in front of them is not used, because an exception in a
 processor reaches the application, its flush and shutdown take as long as the peer likes (21 s were measured against a
 closed port), and one span that cannot be encoded takes its whole batch with it. Here `emit` appends to a deque and
-returns; everything else happens in the thread, which makes the channel itself, so that nothing of gRPC exists in a
-process that has forked and not yet traced.
+returns; everything else happens in the thread, which makes the channel itself when there is something to send, so that
+nothing of gRPC exists in a process that forks at its start.
 
 Nothing is lost uncounted: `export.queue_full`, `export.failed`, `export.unencodable`, `export.stopped`.
 """
@@ -16,15 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from opentelemetry import context as otel
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from instrumentation.diagnostics import count, fault, log
 from instrumentation.settings import Settings
@@ -41,16 +37,14 @@ _EXPORTER_LOGGERS: Final = (
 )
 
 
-def otlp_exporters(settings: Settings) -> tuple[SpanExporter, MetricExporter]:
-    """The real exporters; headers, certificates and compression follow the standard `OTEL_EXPORTER_OTLP_*`."""
-    insecure = not settings.endpoint.startswith("https:")
-    common = {"endpoint": settings.endpoint, "insecure": insecure, "timeout": settings.export_timeout}
-    # Without a meter provider of their own they would write into the application's.
-    silent = NoOpMeterProvider()
-    return (
-        OTLPSpanExporter(**common, meter_provider=silent),  # type: ignore[arg-type]
-        OTLPMetricExporter(**common, meter_provider=silent),  # type: ignore[arg-type]
-    )
+class SpanSink(Protocol):
+    """Takes ended spans to where they go; called in the export thread only, and may raise."""
+
+    def export(self, spans: list[EndedSpan], /) -> SpanExportResult:
+        """Deliver them, or say that it failed."""
+
+    def shutdown(self) -> None:
+        """Let go of the peer; an `export` that waits returns soon after. Called from another thread."""
 
 
 class Exporter:
@@ -58,7 +52,6 @@ class Exporter:
 
     Args:
         settings: sizes and intervals.
-        resource: what every span and metric is about.
         make_exporters: called in the thread, once.
         collect: the metrics of this moment, or None; called in the thread.
     """
@@ -66,12 +59,10 @@ class Exporter:
     def __init__(
         self,
         settings: Settings,
-        resource: Resource,
-        make_exporters: Callable[[], tuple[SpanExporter, MetricExporter]],
+        make_exporters: Callable[[], tuple[SpanSink, MetricExporter]],
         collect: Callable[[], MetricsData | None],
     ) -> None:
         self._settings = settings
-        self._resource = resource
         self._make_exporters = make_exporters
         self._collect = collect
         self._queue: deque[EndedSpan] = deque()
@@ -79,8 +70,10 @@ class Exporter:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._asked = self._answered = 0
-        self._exporters: tuple[SpanExporter, MetricExporter] | None = None
+        self._exporters: tuple[SpanSink, MetricExporter] | None = None
         self._failing = False
+        #: held while gRPC works; a fork in that moment would leave the child with locks that nobody releases
+        self.wire = threading.Lock()
 
     # In the application's threads -----------------------------------------------------------------------------------
     def emit(self, span: EndedSpan) -> None:
@@ -146,7 +139,6 @@ class Exporter:
         try:
             # The application may trace its gRPC calls; these are not its own.
             otel.attach(otel.set_value(otel._SUPPRESS_INSTRUMENTATION_KEY, True))  # noqa: SLF001
-            self._exporters = self._make_exporters()
             self._work()
         except BaseException as error:
             fault("export", error)
@@ -194,15 +186,17 @@ class Exporter:
                         fault("export.encode", error)
 
     def _send_spans(self, batch: list[EndedSpan]) -> None:
-        if self._exporters is not None:
-            result = self._exporters[0].export([span.readable(self._resource) for span in batch])
-            self._note(result is SpanExportResult.SUCCESS, len(batch))
+        with self.wire:
+            result = self._connected()[0].export(batch)
+        self._note(result is SpanExportResult.SUCCESS, len(batch))
 
     def _export_metrics(self) -> None:
         try:
             data = self._collect()
-            if data is not None and self._exporters is not None:
-                self._note(self._exporters[1].export(data) is MetricExportResult.SUCCESS, 0)
+            if data is not None:
+                with self.wire:
+                    result = self._connected()[1].export(data)
+                self._note(result is MetricExportResult.SUCCESS, 0)
         except Exception as error:
             fault("export.metrics", error)
 
@@ -215,6 +209,11 @@ class Exporter:
                 log.info("the sidecar answers again", endpoint=self._settings.endpoint)
             else:
                 log.warning("the sidecar does not answer, telemetry is dropped", endpoint=self._settings.endpoint)
+
+    def _connected(self) -> tuple[SpanSink, MetricExporter]:
+        if self._exporters is None:
+            self._exporters = self._make_exporters()
+        return self._exporters
 
     def _shut_down_exporters(self) -> None:
         exporters, self._exporters = self._exporters, None

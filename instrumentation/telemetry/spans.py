@@ -38,7 +38,7 @@ _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
 _UNSET: Final = Status(StatusCode.UNSET)
 # The description stays empty: an exception's message would be content.
 _ERROR: Final = Status(StatusCode.ERROR)
-_KINDS: Final = {
+KINDS: Final = {
     Kind.PROCESS: SpanKind.CONSUMER,
     Kind.CHAT: SpanKind.CLIENT,
     Kind.TOOL: SpanKind.INTERNAL,
@@ -76,7 +76,7 @@ class EndedSpan:
         self.duration_ns = duration_ns
 
     def readable(self, resource: Resource) -> ReadableSpan:
-        """The span as the SDK's exporters take it."""
+        """The span as the SDK's own types have it."""
         activity, span = self.activity, self.span
         return ReadableSpan(
             name=f"{activity.kind.value} {activity.name}",
@@ -84,7 +84,7 @@ class EndedSpan:
             parent=span.parent,
             resource=resource,
             attributes=attributes_of(activity),
-            kind=_KINDS[activity.kind],
+            kind=KINDS[activity.kind],
             status=_ERROR if activity.outcome is Outcome.ERROR else _UNSET,
             start_time=span.started_ns,
             # Not a second reading of the wall clock, which may have been set in between.
@@ -116,7 +116,7 @@ class SpanFactory:
                 parent,
                 trace_id,
                 f"{activity.kind.value} {activity.name}",
-                _KINDS[activity.kind],
+                KINDS[activity.kind],
                 attributes_of(activity),
             )
             flags = _SAMPLED if verdict.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED

@@ -51,11 +51,11 @@ SERVICES: dict[str, tuple[str, type[Message], type[Message]]] = {
 
 
 def find_binary() -> Path:
-    """Path of the Collector; skips without it, or fails when TENANTSCOPE_REQUIRE_COLLECTOR is 1."""
+    """Path of the Collector; skips without it, or fails when REQUIRE_COLLECTOR is 1."""
     where = [sys.executable, ROOT / "deploy/collector/build.py", "--where"]
     path = Path(subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip())
     if not path.is_file():
-        give_up = pytest.fail if os.environ.get("TENANTSCOPE_REQUIRE_COLLECTOR") == "1" else pytest.skip
+        give_up = pytest.fail if os.environ.get("REQUIRE_COLLECTOR") == "1" else pytest.skip
         give_up("the Collector is not built: run `make collector` (needs Go)")
     return path
 

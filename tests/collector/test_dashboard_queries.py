@@ -79,7 +79,7 @@ def prometheus(
     """Prometheus with the repository's configuration and rules, on free ports and in a hurry."""
     program = shutil.which("prometheus")
     if program is None:
-        give_up = pytest.fail if os.environ.get("TENANTSCOPE_REQUIRE_PROMTOOL") == "1" else pytest.skip
+        give_up = pytest.fail if os.environ.get("REQUIRE_PROMTOOL") == "1" else pytest.skip
         give_up("no prometheus in PATH: install it, on Debian `apt-get install prometheus`")
     folder = tmp_path_factory.mktemp("prometheus")
     config = yaml.safe_load((ROOT / "dashboards/prometheus/prometheus.yaml").read_text())

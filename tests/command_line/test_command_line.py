@@ -92,9 +92,7 @@ def test_sidecar_help_is_the_sidecars_own() -> None:
 
 
 @pytest.mark.parametrize(("command", "extra"), [("demo", "demo"), ("sidecar", "sidecar")])
-def test_a_missing_extra_is_one_line_that_says_what_to_install(
-    command: str, extra: str, tmp_path: Path
-) -> None:
+def test_a_missing_extra_is_one_line_that_says_what_to_install(command: str, extra: str, tmp_path: Path) -> None:
     """In an environment without the extra there is no traceback but the pip command that helps."""
     venv.create(tmp_path / "bare", symlinks=True)
     packages = Path(__file__).parents[2]
@@ -107,8 +105,6 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(
 def test_the_minimal_example_tells_two_tenants_apart() -> None:
     """The example of the README runs without model, network or sidecar, and each answer is for its sender."""
     example = Path(__file__).parents[2] / "examples" / "minimal.py"
-    done = subprocess.run(
-        [sys.executable, str(example)], capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == ["answered for acme", "answered for globex"]

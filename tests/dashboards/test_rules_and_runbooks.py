@@ -28,7 +28,7 @@ def promtool() -> str:
     """Path of promtool, or skip."""
     found = shutil.which("promtool")
     if found is None:
-        give_up = pytest.fail if os.environ.get("TENANTSCOPE_REQUIRE_PROMTOOL") == "1" else pytest.skip
+        give_up = pytest.fail if os.environ.get("REQUIRE_PROMTOOL") == "1" else pytest.skip
         give_up("no promtool in PATH: it comes with Prometheus, on Debian `apt-get install prometheus`")
     return str(found)
 
