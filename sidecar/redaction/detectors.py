@@ -74,6 +74,7 @@ _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _WORD: Final = re.compile(r"[a-z]{4,}|[A-Z]{4,}")
 _LONG_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{40,}(?![0-9A-Za-z])")
 _NUMBER: Final = re.compile(r"\d{9}")
+_HEX_ID: Final = re.compile(r"(?<![0-9A-Za-z])(?=\d{0,64}[A-Fa-f])[0-9A-Fa-f]{12,64}(?![0-9A-Za-z])")
 
 # ISO 13616: length of an IBAN by country.
 _IBAN_LENGTHS: Final = {
@@ -176,6 +177,11 @@ def _is_random(run: str) -> bool:
     return in_words < 0.43 * len(run) and entropy > 3.8
 
 
+def _has_number(text: str) -> bool:
+    """Nine digits in a row, but for identifiers in hexadecimal: in one of twelve digits they are no surprise."""
+    return _NUMBER.search(text) is not None and _NUMBER.search(_HEX_ID.sub("", text)) is not None
+
+
 class Detector(NamedTuple):
     """A kind of secret: its name is the reason word of a masking, and stands in the mask."""
 
@@ -220,7 +226,7 @@ def detect(text: str, *, numbers: bool = True) -> str | None:
         for detector in DETECTORS:
             if detector.finds(form.text):
                 return detector.name
-        if numbers and _NUMBER.search(form.text):
+        if numbers and _has_number(form.text):
             return NUMBER
         encoded = encoded or form.encoded
     return ENCODED if encoded else None

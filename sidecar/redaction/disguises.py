@@ -12,7 +12,6 @@ not patterns, are what keeps prose out. This is for secrets that were encoded by
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 import re
 import unicodedata
@@ -32,7 +31,9 @@ _BACKSLASH: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\}|
 _SPELT_OUT: Final = re.compile(r"\s?[(\[{<]\s?(at|dot)\s?[)\]}>]\s?", re.IGNORECASE)
 _BRACKET: Final = re.compile(r"[(\[{<]")
 _BASE64_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}")
-_HEX_RUN: Final = re.compile(r"[0-9A-Fa-f]{2}(?:[ :.-]?[0-9A-Fa-f]{2}){5,}")
+_TO_STANDARD: Final = str.maketrans("-_", "+/")
+_HEX_RUN: Final = re.compile(r"[0-9A-Fa-f](?:[ :.-]?[0-9A-Fa-f]){11,}")
+_NOT_HEX: Final = re.compile(r"[^0-9A-Fa-f]")
 _WRITTEN: Final = re.compile(rb"[\x20-\x7e\t\r\n]{6,}")
 
 # So many letters, digits and everyday marks in a row are no accident: 12 random bytes look so once in 2
@@ -42,18 +43,21 @@ _FOREIGN_PROSE: Final = 24
 
 
 class Reading(NamedTuple):
-    """One plain form of a text; `encoded` when it is text that was written as base64 or hexadecimal."""
+    """One plain form of a text; `encoded` when that alone is suspicious: prose written in base64 or hexadecimal."""
 
     text: str
     encoded: bool = False
 
 
 def readings(text: str) -> Iterator[Reading]:
-    """`text` itself first, then its plain forms, each once, at most `MAX_READINGS`; made as they are asked for."""
+    """`text` itself first, then its plain forms, each once, at most `MAX_READINGS`; made as they are asked for.
+
+    What would go on beyond the bounds is not left unread in silence: the last reading says that it is `encoded`.
+    """
     yield Reading(text)
     found = {text}
     layer = [text]
-    for _ in range(LAYERS):
+    for depth in range(LAYERS + 1):
         uncovered: list[str] = []
         for disguised in layer:
             for reading in _uncovered(disguised):
@@ -61,9 +65,10 @@ def readings(text: str) -> Iterator[Reading]:
                     continue
                 found.add(reading.text)
                 uncovered.append(reading.text)
-                yield reading
-                if len(found) == MAX_READINGS:
+                if depth == LAYERS or len(found) == MAX_READINGS:
+                    yield Reading(reading.text, encoded=True)
                     return
+                yield reading
         layer = uncovered
 
 
@@ -116,14 +121,9 @@ def _from_base64(text: str) -> Iterator[Reading]:
 def _from_hex(text: str) -> Iterator[Reading]:
     for run in _HEX_RUN.findall(text):
         digits = _NOT_HEX.sub("", run)
-        try:
-            yield from _texts_in(binascii.unhexlify(digits))
-        except binascii.Error:  # an odd number of digits
-            continue
-
-
-_TO_STANDARD: Final = str.maketrans("-_", "+/")
-_NOT_HEX: Final = re.compile(r"[^0-9A-Fa-f]")
+        for offset in range(2):
+            piece = digits[offset:]
+            yield from _texts_in(bytes.fromhex(piece[: len(piece) // 2 * 2]))
 
 
 def _texts_in(decoded: bytes) -> Iterator[Reading]:

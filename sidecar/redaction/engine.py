@@ -18,20 +18,7 @@ from typing import Any, Final
 
 from .detectors import detect
 from .gates import AttributeGate, TextGate
-from .plan import (
-    DROP,
-    FIXED,
-    ID,
-    INTEGER,
-    INTO,
-    NAME,
-    PACKED_FIXED,
-    PACKED_VARINTS,
-    PART,
-    RECORD,
-    Plan,
-    Step,
-)  # fmt: skip
+from .plan import DROP, FIXED, ID, INTEGER, INTO, NAME, PACKED_FIXED, PACKED_VARINTS, PART, RECORD, Plan, Step
 from .rules import Refused
 from .wire_format import Broken, read_length, read_varint, skip, varint
 

@@ -67,8 +67,7 @@ class TextGate:
 
 
 def read_entry(entry: bytes) -> tuple[bytes, bytes]:
-    """Key and value of a `KeyValue` that says one of each and nothing else; parsers would let the last of two
-    win.
+    """Key and value of a `KeyValue` that says one of each and nothing else; parsers let the last of two win.
 
     Raises:
         Refused: `duplicate` or `unknown` fields, or a `type` that is missing: there is no value.

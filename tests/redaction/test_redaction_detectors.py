@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 import warnings
@@ -48,7 +49,7 @@ FOUND = {
         "q8Zr2LxV0aT7mKp3WdY9sNc4", "agent:Zx81kQ0vTn4mY7bLp2Rw9sDf6",
         "da39a3ee5e6b4b0d3255bfef95601890afd80709",
     ],
-    "number": ["agent-123456789", "x4155550132"],
+    "number": ["agent-123456789", "x4155550132", "cafe-123456789"],
     "encoded": ["aGVsbG8gd29ybGQh", "agent_aGVsbG8gd29ybGQh", "6c6f6f6b206c6f6f6b206c6f6f6b"],
 }  # fmt: skip
 
@@ -63,7 +64,7 @@ LEFT_ALONE = """
     MagenticOneGroupChatManager RoundRobinGroupChat OpenAIChatCompletionClient TextMessageTerminationCondition
     StopAsyncIteration autogen_agentchat.teams._group_chat.MagenticOne std::map billing-7d9f8b6c5d-x2x9z
     ip-172-31-45-12.ec2.internal 3f2a9c1b7d4e autogen.message.queue.duration 2024-08-06T12:00:00
-    01ARZ3NDEKTSV4RRFFQ69G5FAV sk-learn task-management-service-with-long-name
+    123456789abc worker-a123456789b0 01ARZ3NDEKTSV4RRFFQ69G5FAV sk-learn task-management-service-with-long-name
     0b5cf5b1-0bfb-4c2e-8b8e-3b6f2c1f4a11 planner_0b5cf5b1-0bfb-4c2e-8b8e-3b6f2c1f4a11 0b5cf5b10bfb4c2e8b8e3b6f2c1f4a11
 """.split()  # noqa: SIM905  # to be read, not quoted word by word
 
@@ -125,6 +126,17 @@ def test_any_text_has_few_readings_and_no_error(text: str) -> None:
     assert len(found) <= MAX_READINGS
     assert len({reading.text for reading in found}) == len(found)
     assert detect(text) in (None, *REASONS)
+
+
+def test_what_is_disguised_beyond_the_bounds_is_suspicious() -> None:
+    """Neither ever deeper disguises nor ever more of them push a secret out of sight."""
+    deep = "bob@example.com"
+    for _ in range(8):
+        deep = "".join(f"%{byte:02X}" for byte in deep.encode())[:MAX_TEXT]
+    assert detect("bob%252525252540example.com") is not None
+    assert detect(deep) is not None
+    decoys = ".".join(base64.b64encode(f"ab{number}cd ".encode()).decode() for number in range(100, 140))
+    assert detect(decoys + "." + base64.b64encode(b"bob@example.com").decode()) is not None
 
 
 def test_texts_without_a_bound_are_refused() -> None:
