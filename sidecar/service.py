@@ -166,6 +166,7 @@ class Sidecar:
             "stalls": self._watchdog.stalls(),
             "alerts": [alert.as_dict() for alert in self._alerts.recent()],
             "tenants": [] if self.store is None else self.store.tenants(),
+            "findings": [] if self.store is None else self.store.findings(),
             "evicted": {} if self.store is None else self.store.evicted,
         }
 

@@ -51,7 +51,13 @@ def trace_request(spans: int = 1, tenant: str = "acme", instance: str = "i-1", *
 
 
 def sum_request(
-    name: str, value: int, tenant: str = "acme", instance: str = "i-1", time: int = 10, start: int = 1
+    name: str,
+    value: int,
+    tenant: str = "acme",
+    instance: str = "i-1",
+    time: int = 10,
+    start: int = 1,
+    extra: Mapping[str, Any] | None = None,
 ) -> bytes:
     """One point of a cumulative counter."""
     request = ExportMetricsServiceRequest()
@@ -61,7 +67,7 @@ def sum_request(
     metric.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_CUMULATIVE
     metric.sum.is_monotonic = True
     metric.sum.data_points.add(
-        attributes=attributes({"tenant.id": tenant}),
+        attributes=attributes({"tenant.id": tenant, **(extra or {})}),
         start_time_unix_nano=start,
         time_unix_nano=time,
         as_int=value,

@@ -34,12 +34,13 @@ KEY: Final = "TENANTSCOPE_STATE_DIR"
 FILE_NAME: Final = "telemetry.db"
 QUARANTINE_NAME: Final = "telemetry.corrupt.db"
 
+FINDINGS: Final = "autogen.isolation.findings"
 # Counters of the library that `tenants()` adds up: the metric, and the word for it in the answer.
 SUMMED: Final = {
     "autogen.messages": "messages",
     "autogen.errors": "errors",
     "gen_ai.client.token.usage": "tokens",
-    "autogen.isolation.findings": "findings",
+    FINDINGS: "findings",
 }
 
 log = structlog.get_logger("sidecar.delivery")
@@ -115,6 +116,15 @@ class EmbeddedStore:
         for tenant, count in self._ask("SELECT tenant, spans FROM span_counts"):
             row(tenant)["spans"] = count
         return [table[tenant] for tenant in sorted(table)]
+
+    def findings(self) -> list[dict[str, Any]]:
+        """Broken rules of tenant isolation, how often each tenant was part of one; by tenant and rule."""
+        found = self._ask(
+            "SELECT tenant, json_extract(attributes, '$.\"tenantscope.rule\"') AS rule, SUM(value) FROM points"
+            " WHERE name = ? AND cumulative GROUP BY tenant, rule ORDER BY tenant, rule",
+            FINDINGS,
+        )
+        return [{"tenant": tenant, "rule": rule or "unknown", "count": round(count)} for tenant, rule, count in found]
 
     def spans(
         self, *, tenant: str | None = None, trace_id: str | None = None, limit: int = 100

@@ -51,6 +51,17 @@ def test_totals_of_a_tenant_come_from_its_counters_and_spans(store: EmbeddedStor
     ]
 
 
+def test_findings_name_the_rule_and_the_tenant(store: EmbeddedStore) -> None:
+    """Summed over instances, apart by rule."""
+    for rule, value, instance in (("agent_shared", 2, "i-1"), ("agent_shared", 1, "i-2"), ("another", 4, "i-1")):
+        extra = {"tenantscope.rule": rule}
+        store.deliver(points(sum_request("autogen.isolation.findings", value, instance=instance, extra=extra)))
+    assert store.findings() == [
+        {"tenant": "acme", "rule": "agent_shared", "count": 3},
+        {"tenant": "acme", "rule": "another", "count": 4},
+    ]
+
+
 def test_cumulative_points_replace_and_never_turn_back(store: EmbeddedStore) -> None:
     """The latest point counts, whatever the order of arrival; a restarted process begins a sum of its own."""
     for value, time in ((5, 10), (9, 30), (7, 20)):
