@@ -1,0 +1,77 @@
+"""The rule `agent_shared`: one agent instance works for several tenants, so its memory is theirs in common."""
+
+from __future__ import annotations
+
+import asyncio
+
+from autogen_apps import Ask, Asked, ask_runtime
+from autogen_core import AgentId
+
+from instrumentation import tenant
+from instrumentation.isolation import Isolation
+from instrumentation.tenancy import TenantTable
+from instrumentation.testing import Captured
+
+
+def findings(captured: Captured) -> dict[tuple[str, str], float]:
+    return {
+        (about["tenant.id"], about["tenantscope.rule"]): point.value  # type: ignore[union-attr,misc,index]
+        for point in captured.points("autogen.isolation.findings")
+        for about in (point.attributes,)
+    }
+
+
+def ask_as(captured: Captured, *asks: tuple[str | None, str]) -> dict[tuple[str, str], float]:
+    """Each (tenant, agent key) sends one message, in this order."""
+
+    async def main() -> None:
+        runtime = await ask_runtime(asked=Asked)
+        runtime.start()
+        for who, key in asks:
+            if who is None:
+                await runtime.send_message(Ask("x"), AgentId("asked", key))
+            else:
+                with tenant(who):
+                    await runtime.send_message(Ask("x"), AgentId("asked", key))
+        await runtime.stop_when_idle()
+
+    asyncio.run(main())
+    return findings(captured)
+
+
+def test_an_agent_that_serves_two_tenants_is_found_once(captured: Captured) -> None:
+    """Reported for the tenant who came second, once an agent, however many messages and tenants follow."""
+    asks = [("acme", "k"), ("acme", "k"), ("globex", "k"), ("globex", "k"), ("initech", "k"), ("acme", "k")]
+    assert ask_as(captured, *asks) == {("globex", "agent_shared"): 1}
+
+
+def test_an_agent_for_each_tenant_is_no_finding(captured: Captured) -> None:
+    """The ordinary case: the key tells tenants apart."""
+    assert ask_as(captured, ("acme", "a"), ("globex", "g"), ("acme", "a")) == {}
+
+
+def test_work_for_nobody_is_no_finding(captured: Captured) -> None:
+    """Without a tenant there is nobody to be isolated from."""
+    assert ask_as(captured, (None, "k"), ("acme", "k"), (None, "k")) == {}
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """A million agents later the table has not grown beyond its bound, and what it knew it still knows."""
+
+    class Recorder:
+        def __init__(self) -> None:
+            self.found: list[tuple[str, str]] = []
+
+        def finding(self, tenant_id: str, rule: str) -> None:
+            self.found.append((tenant_id, rule))
+
+    recorder, table = Recorder(), TenantTable()
+    acme, globex = table.intern("acme"), table.intern("globex")
+    isolation = Isolation(recorder)  # type: ignore[arg-type]
+    first = AgentId("asked", "first")
+    isolation.handled(first, acme)
+    for n in range(20_000):
+        isolation.handled(AgentId("asked", str(n)), acme)
+    assert len(isolation._first) == 10_000
+    isolation.handled(first, globex)
+    assert recorder.found == [("globex", "agent_shared")]

@@ -1,0 +1,91 @@
+"""Every metric of the table is emitted by an application that does a bit of everything, with what the table says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from autogen_apps import Ask, Asked, ask_runtime, replaying, two_agent_team
+from autogen_core import AgentId
+from autogen_core.models import UserMessage
+from opentelemetry.sdk.metrics.export import Histogram, MetricsData, Sum
+
+from instrumentation import conventions, diagnostics, lifecycle, tenant
+from instrumentation.telemetry.accumulators import MAX_SERIES, Accumulators
+from instrumentation.testing import Captured
+
+
+def lookup() -> str:
+    """A tool."""
+    raise ValueError("s3cr3t")
+
+
+async def hold(who: str) -> None:
+    """Have the loop for 10 ms, five times over, with others waiting meanwhile."""
+    with tenant(who):
+        for _ in range(5):
+            await asyncio.sleep(0)
+            time.sleep(0.01)
+
+
+async def a_bit_of_everything() -> None:
+    """Two tenants: messages, a failing tool, model calls, a shared agent, and slices long enough to wait for."""
+    runtime = await ask_runtime(asked=Asked)
+    runtime.start()
+    for who in ("acme", "globex"):
+        with tenant(who):
+            await runtime.send_message(Ask("x"), AgentId("asked", "shared"))
+    with tenant("acme"):
+        await two_agent_team(lookup).run(task="go")
+        await replaying("answer").create([UserMessage(content="x", source="user")])
+    await asyncio.gather(hold("acme"), hold("globex"))
+    await asyncio.sleep(0.12)  # two beats of the loop's heartbeat, which measures the loop's own delay
+    await runtime.stop_when_idle()
+
+
+def test_every_metric_of_the_table_is_emitted(captured: Captured) -> None:
+    """Kind, unit, monotonicity and attribute names are the table's; no metric is emitted that the table lacks."""
+    diagnostics.count("export.queue_full")
+    asyncio.run(a_bit_of_everything())
+    captured.spans()
+    data: MetricsData | None = lifecycle.running().metrics()  # type: ignore[union-attr]
+    assert data is not None
+    emitted = {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    assert set(emitted) == {metric.name for metric in conventions.METRICS}
+    for metric in conventions.METRICS:
+        found = emitted[metric.name]
+        assert found.unit == metric.unit
+        assert isinstance(found.data, Histogram) == (metric.kind == "histogram")
+        assert isinstance(found.data, Sum) == (metric.kind == "counter")
+        if isinstance(found.data, Sum):
+            assert found.data.is_monotonic
+        for point in found.data.data_points:
+            assert set(point.attributes or {}) <= set(metric.attributes)
+
+
+def test_loop_time_adds_up(captured: Captured) -> None:
+    """The active share of the tenants and the idle share are the loop's whole time; tenants' own time is the same."""
+    asyncio.run(a_bit_of_everything())
+    whole = captured.points("asyncio.eventloop.time")
+    active = {
+        a["tenant.id"]: p.value for p in whole if (a := p.attributes or {})["asyncio.eventloop.state"] == "active"
+    }  # type: ignore[union-attr]
+    own = {(p.attributes or {})["tenant.id"]: p.value for p in captured.points("autogen.tenant.loop.time")}  # type: ignore[union-attr]
+    assert active == pytest.approx(own)
+    assert active["acme"] >= 0.05  # type: ignore[operator]
+    assert active["globex"] >= 0.05  # type: ignore[operator]
+
+
+def test_series_are_bounded() -> None:
+    """Attribute values that never end go to one series of `other`; the sum stays right."""
+    accumulators = Accumulators()
+    with accumulators.lock:
+        for n in range(MAX_SERIES + 500):
+            accumulators.of(conventions.ERRORS).add(("acme", "process", f"Error{n}"), 1)
+            accumulators.of(conventions.PROCESS_DURATION).record(("acme", f"agent{n}"), 0.1)
+    for metric in accumulators.collect(1):
+        points = list(metric.data.data_points)
+        assert len(points) == MAX_SERIES + 1
+        assert sum(getattr(p, "value", 0) or getattr(p, "count", 0) for p in points) == MAX_SERIES + 500
+        assert dict(points[-1].attributes or {}) == {"tenant.id": "other"}
