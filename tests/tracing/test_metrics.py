@@ -31,6 +31,9 @@ async def hold(who: str) -> None:
 
 async def a_bit_of_everything() -> None:
     """Two tenants: messages, a failing tool, model calls, a shared agent, and slices long enough to wait for."""
+    watched = lifecycle.running()
+    assert watched is not None
+    loops = watched.loops
     runtime = await ask_runtime(asked=Asked)
     runtime.start()
     for who in ("acme", "globex"):
@@ -40,7 +43,8 @@ async def a_bit_of_everything() -> None:
         await two_agent_team(lookup).run(task="go")
         await replaying("answer").create([UserMessage(content="x", source="user")])
     await asyncio.gather(hold("acme"), hold("globex"))
-    await asyncio.sleep(0.12)  # two beats of the loop's heartbeat, which measures the loop's own delay
+    while not any(loops.totals().delay.counts):  # until the loop's heartbeat has measured the loop's own delay
+        await asyncio.sleep(0.01)
     await runtime.stop_when_idle()
 
 
