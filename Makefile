@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench lock proto collector dashboards clean help
+.PHONY: demo test lint bench lock docs proto collector clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ lock: $(READY) ## renew requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tenantscope \
 	  --extra demo --group dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+docs: $(READY) ## renew docs/reference.md and the dashboards from the tables in the code
+	@$(BIN)/python docs/reference.py
+	@$(BIN)/python -m dashboards.grafana.build
 
 proto: $(READY) ## renew the generated messages of sidecar/wire/watchdog.proto
 	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. sidecar/wire/watchdog.proto
