@@ -159,6 +159,7 @@ class Sidecar:
         return {
             "version": version(),
             "pid": os.getpid(),
+            "destination": self.settings.upstream.address.target if self.settings.upstream else "embedded store",
             "records": self.ledger.records(),
             "reasons": self.ledger.reasons(),
             "redactions": self.ledger.redactions(),
