@@ -93,9 +93,14 @@ class Activation:
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
         trace_tap, handler, alone = self._trace_tap, self._handler, [self._handler]
+        # All of them before the first change: an AutoGen that lacks one is left alone, not half changed.
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
         make_event, event_logger = module.MessageEvent, module.event_logger
+        warn_if_none, _ = (
+            module._warn_if_none,
+            (module.get_telemetry_envelope_metadata, runtime._create_otel_attributes),
+        )
 
         def somebody_reads() -> bool:
             return bool(event_logger.isEnabledFor(logging.INFO))
@@ -138,7 +143,7 @@ class Activation:
             "_intervention_handlers",
             _InPlaceOf("_intervention_handlers", lambda own: [handler, *own] if own else alone),
         )
-        self._put(runtime_module, "_warn_if_none", quiet_about(handler, module._warn_if_none))
+        self._put(runtime_module, "_warn_if_none", quiet_about(handler, warn_if_none))
         self._put(runtime, "start", start_unbound)
         self._put(runtime, "_process_next", process_next_unbound)
         self._put(runtime, "_try_serialize", serialize_if_read)

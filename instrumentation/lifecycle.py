@@ -70,16 +70,22 @@ class Running:
         )
 
     def open(self) -> None:
-        self.activation.attach()
-        self.loops.start()
-        self.exporter.start()
+        """Start every part; one that cannot start is left out, and `close` stops the others."""
+        _each(
+            ("start.activation", self.activation.attach),
+            ("start.loops", self.loops.start),
+            ("start.exporter", self.exporter.start),
+        )
 
     def close(self, timeout: float) -> None:
+        """Stop every part within `timeout` seconds, whatever becomes of the others."""
         deadline = time.monotonic() + timeout
-        self.activation.detach()
-        # The exporter first: its last metrics still read the loops.
-        self.exporter.stop(timeout * 0.8)
-        self.loops.stop(max(0.05, deadline - time.monotonic()))
+        _each(
+            ("stop.activation", self.activation.detach),
+            # Before the loops: its last metrics still read them.
+            ("stop.exporter", lambda: self.exporter.stop(timeout * 0.8)),
+            ("stop.loops", lambda: self.loops.stop(max(0.05, deadline - time.monotonic()))),
+        )
 
     def after_fork(self) -> None:
         """In the child: the parent's threads are gone and its channel is not ours; identity and counts begin anew."""
@@ -105,6 +111,14 @@ class Running:
         if not found:
             return None
         return MetricsData([ResourceMetrics(self.resource, [ScopeMetrics(_SCOPE, found, "")], "")])
+
+
+def _each(*steps: tuple[str, Callable[[], object]]) -> None:
+    for name, step in steps:
+        try:
+            step()
+        except Exception as error:
+            fault(name, error)
 
 
 _running: Running | None = None
@@ -148,7 +162,7 @@ def start_with(settings: Settings, resolver: Resolver | None, make_exporters: Ma
         if settings.disabled or _running is not None:
             return
         try:
-            tenancy.resize(settings.max_tenants)
+            tenancy.TABLE.resize(settings.max_tenants)
             diagnostics.set_log_context(lambda: {"tenant.id": tenancy.current_tenant() or tenancy.TABLE.unknown.id})
             running = Running(settings, resolver, make_exporters)
             running.open()

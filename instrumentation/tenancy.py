@@ -152,6 +152,15 @@ class TenantTable:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
+    def resize(self, bound: int) -> None:
+        """Change the bound; for `start()`, before anybody counts by slot.
+
+        Tenants that are known keep their slots, also beyond a smaller bound: they may be bound already, and a number
+        that comes to mean somebody else would charge one tenant's time to another.
+        """
+        with self._lock:
+            self.slots = max(bound + FIRST_SLOT, len(self._in_order))
+
     def after_fork(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
@@ -166,13 +175,6 @@ TABLE = TenantTable()
 
 # Set while loops are being accounted: told that the running slice changes hands in the middle of a callback.
 _on_switch: Callable[[Binding | None], None] | None = None
-
-
-def resize(bound: int) -> None:
-    """Start numbering anew with another bound; for `start()`, before anything is bound or listening."""
-    global TABLE
-    if bound + FIRST_SLOT != TABLE.slots:
-        TABLE = TenantTable(bound)
 
 
 def on_switch(listener: Callable[[Binding | None], None] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from autogen_core import SingleThreadedAgentRuntime
 
 import instrumentation
 from instrumentation import lifecycle
@@ -16,6 +17,7 @@ def unwatched() -> Iterator[None]:
     assert lifecycle.running() is None, "an earlier test left the library running"
     yield
     instrumentation.stop()
+    assert "_tracer_helper" not in vars(SingleThreadedAgentRuntime), "the test left the library attached"
 
 
 @pytest.fixture

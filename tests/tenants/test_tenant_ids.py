@@ -107,3 +107,15 @@ def test_listeners_hear_of_every_tenant_before_it_is_used() -> None:
     table.unlisten(listener)
     table.intern("unheard")
     assert heard == ["unknown", "other", "early", "late"]
+
+
+def test_another_bound_leaves_numbers_alone() -> None:
+    """Who is bound already keeps the slot, so that nobody's time is ever charged to somebody else."""
+    table = TenantTable(bound=10)
+    early = [table.intern(f"t{n}") for n in range(5)]
+    table.resize(3)
+    assert [table.intern(f"t{n}") for n in range(5)] == early
+    assert table.intern("late") is table.other
+    table.resize(6)
+    assert table.intern("later").slot == 7
+    assert table.intern("latest") is table.other
