@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-from typing import Any, Final
+from tenantscope.view.client import Admin, NoAnswerError
+from tenantscope.view.status import Status
 
 from .search import Searcher
 
-_TIMEOUT: Final = 2.0
 
-
-class Admin:
+class SearchedAdmin:
     """The admin listener on the loopback.
 
     Args:
@@ -20,32 +17,24 @@ class Admin:
     """
 
     def __init__(self, port: int, searcher: Searcher) -> None:
-        self._port = port
         self._searcher = searcher
+        self._admin = Admin(f"127.0.0.1:{port}", heard=self._search)
 
-    def status(self) -> dict[str, Any] | None:
-        """The body of `/status`; None while the listener does not answer."""
-        body = self._get("/status")
-        if body is None:
+    def status(self) -> Status | None:
+        """What `/status` says; None while the listener does not answer."""
+        try:
+            return self._admin.status()
+        except NoAnswerError:
             return None
-        status: dict[str, Any] = json.loads(body)
-        return status
 
     def metrics(self) -> None:
         """Fetch `/metrics`, for the searcher alone."""
-        self._get("/metrics")
-
-    def _get(self, path: str) -> bytes | None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
         try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
+            self._admin.page("/metrics")
+        except NoAnswerError:
+            return
+
+    def _search(self, path: str, body: bytes) -> None:
         channel = self._searcher.channel(path)
         channel.feed(body)
         channel.close()
-        return body if response.status == http.HTTPStatus.OK else None

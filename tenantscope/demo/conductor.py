@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Self
 
-from .admin import Admin
+from .admin import SearchedAdmin
 from .canaries import Canaries, new_marker
 from .handover import CAST, HOG, Plan, Report
 from .model_server import ModelServer
@@ -206,7 +206,7 @@ class Conductor:
         if said is None:
             return False
         self._tap.aim(int(said["listen"]))
-        self._admin = Admin(int(said["admin"]), self._searcher)
+        self._admin = SearchedAdmin(int(said["admin"]), self._searcher)
         return True
 
     def _start_application(self, model_url: str) -> Child:
@@ -270,7 +270,7 @@ class Conductor:
         seen: set[str] = set()
         for _ in range(_QUIET_POLLS):
             records = self._poll().records
-            if not records or any(counts["queued"] for counts in records.values()):
+            if not records or any(counts.get("queued") for counts in records.values()):
                 return False
             seen.add(json.dumps(records, sort_keys=True))
             time.sleep(_POLL)

@@ -6,13 +6,12 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from tenantscope.view.status import WAYS_TO_END
 
 from .handover import Report
 from .picture import Picture
-
-# What becomes of a record that was received.
-WAYS_TO_END: Final = ("forwarded", "rejected", "dropped", "queued")
 
 
 @dataclass(slots=True)
@@ -51,10 +50,12 @@ class Outcome:
         if not self.picture.records.get("traces", {}).get("received"):
             self.failures.append("the sidecar received no spans")
         for signal, counts in self.picture.records.items():
-            known = sum(counts[word] for word in WAYS_TO_END)
-            if counts["received"] != known:
-                self.failures.append(f"{signal}: {counts['received']} records received, but only {known} accounted for")
-            if counts["queued"]:
+            known = sum(counts.get(word, 0) for word in WAYS_TO_END)
+            if counts.get("received") != known:
+                self.failures.append(
+                    f"{signal}: {counts.get('received')} records received, but only {known} accounted for"
+                )
+            if counts.get("queued"):
                 self.failures.append(f"{signal}: {counts['queued']} records are still queued")
 
     def as_json(self) -> dict[str, Any]:

@@ -1,33 +1,17 @@
-"""What the demo knows at a moment: the sidecar's `/status`, added up by tenant, and nothing else."""
+"""What the demo knows at a moment: the sidecar's status, added up by tenant, and nothing else."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any, Final
+
+from tenantscope.view.status import Alert, Loop, Stall, Status
+from tenantscope.view.tenants import History, Row
 
 _SHARE_OVER: Final = 5.0  # seconds that the live table's loop share looks back
 
 Json = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Row:
-    """One tenant. Times are seconds; `loop_share` is the part of the time in which the tenant had the
-    loop, 0 to 1."""
-
-    tenant: str
-    loop_share: float = 0.0
-    loop_seconds: float = 0.0
-    longest_seconds: float = 0.0
-    delay_suffered_seconds: float = 0.0
-    delay_caused_seconds: float = 0.0
-    messages: int = 0
-    tokens: int = 0
-    errors: int = 0
-    spans: int = 0
-    findings: int = 0
 
 
 class Picture:
@@ -39,21 +23,21 @@ class Picture:
 
     def __init__(self, tenants: Iterable[str] = ()) -> None:
         self._order = list(tenants)
-        self._status: Json = {}
-        self._loops: dict[tuple[object, object], Json] = {}
-        self._history: deque[tuple[float, dict[str, float]]] = deque()
+        self._status = Status()
+        self._loops: dict[object, Loop] = {}
+        self._history = History(_SHARE_OVER)
         self._began: float | None = None
+        self._now = 0.0
 
-    def take(self, status: Json, now: float) -> None:
+    def take(self, status: Status, now: float) -> None:
         """The newest status, read at `now` (seconds of a monotonic clock)."""
-        self._status = status
-        for loop in status.get("loops", ()):  # a loop that was closed keeps its last figures
-            self._loops[loop["pid"], loop["loop_id"]] = loop
+        # A loop that was closed keeps its last figures, but nobody runs on it any more.
+        self._loops = {key: replace(loop, running=None) for key, loop in self._loops.items()}
+        self._loops |= {loop.key: loop for loop in status.loops}
         if self._loops and self._began is None:
             self._began = now
-        self._history.append((now, self._loop_seconds()))
-        while len(self._history) > 2 and now - self._history[1][0] >= _SHARE_OVER:
-            self._history.popleft()
+        self._status, self._now = replace(status, loops=tuple(self._loops.values())), now
+        self._history.take(self._status, now)
 
     @property
     def ready(self) -> bool:
@@ -63,47 +47,38 @@ class Picture:
     @property
     def records(self) -> dict[str, dict[str, int]]:
         """Counts of records, by signal."""
-        records: dict[str, dict[str, int]] = self._status.get("records", {})
-        return records
+        return self._status.records
 
     @property
-    def stalls(self) -> list[Json]:
+    def stalls(self) -> tuple[Stall, ...]:
         """All stalls, newest last."""
-        stalls: list[Json] = self._status.get("stalls", [])
-        return stalls
+        return self._status.stalls
 
     @property
-    def alerts(self) -> list[Json]:
+    def alerts(self) -> tuple[Alert, ...]:
         """All alerts, newest last."""
-        alerts: list[Json] = self._status.get("alerts", [])
-        return alerts
+        return self._status.alerts
 
     @property
-    def active_stalls(self) -> list[Json]:
+    def active_stalls(self) -> list[Stall]:
         """Stalls that last at this moment."""
-        return [stall for stall in self.stalls if stall["active"]]
+        return [stall for stall in self.stalls if stall.active]
 
     @property
-    def longest_stall(self) -> Json | None:
+    def longest_stall(self) -> Stall | None:
         """The stall that held a loop for the longest time."""
-        return max(self.stalls, key=lambda stall: float(stall["seconds"]), default=None)
+        return max(self.stalls, key=lambda stall: stall.seconds, default=None)
 
     def rows(self, *, recent: bool) -> list[Row]:
         """A row a tenant; the loop share is that of the last seconds, or that of the whole run."""
-        rows = {tenant: Row(tenant) for tenant in self._order}
-        for loop in self._loops.values():
-            for entry in loop["tenants"]:
-                row = rows.setdefault(entry["tenant"], Row(entry["tenant"]))
-                row.loop_seconds += entry["loop_seconds"]
-                row.longest_seconds = max(row.longest_seconds, entry["longest_seconds"])
-                row.delay_suffered_seconds += entry["delay_suffered_seconds"]
-                row.delay_caused_seconds += entry["delay_caused_seconds"]
-        for entry in self._status.get("tenants", ()):
-            row = rows.setdefault(entry["tenant"], Row(entry["tenant"]))
-            for name in ("messages", "tokens", "errors", "spans", "findings"):
-                setattr(row, name, int(entry[name]))
+        found = self._history.rows()
+        rows = {tenant: found.get(tenant, Row(tenant)) for tenant in self._order} | found
+        lasted = 0.0 if self._began is None else self._now - self._began
         for row in rows.values():
-            row.loop_share = self._share(row.tenant, recent)
+            if not recent and lasted > 0:
+                row.loop_share = min(1.0, row.loop_seconds / lasted)
+                row.suffered_rate = row.delay_suffered_seconds / lasted
+                row.caused_rate = row.delay_caused_seconds / lasted
         return [row for row in rows.values() if row.tenant in self._order or row.loop_seconds or row.spans]
 
     def as_json(self) -> Json:
@@ -114,23 +89,7 @@ class Picture:
             "spans_received": self.records.get("traces", {}).get("received", 0),
             "spans_forwarded": self.records.get("traces", {}).get("forwarded", 0),
             "records": self.records,
-            "stalls": self.stalls,
-            "alerts": self.alerts,
+            "stalls": [asdict(stall) for stall in self.stalls],
+            "alerts": [asdict(alert) for alert in self.alerts],
             "findings": [{"tenant": row.tenant, "count": row.findings} for row in rows if row.findings],
         }
-
-    def _loop_seconds(self) -> dict[str, float]:
-        seconds: dict[str, float] = {}
-        for loop in self._loops.values():
-            for entry in loop["tenants"]:
-                seconds[entry["tenant"]] = seconds.get(entry["tenant"], 0.0) + entry["loop_seconds"]
-        return seconds
-
-    def _share(self, tenant: str, recent: bool) -> float:
-        if not self._history or self._began is None:
-            return 0.0
-        now, seconds = self._history[-1]
-        since, before = self._history[0] if recent else (self._began, {})
-        if now <= since:
-            return 0.0
-        return min(1.0, (seconds.get(tenant, 0.0) - before.get(tenant, 0.0)) / (now - since))

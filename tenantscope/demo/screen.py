@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import PurePath
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,16 +15,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tenantscope.view.stalls import frame
+from tenantscope.view.status import WAYS_TO_END
+from tenantscope.view.table import tenants_table
+from tenantscope.view.tenants import Row
+
 from .handover import CAST, VICTIM
-from .outcome import WAYS_TO_END, Outcome
-from .picture import Picture, Row
+from .outcome import Outcome
+from .picture import Picture
 
 _LINE_EVERY: Final = 3.0  # seconds between lines when there is no live table
-_BAR: Final = 12
-_WIDE: Final = 96  # columns from which on there is room for bars
 _FRAMES: Final = 6
-_MUCH: Final = 0.15  # share of the loop that is worth a colour
-_LONG: Final = 1.0  # seconds of waiting that are
+_COLUMNS: Final = ("tenant", "bar", "waited", "made wait", "messages", "tokens", "errors", "spans")
+_GIVE_UP: Final = ("bar", "spans", "tokens")
 
 
 class Screen:
@@ -108,37 +110,7 @@ class Screen:
             self._console.print(Text("OK: nothing leaked, and every record is accounted for.", "bold green"))
 
     def _table(self, rows: Iterable[Row]) -> Table:
-        wide = self._console.width >= _WIDE
-        table = Table(box=None, padding=(0, 1), header_style="dim")
-        table.add_column("tenant", no_wrap=True)
-        table.add_column("has the loop", min_width=_BAR + 7 if wide else None, no_wrap=True, justify="right")
-        for name in ("waited", "made wait", "messages", "tokens", "errors", "spans"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for row in rows:
-            hogs = row.loop_share >= _MUCH
-            share = Text(f"{row.loop_share:6.1%}", "bold red" if hogs else "")
-            if wide:
-                share = Text.assemble(_bar(row.loop_share, "red" if hogs else "green"), share)
-            table.add_row(
-                Text(row.tenant, "bold red" if hogs else "cyan"),
-                share,
-                _seconds(row.delay_suffered_seconds),
-                _seconds(row.delay_caused_seconds),
-                f"{row.messages:,}",
-                f"{row.tokens:,}",
-                Text(f"{row.errors:,}", "yellow" if row.errors else ""),
-                f"{row.spans:,}",
-            )
-        return table
-
-
-def _bar(share: float, colour: str) -> Text:
-    full = min(_BAR, round(share * _BAR))
-    return Text.assemble(("━" * full, colour), ("─" * (_BAR - full), "bright_black"), " ")
-
-
-def _seconds(seconds: float) -> Text:
-    return Text(f"{seconds:,.2f} s", "yellow" if seconds >= _LONG else "")
+        return tenants_table(rows, _COLUMNS, self._console.width, _GIVE_UP)
 
 
 def _heading(picture: Picture, elapsed: float, seconds: float, doing: str) -> Text:
@@ -155,9 +127,9 @@ def _stall_lines(picture: Picture) -> list[RenderableType]:
     active = [
         Text.assemble(
             ("● ", "bold red"),
-            (stall["tenant"], "bold red"),
-            f" holds the loop, {stall['seconds']:.2f} s: ",
-            (_frame(stall["stack"][-1], 1) if stall["stack"] else "(its stack is being asked for)", "bold"),
+            (stall.tenant, "bold red"),
+            f" holds the loop, {stall.seconds:.2f} s: ",
+            (frame(stall.stack[-1], 1) if stall.stack else "(its stack is being asked for)", "bold"),
         )
         for stall in picture.active_stalls[-3:]
     ]
@@ -172,12 +144,6 @@ def _line(picture: Picture, elapsed: float, seconds: float) -> Text:
         f"{elapsed:4.0f} s of {seconds:g} s   spans received {traces.get('received', 0):,}   "
         f"stalls {len(picture.stalls)}   most of the loop: {top.tenant}, {top.loop_share:.0%}"
     )
-
-
-def _frame(frame: str, parts: int = 2) -> str:
-    """`/a/b/demo/stage.py:176 render` as `render demo/stage.py:176`, with the last `parts` of the path."""
-    place, _, function = frame.rpartition(" ")
-    return f"{function} {'/'.join(PurePath(place).parts[-parts:])}"
 
 
 def _facts(outcome: Outcome) -> Iterable[tuple[str, RenderableType]]:
@@ -211,18 +177,18 @@ def _records(picture: Picture) -> RenderableType:
     for word in ("received", "= forwarded", "+ rejected", "+ dropped", "+ queued"):
         table.add_column(word, justify="right", no_wrap=True)
     for signal, counts in picture.records.items():
-        table.add_row(signal, *(f"{counts[word]:,}" for word in ("received", *WAYS_TO_END)))
+        table.add_row(signal, *(f"{counts.get(word, 0):,}" for word in ("received", *WAYS_TO_END)))
     return table
 
 
 def _longest_stall(picture: Picture) -> RenderableType:
-    stall: dict[str, Any] | None = picture.longest_stall
+    stall = picture.longest_stall
     if stall is None:
         return "none was seen"
     told = Text.assemble(
-        (stall["tenant"], "bold red"),
-        f" held the loop for {stall['seconds']:.2f} s; seen after {stall['detected_after_ms']:.0f} ms",
+        (stall.tenant, "bold red"),
+        f" held the loop for {stall.seconds:.2f} s; seen after {stall.detected_after_ms:.0f} ms",
     )
-    frames = [Text(f"  {_frame(frame)}", "dim") for frame in stall["stack"][-_FRAMES:-1]]
-    frames += [Text(f"  {_frame(frame)}", "bold") for frame in stall["stack"][-1:]]
-    return Group(told, *(frames or [Text(f"  no stack: {stall['stack_unavailable']}", "dim")]))
+    frames = [Text(f"  {frame(text)}", "dim") for text in stall.stack[-_FRAMES:-1]]
+    frames += [Text(f"  {frame(text)}", "bold") for text in stall.stack[-1:]]
+    return Group(told, *(frames or [Text(f"  no stack: {stall.stack_unavailable}", "dim")]))

@@ -1,0 +1,137 @@
+"""Asks a sidecar's admin listener for a page.
+
+What it refuses: to wait longer than its limit in all, however slowly an answer trickles in, to read more than
+`MAX_BYTES` of one, to follow redirects, and to heed proxy settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from sidecar.alerts import printable
+
+from .status import NotAStatusError, Status, read
+
+MAX_BYTES: Final = 16 * 1024 * 1024
+_LIMIT: Final = 2.0  # seconds, from connecting to the last byte
+_SAID: Final = 80  # characters of a refusal that are worth repeating
+
+
+class NoAnswerError(Exception):
+    """The page could not be had; the text says why, in words for people."""
+
+
+class Admin:
+    """The admin listener at `address`, such as `http://127.0.0.1:8889`; `host:port` is enough.
+
+    Args:
+        heard: gets the path and the body of every answer, whatever its HTTP status.
+        limit: seconds that a page may take.
+
+    Raises:
+        ValueError: that is no address.
+    """
+
+    def __init__(
+        self, address: str, *, heard: Callable[[str, bytes], object] | None = None, limit: float = _LIMIT
+    ) -> None:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        if parts.scheme != "http" or not parts.hostname or not parts.port:
+            raise ValueError("must be http://host:port")
+        if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError("must be http://host:port and nothing else")
+        if not all(c.isascii() and (c.isalnum() or c in "-._:") for c in parts.hostname):
+            raise ValueError("has a host name with characters that no host name has")
+        self._host, self._port = parts.hostname, parts.port
+        self._heard = heard
+        self._limit = limit
+        self.url = f"http://{parts.netloc}"
+
+    def status(self) -> Status:
+        """What `/status` says.
+
+        Raises:
+            NoAnswerError: nobody answers, or not with a status.
+        """
+        try:
+            return read(self.page("/status"))
+        except NotAStatusError as error:
+            raise NoAnswerError(f"that is no sidecar: {error}") from None
+
+    def page(self, path: str) -> bytes:
+        """The body of a page.
+
+        Raises:
+            NoAnswerError: nobody answers in time, or with anything but 200.
+        """
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._limit)
+        deadline: _Deadline | None = None
+        try:
+            connection.connect()
+            with _Deadline(self._limit, connection.sock) as deadline:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                body = response.read(MAX_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            late = isinstance(error, TimeoutError) or (deadline is not None and deadline.passed)
+            raise NoAnswerError(f"no answer within {self._limit:g} s" if late else _reason(error)) from None
+        finally:
+            connection.close()
+        if len(body) > MAX_BYTES:
+            raise NoAnswerError(f"that is no sidecar: its answer has more than {MAX_BYTES >> 20} MiB")
+        if response.length:  # bytes that were announced and did not come
+            raise NoAnswerError("the answer broke off")
+        if self._heard is not None:
+            self._heard(path, body)
+        if response.status != HTTPStatus.OK:
+            raise NoAnswerError(f"it answered {response.status}{_said(body)}")
+        return body
+
+
+class _Deadline:
+    """Shuts a connection down when the time is up: a socket's own timeout starts anew with every byte."""
+
+    def __init__(self, seconds: float, connection: socket.socket) -> None:
+        self._connection = connection
+        self._timer = threading.Timer(seconds, self._pass)
+        self._timer.daemon = True
+        self.passed = False
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._timer.cancel()
+
+    def _pass(self) -> None:
+        self.passed = True
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+
+def _reason(error: OSError | http.client.HTTPException) -> str:
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it hung up without an answer"
+    if isinstance(error, socket.gaierror):
+        return "there is no host of that name"
+    if isinstance(error, OSError):
+        return (error.strerror or type(error).__name__).lower()
+    return "what answers there does not speak HTTP"
+
+
+def _said(body: bytes) -> str:
+    """The error that the sidecar gives in its JSON, such as why it does not serve this host."""
+    try:
+        error = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return f": {printable(error, _SAID)}" if isinstance(error, str) else ""
