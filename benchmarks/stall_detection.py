@@ -1,16 +1,18 @@
-"""How soon is a stall named? A real application, a real sidecar's watchdog in this process, three ways to block.
+"""How soon is a stall named? A real application, a real sidecar's watchdog in this process, five ways to block.
 
 A child process blocks its loop again and again, each time for longer than the threshold: with `time.sleep` and with a
-loop in Python (other threads run meanwhile), and with a regular expression that backtracks (the interpreter is held, no
-thread of the process runs). It writes down when each block began; the delay is from there to the alert, less the
-threshold. An alert waits up to 25 ms for its stack, and goes without one when the interpreter is held.
+loop in Python (other threads run meanwhile), and in three ways that hold the interpreter, so that no other thread runs:
+a regular expression that backtracks, the power of a large integer, a C function that is called without letting go. It
+writes down when each block began; the delay is from there to the alert, less the threshold. An alert waits up to 8 ms
+for its stack.
 
-    python -m benchmarks.stall_detection
+    python -m benchmarks.stall_detection [THRESHOLD_MS]
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import re
 import statistics
 import subprocess
@@ -29,7 +31,6 @@ from instrumentation.tenancy import tenant
 from sidecar.alerts import Alert, Alerts
 from sidecar.watchdog import Watchdog
 
-THRESHOLD_MS = 100
 ROUNDS = 40
 BLOCK_SECONDS = 0.25
 
@@ -51,25 +52,38 @@ def by_regex() -> None:
     re.match(r"(a+)+$", "a" * _characters + "!")
 
 
-BLOCKS: dict[str, Callable[[], None]] = {"sleep": by_sleep, "spin": by_spin, "regex": by_regex}
+def by_power() -> None:
+    """Block in C with the interpreter held: takes about three times as long for twice the digits."""
+    7**_digits
+
+
+def by_c_call() -> None:
+    """Block in a C function that keeps the interpreter."""
+    ctypes.PyDLL(None).usleep(round(BLOCK_SECONDS * 1e6))
+
+
+BLOCKS: dict[str, Callable[[], None]] = {
+    "sleep": by_sleep, "spin": by_spin, "regex": by_regex, "power": by_power, "c_call": by_c_call,
+}  # fmt: skip
 _characters = 18
+_digits = 100_000
 
 
-def _calibrate() -> None:
-    """Make the expression take about as long as the other blocks."""
-    global _characters
-    while True:
+def _calibrate(kind: str) -> None:
+    """Make the expressions take about as long as the other blocks."""
+    global _characters, _digits
+    while kind in ("regex", "power"):
         began = time.monotonic()
-        by_regex()
+        BLOCKS[kind]()
         if time.monotonic() - began >= BLOCK_SECONDS * 0.8:
             return
         _characters += 1
+        _digits = round(_digits * 1.2)
 
 
 def application(endpoint: str, cells: str, kind: str) -> None:
     """The child: prints the start of each block, in nanoseconds of the monotonic clock."""
-    if kind == "regex":
-        _calibrate()
+    _calibrate(kind)
     loops = Loops(Path(cells), "stall-detection", "benchmark", endpoint)
     loops.start()
 
@@ -96,10 +110,10 @@ class _Moments:
             self.fired.append((time.monotonic_ns(), "not available" not in alert.annotations["stack"]))
 
 
-def measure(kind: str) -> str:
+def measure(kind: str, threshold_ms: int) -> str:
     """One line of the result."""
     moments = _Moments()
-    watchdog = Watchdog(THRESHOLD_MS * 1_000_000, Alerts([moments]), CollectorRegistry())
+    watchdog = Watchdog(threshold_ms * 1_000_000, Alerts([moments]), CollectorRegistry())
     server = grpc.server(ThreadPoolExecutor(4))
     watchdog.add_to(server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -117,7 +131,7 @@ def measure(kind: str) -> str:
     if len(moments.fired) != len(began):
         return f"{kind:<8}{len(began)} blocks, {len(moments.fired)} alerts: missed or false ones, no figures"
     delays = sorted(
-        (fired - start) / 1e6 - THRESHOLD_MS for start, (fired, _) in zip(began, moments.fired, strict=True)
+        (fired - start) / 1e6 - threshold_ms for start, (fired, _) in zip(began, moments.fired, strict=True)
     )
     in_alert = sum(had for _, had in moments.fired)
     at_all = sum(bool(stall["stack"]) for stall in stalls if stall["tenant"] == "hooli")
@@ -128,18 +142,18 @@ def measure(kind: str) -> str:
     )
 
 
-def main() -> None:
+def main(threshold_ms: int) -> None:
     """Print one line for each way to block."""
     print(
         "from the threshold to the alert; alerts that had a stack, stalls with a stack in the end, with the right one"
     )
     print(f"{'block':<8}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'stacks':>9}{'right':>9}")
     for kind in BLOCKS:
-        print(measure(kind), flush=True)
+        print(measure(kind, threshold_ms), flush=True)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 4:
         application(*sys.argv[1:])
     else:
-        main()
+        main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)

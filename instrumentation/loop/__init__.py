@@ -30,6 +30,7 @@ from .account import Account
 from .delays import Delays
 from .heartbeat import Heartbeat
 from .link import Link
+from .lookout import Lookout
 from .slices import ATTRIBUTE, Slices
 from .totals import Reader, Sum, Totals
 
@@ -60,7 +61,8 @@ class Loops:
         self._folder: Path | None = None
         self._clock = clock
         self._slices = Slices(self._adopt, self._abandon, clock)
-        self._link = Link(endpoint, service_name, instance, self._shared)
+        self._link = Link(endpoint, service_name, instance, self._shared, self._watchdog)
+        self._lookout = Lookout(self._shared, clock)
         self._ids = itertools.count(1)
         # Written from the loops' threads, where waiting for a lock is out of the question.
         self._accounts: dict[int, Account] = {}
@@ -96,6 +98,7 @@ class Loops:
             except Exception as error:
                 fault("loop.leave", error)
         self._unmark_left_alone()
+        self._lookout.stop(timeout / 4)
         self._link.stop(timeout)
         with self._reading:
             self._settle()
@@ -198,6 +201,10 @@ class Loops:
                 account.cell.release()
                 self._retired.add(account, account.adopted)
 
+    def _watchdog(self, stall_ns: int) -> None:
+        if self._folder is not None and self._running:
+            self._lookout.watch(self._folder, stall_ns)
+
     def _shared(self) -> dict[int, Account]:
         """The accounts whose cells others can open."""
         return {id_: account for id_, account in self._accounts.copy().items() if account.cell.path is not None}
@@ -209,6 +216,7 @@ class Loops:
         self._running = False
         self._reading = threading.Lock()
         self._link.forget()
+        self._lookout.forget()
         self._slices.uninstall()
         for account in self._accounts.values():
             account.forget()
@@ -225,7 +233,22 @@ class Loops:
 _instances: weakref.WeakSet[Loops] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
+_held: list[Lookout] = []  # while the process forks
+
+
+def _before_fork() -> None:
+    for loops in list(_instances):
+        loops._lookout.before_fork()  # noqa: SLF001
+        _held.append(loops._lookout)  # noqa: SLF001
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop().after_fork()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
     for loops in list(_instances):
         try:
             loops.forked()
@@ -233,4 +256,4 @@ def _after_fork() -> None:
             fault("loop.fork", error)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -147,6 +147,10 @@ class Account:
     def late(self, now: int, lateness: int) -> None:
         """The heartbeat ran, so late."""
         self.delay.record(lateness)
+        thread = threading.get_ident()
+        if thread != self.thread:  # a loop may run in one thread now and in another later
+            self.thread = self.words[layout.IDENT] = thread
+            self.words[layout.THREAD] = threading.get_native_id()
         self.words[layout.LATENESS] = lateness
         self.words[layout.HEARTBEAT] = now
 

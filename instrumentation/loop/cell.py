@@ -24,7 +24,7 @@ from typing import Final
 from instrumentation import tenancy
 from instrumentation.diagnostics import count, fault, log
 from sidecar.wire import cell as layout
-from sidecar.wire import process
+from sidecar.wire import process, stacks
 
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # the folder inside is verified to be ours alone
 _SUFFIX: Final = ".cell"
@@ -94,6 +94,7 @@ class Cell:
         words[layout.SLOTS] = self._slots
         words[layout.PID] = os.getpid()
         words[layout.THREAD] = threading.get_native_id()
+        words[layout.IDENT] = threading.get_ident()
         words[layout.PROCESS_START] = process.own_start()
         words[layout.CREATED] = words[layout.BEAT] = words[layout.HEARTBEAT] = now_ns
         words[layout.LOOP_ID] = loop_id
@@ -160,7 +161,7 @@ def sweep(directory: Path) -> int:
     removed = 0
     with contextlib.suppress(OSError):
         for path in directory.iterdir():
-            if path.suffix in (_SUFFIX, ".new") and not _alive(path.name):
+            if path.suffix in (_SUFFIX, ".new", stacks.SUFFIX) and not _alive(path.name):
                 removed += _remove_unlocked(path)
     return removed
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from instrumentation.diagnostics import count, fault, log
-from sidecar.wire import CONNECTED
+from sidecar.wire import CONNECTED, STALL_NS
 from sidecar.wire import watchdog_pb2 as wire
 
 from .account import Account
@@ -40,15 +40,22 @@ class Link:
     Args:
         endpoint: `http://host:port`, `https://host:port` or `unix:...`.
         accounts: the loops of this process that have a cell others can open, by id.
+        connected: told the watchdog's threshold, in nanoseconds, when it is there, and 0 when it is not any more.
     """
 
     def __init__(
-        self, endpoint: str, service_name: str, instance: str, accounts: Callable[[], dict[int, Account]]
+        self,
+        endpoint: str,
+        service_name: str,
+        instance: str,
+        accounts: Callable[[], dict[int, Account]],
+        connected: Callable[[int], None],
     ) -> None:
         self._endpoint = endpoint
         self._service_name = service_name
         self._instance = instance
         self._accounts = accounts
+        self._told = connected
         self._outbox: SimpleQueue[wire.Report | None] | None = None
         self._call: Any = None
         self._thread: threading.Thread | None = None
@@ -134,7 +141,10 @@ class Link:
             self._call = watch(self._reports(outbox))
             try:
                 # Waits until the other side is there, or is known not to be: then there is no metadata.
-                self._connected = CONNECTED in dict(self._call.initial_metadata() or ())
+                metadata = dict(self._call.initial_metadata() or ())
+                self._connected = CONNECTED in metadata
+                if self._connected:
+                    self._told(int(metadata.get(STALL_NS, 0)))
                 for directive in self._call:
                     if directive.HasField("capture_stack"):
                         ask = directive.capture_stack
@@ -143,6 +153,7 @@ class Link:
                 self._outbox = None
                 outbox.put(None)
                 self._call = None
+                self._told(0)
 
     def _reports(self, outbox: SimpleQueue[wire.Report | None]) -> Iterator[wire.Report]:
         while not self._stopping.is_set():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.wire import cell as layout
-from sidecar.wire import process
+from sidecar.wire import process, stacks
 
 REASONS: Final = (
     "path", "missing", "folder", "not_a_file", "owner", "mode", "size", "magic", "version", "slots", "pid", "process",
@@ -57,15 +57,17 @@ class CellReader:
     Attributes:
         pid, process_start: whose it is; checked against the system.
         loop_id: of the loop within its process.
+        stacks: path of the process's stacks file, which need not exist.
     """
 
-    def __init__(self, descriptor: int, slots: int, pid: int, process_start: int, loop_id: int) -> None:
+    def __init__(self, descriptor: int, slots: int, pid: int, process_start: int, loop_id: int, folder: Path) -> None:
         self._descriptor = descriptor
         self._slots = slots
         self._names: list[str] = []
         self.pid = pid
         self.process_start = process_start
         self.loop_id = loop_id
+        self.stacks = folder / stacks.name(pid, process_start)
 
     def header(self) -> tuple[int, ...]:
         """The header's words."""
@@ -131,7 +133,7 @@ def open_cell(path: str, pid: int, loop_id: int) -> CellReader:
     except OSError as error:
         raise RefusedError("missing", f"it cannot be opened: {error.strerror}") from None
     try:
-        return _verified(descriptor, pid, loop_id)
+        return _verified(descriptor, pid, loop_id, Path(path).parent)
     except BaseException:
         os.close(descriptor)
         raise
@@ -146,7 +148,7 @@ def _check_folder(folder: Path) -> None:
         raise RefusedError("folder", "its folder is a link, another user's, or open to others")
 
 
-def _verified(descriptor: int, pid: int, loop_id: int) -> CellReader:
+def _verified(descriptor: int, pid: int, loop_id: int, folder: Path) -> CellReader:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise RefusedError("not_a_file", "it is not a regular file")
@@ -171,7 +173,7 @@ def _verified(descriptor: int, pid: int, loop_id: int) -> CellReader:
         raise RefusedError("process", "no such process runs here; a container of its own hides it")
     if header[layout.LOOP_ID] != loop_id:
         raise RefusedError("loop", "it is another loop's")
-    return CellReader(descriptor, slots, pid, alive[1], loop_id)
+    return CellReader(descriptor, slots, pid, alive[1], loop_id, folder)
 
 
 def _header(descriptor: int) -> tuple[int, ...]:

@@ -22,11 +22,13 @@ from sidecar.alerts import Alert, printable
 from sidecar.wire import cell as layout
 
 from .cell import CellReader, RefusedError
+from .stacks import left_stack
 from .stall import CELL_LOST, LINK_LOST, LOOP_CLOSED, PROCESS_DIED, Stall
 from .standing import Standing, standing
 
-STACK_WAIT_NS: Final = 25_000_000  # what the alert waits for its stack
+STACK_WAIT_NS: Final = 8_000_000  # what the alert waits for its stack
 CHECK_NS: Final = 100_000_000  # how often each process is looked up in the system
+LINK_GRACE_NS: Final = 100_000_000  # what a stream that ended waits for the end of its process
 REMEMBERED: Final = 256
 
 
@@ -48,6 +50,7 @@ class Watched:
     stall: Stall | None = None
     excused_until: int = 0
     check_at: int = 0
+    part_at: int | None = None
 
 
 class Poll:
@@ -113,10 +116,20 @@ class Poll:
                     self._look(watched, now, alerts)
                 except RefusedError:
                     watched.leaving = CELL_LOST
-                if watched.leaving is not None:
+                if watched.leaving is not None and not self._waits(watched, now):
                     self._part(watched, now, alerts)
                     del self._loops[key]
         return alerts
+
+    def _waits(self, watched: Watched, now: int) -> bool:
+        """A killed process's sockets are closed before it is seen to be gone: leave it the time."""
+        if watched.leaving != LINK_LOST:
+            return False
+        if self._look_up(watched.cell.pid, watched.cell.process_start) is Standing.GONE:
+            return False
+        if watched.part_at is None:
+            watched.part_at = now + LINK_GRACE_NS
+        return now < watched.part_at
 
     def _look(self, watched: Watched, now: int, alerts: list[Alert]) -> None:
         header = watched.cell.header()
@@ -127,7 +140,7 @@ class Poll:
             beat = header[layout.BEAT]
             self._end(watched, stall, beat if stall.began < beat <= now else now, now, alerts)
             stall = None
-        if watched.leaving is not None:
+        if watched.leaving is not None and watched.leaving != LINK_LOST:
             return
         if header[layout.CLOSED]:
             watched.leaving = LOOP_CLOSED
@@ -135,7 +148,10 @@ class Poll:
         if stall is None:
             if running and self._overdue(watched, running, now):
                 self._begin(watched, running, now)
-        elif stall.alerted is None and (stall.stack or now >= stall.alert_by):
+        elif stall.alerted is None or now >= stall.look_at:
+            self._look_for_stack(watched, stall, now)
+        stall = watched.stall
+        if stall is not None and stall.alerted is None and (stall.stack or now >= stall.alert_by):
             self._fire(stall, now, alerts)
         if now >= watched.check_at:
             watched.check_at = now + CHECK_NS
@@ -169,10 +185,24 @@ class Poll:
             alert_by=now + STACK_WAIT_NS,
             suffered=watched.cell.suffered(),
             asked=watched.ask,
+            ident=watched.cell.header()[layout.IDENT],
         )
         watched.stall = stall
         self._stalls.append(stall)
-        watched.ask(stall.id, watched.cell.loop_id, running)
+        self._look_for_stack(watched, stall, now)
+        if not stall.stack:
+            watched.ask(stall.id, watched.cell.loop_id, running)
+
+    def _look_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
+        """Take what the process left. While a stall lasts, the newest counts: the slice may have gone on elsewhere."""
+        stall.look_at = now + CHECK_NS
+        at, lines, why_not = left_stack(watched.cell.stacks, max(stall.began, stall.stack_at), stall.ident)
+        if lines:
+            # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
+            if watched.cell.header()[layout.RUNNING] == stall.running:
+                stall.stack, stall.stack_at, stall.stack_unavailable = tuple(lines), at, None
+        elif why_not and not stall.stack:
+            stall.stack_unavailable = why_not
 
     def _fire(self, stall: Stall, now: int, alerts: list[Alert]) -> None:
         stall.alerted = now

@@ -32,6 +32,9 @@ class Stall:
         alerted: when it went out.
         suffered: what each slot had suffered before the slice ended, to tell the victims.
         asked: whom the watchdog asked for the stack.
+        ident: what Python calls the loop's thread.
+        stack_at: when the stack was taken, at the earliest; 0 when that is not known.
+        look_at: when to look for a newer one.
         ended: when the slice was over; None while it runs.
         outcome: why it is over.
     """
@@ -47,6 +50,9 @@ class Stall:
     alert_by: int
     suffered: dict[int, int]
     asked: object
+    ident: int = 0
+    look_at: int = 0
+    stack_at: int = 0
     alerted: int | None = None
     ended: int | None = None
     ended_at: datetime | None = None

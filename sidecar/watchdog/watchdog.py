@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar import conventions
 from sidecar.alerts import Alerts
-from sidecar.wire import CONNECTED
+from sidecar.wire import CONNECTED, STALL_NS
 from sidecar.wire import watchdog_pb2 as wire
 
 from .poll import Poll
@@ -47,6 +47,7 @@ class Watchdog:
         poll_seconds: float = 0.002,
         runbook_url: str = "",
     ) -> None:
+        self._stall_ns = stall_ns
         self._poll = Poll(stall_ns, runbook_url)
         self._alerts = alerts
         self._clock = clock
@@ -118,7 +119,7 @@ class Watchdog:
         stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._arrived.set)
         try:
             if context.add_callback(stream.end):
-                context.send_initial_metadata(((CONNECTED, "1"),))
+                context.send_initial_metadata(((CONNECTED, "1"), (STALL_NS, str(self._stall_ns))))
                 reader = threading.Thread(target=_read, args=(reports, stream), name="watch-reader", daemon=True)
                 reader.start()
                 while (message := stream.outbox.get()) is not None:

@@ -41,6 +41,7 @@ NAMES: Final = 10
 HEARTBEAT: Final = 11
 LATENESS: Final = 12
 CLOSED: Final = 13
+IDENT: Final = 14  # what Python calls the loop's thread (`threading.get_ident()`); names its part of the stacks file
 HEADER_WORDS: Final = 16
 
 # A slot, in words from its beginning.

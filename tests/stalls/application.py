@@ -9,8 +9,10 @@ its work is done. Not a test, and imports nothing of tests.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -28,18 +30,34 @@ def hold_by_spin(release: Path) -> None:
         sum(range(10_000))
 
 
+def hold_the_interpreter(release: Path) -> None:
+    """No other thread of this process runs until the file appears."""
+    library = ctypes.PyDLL(None)
+    path = os.fsencode(release)
+    sys.setswitchinterval(3600)
+    while library.access(path, 0):
+        library.usleep(5000)
+    sys.setswitchinterval(0.005)
+
+
 async def polite(name: str, done: asyncio.Event) -> None:
     with tenant(name):
         while not done.is_set():
             await asyncio.sleep(0)
 
 
+HOLDS = {"sleep": hold_by_sleep, "spin": hold_by_spin, "held": hold_the_interpreter}
+
+
 async def main(release: Path, kind: str) -> None:
     done = asyncio.Event()
     others = [asyncio.create_task(polite(name, done)) for name in ("acme", "globex", "initech")]
-    await asyncio.sleep(0.05)
+    # The watchdog tells its threshold when it knows the loop.
+    while kind == "held" and not any(thread.name == "tenantscope-lookout" for thread in threading.enumerate()):
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)
     with tenant("hooli"):
-        {"sleep": hold_by_sleep, "spin": hold_by_spin}[kind](release)
+        HOLDS[kind](release)
         await asyncio.sleep(0)
     done.set()
     await asyncio.gather(*others)

@@ -1,0 +1,71 @@
+"""The stacks file: where a process leaves the stacks of its loops for a watchdog, one file beside its cells.
+
+An interpreter that is held (a regular expression that backtracks) answers no question. So the process takes stacks
+ahead of time, when a slice has lasted for a part of the threshold, and has a timer take them when even that is
+impossible. Who reads decides whose they are: a stack that was taken at `t` is of the slice that began before `t` and
+runs still.
+
+| bytes | content |
+| --- | --- |
+| words | unsigned 64-bit, native order; times are nanoseconds of `CLOCK_MONOTONIC` |
+| `TAKEN`, `TAKEN_BYTES` | when the text at `TAKEN_TEXT` was written, and how long it is; 0 while it is written |
+| `DUE` | what is at `DUMP_TEXT` was written then or later; nothing is there before |
+| `ASIDE` | why there is no such timer at present, or 0 |
+| `TAKEN_TEXT` .. `DUMP_TEXT` | stacks by the process's own code |
+| `DUMP_TEXT` .. end of file | stacks by `faulthandler`'s timer; zeros when there are none |
+
+Both texts are as `faulthandler` writes them: `Thread 0x<ident> (most recent call first):`, then a line
+`  File "<file>", line <line> in <function>` a frame, ASCII only. Nothing else in them is ever read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+TAKEN: Final = 0
+TAKEN_BYTES: Final = 1
+DUE: Final = 2
+ASIDE: Final = 3
+HEADER_WORDS: Final = 8
+
+TAKEN_TEXT: Final = HEADER_WORDS * 8
+DUMP_TEXT: Final = 32 * 1024
+SIZE: Final = DUMP_TEXT + 4096  # allocated; a longer dump makes the file longer
+MAX_SIZE: Final = 1024 * 1024  # further than this nobody reads
+MAX_FRAMES: Final = 64
+SUFFIX: Final = ".stacks"
+
+# Why there is no timer.
+TIMER_IN_USE: Final = 1
+NO_TIMER: Final = 2
+
+_FRAME: Final = re.compile(rb'  File "([^\n]{1,2048})", line (\d{1,9}) in ([^\n]{1,2048})\n')
+_OURS: Final = b"/instrumentation/loop/"
+
+
+def name(pid: int, process_start: int) -> str:
+    """The file's name in the folder of the process's cells."""
+    return f"{pid}-{process_start}-all{SUFFIX}"
+
+
+def heading(ident: int) -> str:
+    """The line above a thread's frames."""
+    return f"Thread 0x{ident:016x} (most recent call first):\n"
+
+
+def frames(text: bytes, ident: int) -> Iterator[tuple[str, int, str]]:
+    """File, line and function of the frames of a thread, innermost first, our own left out; nothing when not there.
+
+    Stops at the first line that is not a frame, so that whatever else a text holds is never taken for one.
+    """
+    found = re.search(rb"^(?:Current thread|Thread) 0x0*%x [^\n]*\n" % ident, text, re.MULTILINE)
+    at = len(text) if found is None else found.end()
+    for _ in range(MAX_FRAMES):
+        frame = _FRAME.match(text, at)
+        if frame is None:
+            return
+        at = frame.end()
+        if _OURS not in frame[1]:
+            yield frame[1].decode("ascii", "replace"), int(frame[2]), frame[3].decode("ascii", "replace")
