@@ -61,9 +61,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m sidec
 
 
 def _check(settings: Settings) -> None:
-    from .service import load_policy
+    from .service import load_policy, load_secret
 
     load_policy(settings)
+    load_secret(settings)
 
 
 def _run(settings: Settings) -> int:
@@ -78,8 +79,6 @@ def _run(settings: Settings) -> int:
     sys.setswitchinterval(0.001)
     sidecar = Sidecar(settings)
     sidecar.start()
-    for key in settings.unused:
-        log.warning("setting has no effect in this version", key=key)
     log.info(
         "sidecar ready",
         listen=sidecar.listen_address.target,

@@ -90,6 +90,23 @@ def http_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def receiver(text: str) -> str:
+    """An http(s) URL to post to, all of it ASCII, with a host and no fragment."""
+    http_url(text)
+    _host_and_port(_split(text)._replace(path=""), default_port=80)
+    if not text.isascii() or "#" in text:
+        raise ValueError("must be ASCII and without a fragment")
+    return text
+
+
+def alertmanager(text: str) -> str:
+    """The URL of an Alertmanager, with the path prefix under which it is served, if there is one."""
+    url = receiver(text).rstrip("/")
+    if "?" in url or url.endswith(("/api/v1", "/api/v2", "/api/v2/alerts")):
+        raise ValueError("must end before /api/v2, such as http://127.0.0.1:9093")
+    return url
+
+
 def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)

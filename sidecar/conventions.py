@@ -12,6 +12,9 @@ from typing import Final, Literal
 SIGNALS: Final = ("traces", "metrics", "logs")
 Signal = Literal["traces", "metrics", "logs"]
 
+#: The redaction policies that are shipped, the one that counts when nobody names another first.
+POLICIES: Final = ("default", "strict", "genai")
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -58,14 +61,39 @@ ALERTS: Final = Metric("tenantscope_alerts", "counter", "changes of verdict", ("
 CELLS_REFUSED: Final = Metric(
     "tenantscope_cells_refused", "counter", "cells that could not be trusted or read", ("reason",)
 )
+# Each receiver of alerts has its own account: taken = told + dropped + waiting. Told in sum is told.
+CHANGES_TAKEN: Final = Metric(
+    "tenantscope_alert_changes_taken", "counter", "changes of verdict to be told to a receiver, those from before a "
+    "restart included", ("sink",),
+)  # fmt: skip
+CHANGES_TOLD: Final = Metric(
+    "tenantscope_alert_changes_told", "counter", "changes of verdict that a receiver was told", ("sink",)
+)
+CHANGES_DROPPED: Final = Metric(
+    "tenantscope_alert_changes_dropped", "counter", "changes of verdict that a receiver refused for good, or that "
+    "found no room", ("sink", "reason"),
+)  # fmt: skip
+CHANGES_WAITING: Final = Metric(
+    "tenantscope_alert_changes_waiting", "gauge", "changes of verdict that a receiver is still to be told", ("sink",)
+)
+RECEIVER_FAILURES: Final = Metric(
+    "tenantscope_alert_failures", "counter", "attempts to tell a receiver that failed", ("sink", "reason")
+)
 
 METRICS: Final[tuple[Metric, ...]] = (
     RECEIVED, FORWARDED, REJECTED, DROPPED, QUEUED, REQUESTS, REDACTIONS, FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED,
+    CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,
 )  # fmt: skip
 
 # Alerts -------------------------------------------------------------------------------------------------------------
 EVENT_LOOP_STALLED: Final = "EventLoopStalled"
 ALERT_NAMES: Final = (EVENT_LOOP_STALLED,)
-ALERT_LABELS: Final = ("alertname", "tenant_id", "service_name", "instance")
-ALERT_ANNOTATIONS: Final = ("summary", "duration_ms", "stack", "victims", "runbook_url")
+ALERT_LABELS: Final = ("alertname", "tenant_id", "service_name", "instance", "severity")
+ALERT_ANNOTATIONS: Final = ("summary", "duration_ms", "stack", "victims", "runbook_url", "suppressed_changes")
+CRITICAL_ALERTS: Final[frozenset[str]] = frozenset()
+
+
+def severity(alertname: str) -> str:
+    """The label `severity` of an alert: `critical` for what does not end by itself, else `warning`."""
+    return "critical" if alertname in CRITICAL_ALERTS else "warning"

@@ -1,7 +1,7 @@
 """The sidecar as a whole: joins the stages, starts and stops them in order.
 
     intake -> redaction -> queue -> forwarder -> upstream or embedded store
-    watchdog -> alerts
+    watchdog -> alerts -> log, metrics, receivers
     admin looks at all of them
 
 It starts from the far end, so that nothing is taken in before it can go on, and stops from the near end: new
@@ -25,7 +25,7 @@ from . import intake, redaction
 from .accounting import Ledger
 from .address import Address
 from .admin import Admin
-from .alerts import Alerts, LogSink, MetricsSink
+from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
 from .conventions import Signal
 from .delivery import Batch, BatchQueue, EmbeddedStore, Forwarder, UpstreamOtlp
 from .intake import Intake
@@ -34,6 +34,7 @@ from .watchdog import Watchdog
 
 GRACE_SECONDS: Final = 10.0
 INTAKE_GRACE_SECONDS: Final = 2.0
+RECEIVERS_GRACE_SECONDS: Final = 2.0
 FIRST_ANSWER_SECONDS: Final = 0.5
 # Five waits of this length fit into the 10 s after which an OpenTelemetry exporter gives a batch up.
 RETRY_AFTER_SECONDS: Final = 1.5
@@ -63,7 +64,15 @@ class Sidecar:
         self.policy = load_policy(settings)
         self._redactor = redaction.Redactor(self.policy)
         self._queue = BatchQueue()
-        self._alerts = Alerts([LogSink(), MetricsSink(self.registry)])
+        self._receivers = Receivers(
+            state_dir=settings.state_dir,
+            admin_url=lambda: f"http://{self.admin_address.target}",
+            registry=self.registry,
+            alertmanager=settings.alertmanager,
+            webhook=settings.webhook,
+            secret=load_secret(settings),
+        )
+        self._alerts = Alerts([LogSink(), MetricsSink(self.registry), *self._receivers.sinks])
         self._watchdog = Watchdog(
             stall_ns=settings.stall_ms * 1_000_000,
             alerts=self._alerts,
@@ -88,6 +97,7 @@ class Sidecar:
             self._forwarder.start()
             self._admin = Admin(self.settings.admin, ready=self.readiness, status=self.status, registry=self.registry)
             self._admin.start()
+            self._receivers.start()
             self._watchdog.start()
             self._intake.start()
         except BaseException:
@@ -105,6 +115,7 @@ class Sidecar:
             deadline = time.monotonic() + grace
             self._intake.stop(min(grace, INTAKE_GRACE_SECONDS))
             self._watchdog.stop()
+            self._receivers.stop(min(grace, RECEIVERS_GRACE_SECONDS))
             if self._forwarder is not None:
                 self._forwarder.stop(max(0.0, deadline - time.monotonic()))
             if self._admin is not None:
@@ -184,6 +195,20 @@ def load_policy(settings: Settings) -> redaction.Policy:
         return redaction.Policy.load(settings.policy)
     except redaction.PolicyError as error:
         raise ConfigurationError(*(f"TENANTSCOPE_POLICY: {line}" for line in error.mistakes)) from None
+
+
+def load_secret(settings: Settings) -> bytes | None:
+    """What webhook messages are signed with; None without a file.
+
+    Raises:
+        ConfigurationError: the file cannot be used.
+    """
+    if settings.webhook_secret_file is None:
+        return None
+    try:
+        return read_secret(settings.webhook_secret_file)
+    except ValueError as error:
+        raise ConfigurationError(f"TENANTSCOPE_WEBHOOK_SECRET_FILE: {error}") from None
 
 
 def version() -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .address import Address, Upstream, http_url, listener, loopback, upstream
+from .address import Address, Upstream, alertmanager, http_url, listener, loopback, receiver, upstream
 
 PREFIX: Final = "TENANTSCOPE_"
 
@@ -98,13 +98,19 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "how long one slice may hold an event loop before it is a stall, in milliseconds", _milliseconds),
     Setting("TENANTSCOPE_RUNBOOK_URL", "runbook_url", "",
             "where the runbooks are published: the base of `runbook_url` in alerts", http_url),
+    Setting("TENANTSCOPE_ALERTMANAGER", "alertmanager", "",
+            "Alertmanager that is told of alerts, such as `http://127.0.0.1:9093`", alertmanager),
+    Setting("TENANTSCOPE_WEBHOOK", "webhook", "",
+            "URL that is told of alerts, in the form of Alertmanager's webhook messages", receiver),
+    Setting(
+        "TENANTSCOPE_WEBHOOK_SECRET_FILE", "webhook_secret_file", "",
+        "file whose content signs what is sent to `TENANTSCOPE_WEBHOOK`: 16 bytes or more, not readable by everybody",
+        _existing_file,
+    ),
 )  # fmt: skip
 
 # The application's half reads these; both halves may share one environment.
 LIBRARY_KEYS: Final = frozenset({"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS"})
-# Named on the wire already, without effect in this version: said so at start, instead of failing or keeping
-# silent.
-RESERVED_KEYS: Final = ("TENANTSCOPE_ALERTMANAGER", "TENANTSCOPE_WEBHOOK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,9 @@ class Settings:
         policy: None means the built-in policy.
         stall_ms: milliseconds.
         runbook_url: base URL without a slash at its end; empty means none.
-        unused: keys that were set and have no effect in this version.
+        alertmanager: None means that none is told.
+        webhook: None means that none is told.
+        webhook_secret_file: None means that messages are not signed.
     """
 
     listen: Address
@@ -126,7 +134,9 @@ class Settings:
     state_dir: Path
     stall_ms: int
     runbook_url: str
-    unused: tuple[str, ...] = ()
+    alertmanager: str | None = None
+    webhook: str | None = None
+    webhook_secret_file: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -148,6 +158,8 @@ class Settings:
             errors.append(
                 "TENANTSCOPE_UPSTREAM: is the sidecar's own TENANTSCOPE_LISTEN; telemetry would go in circles"
             )
+        if not errors and values["webhook_secret_file"] is not None and values["webhook"] is None:
+            errors.append("TENANTSCOPE_WEBHOOK_SECRET_FILE: signs nothing without TENANTSCOPE_WEBHOOK")
         if not errors and values["state_dir"] is None:
             try:
                 values["state_dir"] = _default_state_dir(environment)
@@ -156,11 +168,11 @@ class Settings:
         if errors:
             raise ConfigurationError(*errors)
         values["runbook_url"] = values["runbook_url"] or ""
-        return cls(**values, unused=tuple(key for key in RESERVED_KEYS if environment.get(key)))
+        return cls(**values)
 
 
 def _unknown_keys(environment: Mapping[str, str]) -> list[str]:
-    known = [*(setting.key for setting in SETTINGS), *RESERVED_KEYS]
+    known = [setting.key for setting in SETTINGS]
     errors = []
     for key in sorted(environment):
         if key.startswith(PREFIX) and key not in known and key not in LIBRARY_KEYS:

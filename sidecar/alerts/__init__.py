@@ -1,11 +1,17 @@
-"""Alerts: a change of verdict with its evidence, told to every sink once.
+"""Alerts: a change of verdict with its evidence, told to every sink once, and to people over the network.
 
-What it refuses: to let one sink's failure keep an alert from the others, to tell the same change twice, and content:
-an alert carries tenants, places in code and numbers.
+    watchdog -> Alerts -> log, metrics
+                       -> outbox | courier -> Alertmanager
+                       -> outbox | courier -> webhook
+
+What it refuses: to let one sink's failure keep an alert from the others, to let a receiver delay the watchdog, to tell
+the same change twice, and content: an alert carries tenants, places in code and numbers.
 """
 
 from .alert import Alert, printable
 from .alerts import Alerts, Sink
+from .receivers import Receivers
+from .signature import read_secret
 from .sinks import LogSink, MetricsSink
 
-__all__ = ["Alert", "Alerts", "LogSink", "MetricsSink", "Sink", "printable"]
+__all__ = ["Alert", "Alerts", "LogSink", "MetricsSink", "Receivers", "Sink", "printable", "read_secret"]

@@ -48,6 +48,13 @@ class Alert:
         canonical = json.dumps(sorted(self.labels.items()), ensure_ascii=True).encode("ascii")
         object.__setattr__(self, "fingerprint", hashlib.sha256(canonical).hexdigest()[:16])
 
+    @property
+    def about(self) -> str:
+        """The tenant; the instance for an alert that names none."""
+        return (
+            self.labels.get("tenant_id") or f"{self.labels.get('service_name', '')}/{self.labels.get('instance', '')}"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON; times in RFC 3339, UTC."""
         return {
@@ -55,10 +62,11 @@ class Alert:
             "status": self.status,
             "labels": dict(self.labels),
             "annotations": dict(self.annotations),
-            "starts_at": _rfc3339(self.starts_at),
-            "ends_at": None if self.ends_at is None else _rfc3339(self.ends_at),
+            "starts_at": rfc3339(self.starts_at),
+            "ends_at": None if self.ends_at is None else rfc3339(self.ends_at),
         }
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """In UTC, to the millisecond."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,7 +6,7 @@ from instrumentation import conventions as library
 from instrumentation import settings as library_settings
 from sidecar.delivery.rows import INSTANCE, SERVICE, TENANT
 from sidecar.delivery.store import SUMMED
-from sidecar.settings import LIBRARY_KEYS, RESERVED_KEYS, SETTINGS
+from sidecar.settings import LIBRARY_KEYS, SETTINGS
 
 
 def test_the_store_adds_up_what_the_library_emits() -> None:
@@ -18,7 +18,7 @@ def test_the_store_adds_up_what_the_library_emits() -> None:
 
 def test_both_halves_may_share_one_environment() -> None:
     """Each side knows the other's keys, and refuses only those that nobody knows."""
-    ours = {setting.key for setting in SETTINGS} | set(RESERVED_KEYS)
+    ours = {setting.key for setting in SETTINGS}
     theirs = {setting.key for setting in library_settings.SETTINGS if setting.key.startswith("TENANTSCOPE_")}
     assert theirs == LIBRARY_KEYS
     assert ours == set(library_settings.SIDECAR_KEYS)

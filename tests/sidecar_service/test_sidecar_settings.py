@@ -150,14 +150,6 @@ def test_a_misspelt_key_is_an_error_with_a_suggestion() -> None:
     assert errors(QQQ="1") == ("'TENANTSCOPE_QQQ': unknown setting",)
 
 
-def test_keys_without_effect_are_named() -> None:
-    """Accepted, and told at start."""
-    assert read(WEBHOOK="http://x", ALERTMANAGER="http://y").unused == (
-        "TENANTSCOPE_ALERTMANAGER",
-        "TENANTSCOPE_WEBHOOK",
-    )
-
-
 def test_every_error_is_told_at_once(tmp_path: Path) -> None:
     """Nobody has to start five times to find five mistakes."""
     lines = errors(
@@ -194,7 +186,7 @@ def test_the_runbooks_are_at_an_http_url(text: str) -> None:
 
 def test_the_table_says_what_every_setting_is() -> None:
     """Documents are made from it."""
-    fields = set(Settings.__dataclass_fields__) - {"unused"}
+    fields = set(Settings.__dataclass_fields__)
     assert {setting.field for setting in SETTINGS} == fields
     assert all(setting.description and setting.key == f"TENANTSCOPE_{setting.field.upper()}" for setting in SETTINGS)
 

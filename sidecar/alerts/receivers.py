@@ -1,0 +1,122 @@
+"""The receivers that the settings name: their couriers, the folder of their state, and their metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from sidecar import conventions
+from sidecar.ownership import FolderLock, private_folder
+
+from .alertmanager import PATH, Alertmanager
+from .courier import Courier
+from .post import Endpoint
+from .signature import HEADER, sign
+from .state_file import StateFile
+from .webhook import Webhook
+
+STATE_KEY: Final = "TENANTSCOPE_STATE_DIR"
+FOLDER: Final = "alerts"
+
+
+class Receivers(Collector):
+    """Everybody who is told of alerts over the network: nobody, unless the settings say so.
+
+    Args:
+        state_dir: their state is in a folder of its own there.
+        admin_url: the sidecar's own address, as messages name it.
+        alertmanager: URL of an Alertmanager, up to and without `/api/v2`.
+        webhook: URL of a receiver of Alertmanager's webhook messages.
+        secret: what webhook messages are signed with; None leaves them unsigned.
+        registry: gets the counts.
+
+    Attributes:
+        sinks: for `Alerts`.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        admin_url: Callable[[], str],
+        registry: CollectorRegistry,
+        alertmanager: str | None = None,
+        webhook: str | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        self._state_dir = state_dir
+        self._folder = state_dir / FOLDER
+        self._lock: FolderLock | None = None
+        couriers: list[Courier] = []
+        if alertmanager is not None:
+            endpoint = Endpoint(alertmanager + PATH)
+            couriers.append(
+                Courier("alertmanager", Alertmanager(admin_url), endpoint, state=self._state("alertmanager"))
+            )
+        if webhook is not None:
+            couriers.append(
+                Courier(
+                    "webhook",
+                    Webhook(admin_url),
+                    Endpoint(webhook),
+                    headers=lambda body: {} if secret is None else {HEADER: sign(secret, body, int(time.time()))},
+                    state=self._state("webhook"),
+                )
+            )
+        self.sinks: Sequence[Courier] = couriers
+        registry.register(self)
+
+    def start(self) -> None:
+        """Begin to tell, with what was told before a restart in mind.
+
+        Raises:
+            ConfigurationError: the state folder is not ours alone, or another sidecar's.
+        """
+        if self.sinks:
+            private_folder(self._state_dir, STATE_KEY)
+            self._lock = FolderLock(private_folder(self._folder, STATE_KEY), STATE_KEY)
+        for courier in self.sinks:
+            courier.start()
+
+    def stop(self, grace: float) -> None:
+        """Tell what is due within `grace` seconds in all; idempotent."""
+        deadline = time.monotonic() + grace
+        for courier in self.sinks:
+            courier.stop(max(0.0, deadline - time.monotonic()))
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _state(self, name: str) -> StateFile:
+        return StateFile(self._folder / f"{name}.json")
+
+    def collect(self) -> Iterator[Family]:
+        """For `/metrics`: the counts of one receiver are read at one moment, so that its equation holds."""
+        taken, told, dropped, failures = (
+            CounterMetricFamily(metric.name, metric.description, labels=metric.labels)
+            for metric in (
+                conventions.CHANGES_TAKEN,
+                conventions.CHANGES_TOLD,
+                conventions.CHANGES_DROPPED,
+                conventions.RECEIVER_FAILURES,
+            )
+        )
+        spec = conventions.CHANGES_WAITING
+        waiting = GaugeMetricFamily(spec.name, spec.description, labels=spec.labels)
+        for courier in self.sinks:
+            took, has_told, gave_up, waits = courier.outbox.counts()
+            taken.add_metric((courier.name,), took)
+            told.add_metric((courier.name,), has_told)
+            waiting.add_metric((courier.name,), waits)
+            for reason, count in gave_up.items():
+                dropped.add_metric((courier.name, reason), count)
+            for reason, count in courier.failures().items():
+                failures.add_metric((courier.name, reason), count)
+        yield from (taken, told, dropped, waiting, failures)
