@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Self
 
-from . import policy_file, strict_yaml
-from .policy_file import PolicyError
+from sidecar.conventions import POLICIES
+
+from . import strict_yaml
+from .policy_file import Mistake, PolicyError, Reading
 from .rules import AttributeRule, Text
+from .strict_yaml import Place
+from .table import TABLE
 
-__all__ = ["Policy", "PolicyError"]
+__all__ = ["Policy", "PolicyError", "shipped_file"]
 
-_DEFAULT: Final = "policies/default.yaml"
+_DIGEST_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,51 +32,84 @@ class Policy:
         events: of events on spans.
         resource: of resources.
         fields: of OTLP's own text fields, by path such as `Span.name`.
+        source: the name of a shipped policy, or the path of the file, or nothing.
+        lines: where in the source a key stands, by place such as `("attributes", "tenant.id")`.
     """
 
     attributes: Mapping[str, AttributeRule]
     events: Mapping[str, AttributeRule]
     resource: Mapping[str, AttributeRule]
     fields: Mapping[str, Text]
+    source: str = field(default="", compare=False)
+    lines: Mapping[Place, int] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def default(cls) -> Self:
-        """The policy that the package ships."""
-        return cls.parse((resources.files(__package__) / _DEFAULT).read_bytes())
+        """The policy that counts when nobody names another."""
+        return cls.load(POLICIES[0])
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """The policy in a YAML file.
+    def load(cls, source: str | Path) -> Self:
+        """A shipped policy, by its name, or the policy in a YAML file; a file called like one is `./default`.
 
         Raises:
             PolicyError: the file cannot be read or has mistakes; one line each, with the file's name before
                 it.
         """
+        if source in POLICIES:
+            return cls.parse(shipped_file(f"{source}.yaml"), str(source))
         try:
-            return cls.parse(strict_yaml.read_file(Path(path)))
+            content = strict_yaml.read_file(Path(source))
         except strict_yaml.YamlError as error:
-            raise PolicyError([f"{path}: {error}"]) from None
-        except PolicyError as error:
-            raise PolicyError(f"{path}: {mistake}" for mistake in error.mistakes) from None
+            raise PolicyError([Mistake(str(error), None)], str(source)) from None
+        return cls.parse(content, str(source))
 
     @classmethod
-    def parse(cls, content: bytes) -> Self:
+    def parse(cls, content: bytes, source: str = "") -> Self:
         """The policy in a YAML document.
 
         Raises:
             PolicyError: it has mistakes; one line each.
         """
-        mistakes: list[str] = []
         try:
-            document = policy_file.checked(strict_yaml.parse(content), mistakes)
+            document = strict_yaml.parse(content)
         except strict_yaml.YamlError as error:
-            raise PolicyError([str(error)]) from None
+            raise PolicyError([Mistake(str(error), error.line)], source) from None
+        reading = Reading(document)
         policy = cls(
-            attributes=policy_file.attribute_rules(document, "attributes", mistakes),
-            events=policy_file.attribute_rules(document, "events", mistakes),
-            resource=policy_file.attribute_rules(document, "resource", mistakes),
-            fields=policy_file.field_rules(document, mistakes),
+            attributes=reading.attributes("attributes"),
+            events=reading.attributes("events"),
+            resource=reading.attributes("resource"),
+            fields=reading.fields(),
+            source=source,
+            lines=document.lines,
         )
-        if mistakes:
-            raise PolicyError(mistakes)
+        if reading.mistakes:
+            raise PolicyError(reading.mistakes, source)
         return policy
+
+    @property
+    def rules(self) -> dict[Place, AttributeRule | Text]:
+        """All rules, by place; in the order of the file."""
+        sections: dict[str, Mapping[str, AttributeRule | Text]] = {
+            "attributes": self.attributes,
+            "events": self.events,
+            "resource": self.resource,
+            "fields": self.fields,
+        }
+        return {(section, key): rule for section, rules in sections.items() for key, rule in rules.items()}
+
+    @property
+    def digest(self) -> str:
+        """12 hexadecimal digits that say which decisions these are: of every field of OTLP and of every rule.
+
+        Comments, order and layout of the file don't count; two policies with one digest treat every key alike.
+        """
+        decisions: dict[str, Any] = {path: decision.name for path, decision in TABLE.items()}
+        decisions |= {f"{section}/{key}": rule.written for (section, key), rule in self.rules.items()}
+        return hashlib.sha256(json.dumps(decisions, sort_keys=True).encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def shipped_file(name: str) -> bytes:
+    """A file beside the shipped policies."""
+    return (resources.files(__package__) / "policies" / name).read_bytes()

@@ -1,211 +1,222 @@
 """A policy's file → rules. Every mistake in it is one line that names the key; all are found in one reading.
 
-What it refuses: keys it does not know (with the nearest one it does), values of another type, rules that
-contradict themselves, and any expression of one's own: shapes are picked by name.
+What it refuses: keys that `grammar.py` does not know (with the nearest one it does), values of another type,
+rules that contradict themselves, and any expression of one's own: shapes are picked by name.
 """
 
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import shapes
 from .detectors import MAX_TEXT
+from .grammar import ATTRIBUTE, FIELD, FIELDS, MAX_KEY, SECTIONS, VERSION, Choice, Value
 from .rules import AttributeRule, BoolValue, DoubleValue, IntValue, StringListValue, StringValue, Text
+from .strict_yaml import Document, Place
 from .table import TEXT_FIELDS
 
-VERSION: Final = 1
-ATTRIBUTE_SECTIONS: Final = ("attributes", "events", "resource")
-_SECTIONS: Final = ("version", *ATTRIBUTE_SECTIONS, "fields")
-_MAX_KEY: Final = 255
-_MAX_ITEMS: Final = 64
-_INT64: Final = 1 << 63
+_EXAMPLE: Final = "{type: string, shape: identifier, max_length: 64}"
+
+
+class Mistake(NamedTuple):
+    """What is wrong, beginning with the key; and on which line of the file, if it is on one."""
+
+    what: str
+    line: int | None
 
 
 class PolicyError(ValueError):
-    """The policy cannot be used: one line for each mistake, with the key that it is about."""
+    """The policy cannot be used.
 
-    def __init__(self, mistakes: Iterable[str]) -> None:
-        self.mistakes = tuple(mistakes)
+    Attributes:
+        mistakes: one line for each, with the file, the line in it and the key that it is about.
+    """
+
+    def __init__(self, found: Iterable[Mistake], source: str = "") -> None:
+        self.mistakes = tuple(_shown(mistake, source) for mistake in found)
         super().__init__("\n".join(self.mistakes))
 
 
-class _Mistake(ValueError):  # noqa: N818  # the user's, not ours
-    """One mistake; raised with the key's path and what is wrong."""
+def _shown(mistake: Mistake, source: str) -> str:
+    if mistake.line is None:
+        return f"{source}: {mistake.what}" if source else mistake.what
+    return f"{source}:{mistake.line}: {mistake.what}" if source else f"line {mistake.line}: {mistake.what}"
 
 
-def attribute_rules(document: Mapping[str, Any], section: str, mistakes: list[str]) -> dict[str, AttributeRule]:
-    """The rules of an allow-list, by attribute key."""
-    return _each(document.get(section), section, mistakes, _attribute_key, _attribute_rule)
+class Reading:
+    """One reading of a policy's document; `mistakes` fills up as it goes on."""
 
+    def __init__(self, document: Document) -> None:
+        self._lines = document.lines
+        self.mistakes: list[Mistake] = []
+        self._sections: Mapping[str, Any] = {}
+        if not isinstance(document.value, dict):
+            self.note((), "the policy must be a mapping of sections")
+            return
+        self._sections = document.value
+        for key in self._sections:
+            if key not in (known := ("version", *SECTIONS)):
+                self.note((str(key),), unknown(key, known))
+        version = self._sections.get("version")
+        if type(version) is not int or version != VERSION:
+            self.note(("version",), f"must be {VERSION}")
+        for section in SECTIONS:
+            if section not in self._sections:
+                self.note((section,), "is missing")
 
-def field_rules(document: Mapping[str, Any], mistakes: list[str]) -> dict[str, Text]:
-    """The rules of OTLP's own text fields, by path."""
-    return _each(document.get("fields"), "fields", mistakes, _field_key, _field_rule)
-
-
-def checked(document: object, mistakes: list[str]) -> Mapping[str, Any]:
-    """The document as a mapping of the sections that there are; notes what is wrong with its outside."""
-    if not isinstance(document, dict):
-        mistakes.append("the policy must be a mapping of sections")
-        return {}
-    mistakes += [f"{key}: {_unknown(key, _SECTIONS)}" for key in document if key not in _SECTIONS]
-    if document.get("version") != VERSION or type(document["version"]) is not int:
-        mistakes.append(f"version: must be {VERSION}")
-    mistakes += [f"{section}: is missing" for section in _SECTIONS[1:] if section not in document]
-    return document
-
-
-def _each(
-    section: object,
-    name: str,
-    mistakes: list[str],
-    check_key: Callable[[str], None],
-    rule_of: Callable[[_Keys], Any],
-) -> dict[str, Any]:
-    rules: dict[str, Any] = {}
-    if section is None:
+    def attributes(self, section: str) -> dict[str, AttributeRule]:
+        """The rules of an allow-list, by attribute key."""
+        rules: dict[str, AttributeRule] = self._each(section, self._is_attribute, ATTRIBUTE, _attribute)
         return rules
-    if not isinstance(section, dict):
-        mistakes.append(f"{name}: must be a mapping")
+
+    def fields(self) -> dict[str, Text]:
+        """The rules of OTLP's own text fields, by path."""
+        rules: dict[str, Text] = self._each(FIELDS, self._is_field, FIELD, _text)
         return rules
-    for key, rule in section.items():
-        path = f"{name}.{key}"
-        try:
+
+    def note(self, place: Place, what: str) -> None:
+        """Note a mistake."""
+        line = next((self._lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self._lines), None)
+        self.mistakes.append(Mistake(f"{'.'.join(place)}: {what}" if place else what, line))
+
+    def _each(
+        self,
+        section: str,
+        key_fits: Callable[[Place, str], bool],
+        grammar: Mapping[str, Value],
+        rule_of: Callable[[dict[str, Any]], Any],
+    ) -> dict[str, Any]:
+        entries = self._sections.get(section)
+        if entries is None:
+            return {}
+        if not isinstance(entries, dict):
+            self.note((section,), "must be a mapping")
+            return {}
+        rules: dict[str, Any] = {}
+        for key, rule in entries.items():
+            place = (section, str(key))
             if not isinstance(key, str):
-                raise _Mistake(f"{path}: the key must be a string; quote it")
-            check_key(key)
-            keys = _Keys(path, rule)
-            rules[key] = rule_of(keys)
-            keys.done()
-        except _Mistake as mistake:
-            mistakes.append(str(mistake))
-    return rules
+                self.note(place, "the key must be a string; quote it")
+            elif not isinstance(rule, dict):
+                self.note(place, f"must be a mapping, such as {_EXAMPLE}")
+            elif key_fits(place, key):
+                said = _Rule(self, place, rule).read(grammar)
+                try:
+                    rules[key] = None if said is None else rule_of(said)
+                except _Contradiction as mistake:
+                    self.note((*place, *mistake.keys), mistake.what)
+        return rules
+
+    def _is_attribute(self, place: Place, key: str) -> bool:
+        if 0 < len(key) <= MAX_KEY:
+            return True
+        self.note((place[0], key[:32]), f"an attribute's key has 1 to {MAX_KEY} characters")
+        return False
+
+    def _is_field(self, place: Place, key: str) -> bool:
+        if key in TEXT_FIELDS:
+            return True
+        self.note(place, unknown(key, TEXT_FIELDS))
+        return False
 
 
-class _Keys:
-    """The keys of one rule, taken out one by one; what is left at the end is a mistake."""
+class _Rule:
+    """One rule while it is read: the values of known keys are taken out, what is left at the end is a mistake."""
 
-    def __init__(self, path: str, rule: object) -> None:
-        if not isinstance(rule, dict):
-            raise _Mistake(f"{path}: must be a mapping, such as {{type: string, shape: identifier, max_length: 64}}")
-        self.path = path
-        self._rule = dict(rule)
+    def __init__(self, reading: Reading, place: Place, rule: Mapping[Any, Any]) -> None:
+        self._reading = reading
+        self._place = place
+        self._left = dict(rule)
         self._known: list[str] = []
+        self._said: dict[str, Any] = {}
+        # After a choice that cannot be understood it is not known which keys there may be.
+        self._complete = True
 
-    def take(self, key: str, kind: type | tuple[type, ...], what: str) -> Any:
-        """The value of a key that must be there."""
-        if key not in self._rule:
-            self._known.append(key)
+    def read(self, grammar: Mapping[str, Value]) -> dict[str, Any] | None:
+        """What the rule says, by key; None after a mistake."""
+        before = len(self._reading.mistakes)
+        missing = self._take(grammar)
+        if self._complete:
+            for key in self._left:
+                self._note(str(key), unknown(key, self._known))
+        for key, value in missing.items():
             # A misspelt key is the more helpful thing to say than a missing one.
-            for other in self._rule:
-                if key in difflib.get_close_matches(str(other), [key]):
-                    raise _Mistake(f"{self.path}.{other}: {_unknown(other, [key])}")
-            raise _Mistake(f"{self.path}.{key}: is missing; must be {what}")
-        return self.take_if_any(key, kind, what, None)
+            if not any(key in difflib.get_close_matches(str(other), [key]) for other in self._left):
+                self._note(key, f"is missing; must be {value.what}")
+            elif not self._complete:
+                self._note(difflib.get_close_matches(key, map(str, self._left))[0], unknown(key, [key]))
+        return self._said if len(self._reading.mistakes) == before else None
 
-    def take_if_any(self, key: str, kind: type | tuple[type, ...], what: str, default: Any) -> Any:
-        """The value of a key that may be missing."""
-        self._known.append(key)
-        value = self._rule.pop(key, default)
-        # `type`, for True is an int to isinstance.
-        if value is not default and type(value) not in (kind if isinstance(kind, tuple) else (kind,)):
-            raise _Mistake(f"{self.path}.{key}: must be {what}")
-        return value
+    def _take(self, grammar: Mapping[str, Value]) -> dict[str, Value]:
+        """Take out the values of these keys and of those that they bring; the ones that are missing."""
+        missing: dict[str, Value] = {}
+        for key, value in grammar.items():
+            self._known.append(key)
+            default = value.default if isinstance(value, Choice) else None
+            if key not in self._left and default is None:
+                missing[key] = value
+                self._complete &= not isinstance(value, Choice)
+                continue
+            word = self._left.pop(key, default)
+            if value.fits(word):
+                self._said[key] = word
+                if isinstance(value, Choice):
+                    missing |= self._take(value.brings[word])
+            else:
+                near = nearest(word, value.brings) if isinstance(value, Choice) else ""
+                self._note(key, f"is not known; did you mean {near}?" if near else f"must be {value.what}")
+                self._complete &= not isinstance(value, Choice)
+        return missing
 
-    def take_word(self, key: str, words: Iterable[str]) -> str:
-        """The value of a key that must be one of `words`."""
-        words = tuple(words)
-        word: str = self.take(key, str, f"one of {', '.join(words)}")
-        if word not in words:
-            raise _Mistake(f"{self.path}.{key}: {_unknown(word, words)}")
-        return word
-
-    def take_count(self, key: str, most: int) -> int:
-        """The value of a key that must be a positive number, at most `most`."""
-        what = f"a whole number from 1 to {most}"
-        number: int = self.take(key, int, what)
-        if not 1 <= number <= most:
-            raise _Mistake(f"{self.path}.{key}: must be {what}")
-        return number
-
-    def take_words(self, key: str) -> list[str]:
-        """The value of a key that must be a list of words, each once."""
-        what = f"a list of different strings of 1 to {MAX_TEXT} characters; quote yes, no and numbers"
-        words: list[Any] = self.take(key, list, what)
-        fine = words and all(type(word) is str and 0 < len(word) <= MAX_TEXT for word in words)
-        if not fine or len(set(words)) < len(words):
-            raise _Mistake(f"{self.path}.{key}: must be {what}")
-        return words
-
-    def done(self) -> None:
-        for key in self._rule:
-            raise _Mistake(f"{self.path}.{key}: {_unknown(key, self._known)}")
+    def _note(self, key: str, what: str) -> None:
+        self._reading.note((*self._place, key), what)
 
 
-def _attribute_key(key: str) -> None:
-    if not 0 < len(key) <= _MAX_KEY:
-        raise _Mistake(f"{key[:32]!r}: an attribute's key has 1 to {_MAX_KEY} characters")
+class _Contradiction(ValueError):  # noqa: N818  # the user's, not ours
+    """Each key is fine, together they are not."""
+
+    def __init__(self, what: str, *keys: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.keys = keys
 
 
-def _field_key(key: str) -> None:
-    if key not in TEXT_FIELDS:
-        raise _Mistake(f"fields.{key}: {_unknown(key, TEXT_FIELDS)}")
+def _attribute(said: Mapping[str, Any]) -> AttributeRule:
+    kind = said["type"]
+    if kind == "bool":
+        return BoolValue()
+    if kind in ("int", "double"):
+        if not said["min"] <= said["max"]:
+            raise _Contradiction("min must be at most max")
+        least, most = said["min"], said["max"]
+        return IntValue(least, most) if kind == "int" else DoubleValue(float(least), float(most))
+    text = _text(said)
+    if kind == "string":
+        return StringValue(text)
+    most = said["max_items"]
+    if text.shape.scanned and text.max_length > (longest := MAX_TEXT // most):
+        # The items are also read as one text, which must be short enough to be scanned.
+        raise _Contradiction(f"must be a whole number from 1 to {longest} with {most} items", "max_length")
+    return StringListValue(text, most)
 
 
-def _attribute_rule(keys: _Keys) -> AttributeRule:
-    return _TYPES[keys.take_word("type", _TYPES)](keys)
-
-
-def _field_rule(keys: _Keys) -> Text:
-    text = _text(keys)
-    misfit = keys.take_if_any("misfit", str, "mask or drop", "drop")
-    if misfit not in ("mask", "drop"):
-        raise _Mistake(f"{keys.path}.misfit: must be mask or drop")
-    return replace(text, misfit_masks=misfit == "mask")
-
-
-def _text(keys: _Keys, longest: int = MAX_TEXT) -> Text:
-    name = keys.take_word("shape", (*shapes.SHAPES, shapes.ENUM, shapes.OPERATION))
+def _text(said: Mapping[str, Any]) -> Text:
+    masks = said.get("misfit") == "mask"
+    name = said["shape"]
     if name == shapes.ENUM:
-        values = keys.take_words("values")
-        return Text(shapes.enum(values), max(map(len, values)))
-    shape = shapes.operation(keys.take_words("verbs")) if name == shapes.OPERATION else shapes.SHAPES[name]
-    return Text(shape, keys.take_count("max_length", longest))
+        return Text(shapes.enum(said["values"]), max(map(len, said["values"])), masks)
+    shape = shapes.operation(said["verbs"]) if name == shapes.OPERATION else shapes.SHAPES[name]
+    return Text(shape, said["max_length"], masks)
 
 
-def _strings(keys: _Keys) -> StringListValue:
-    most = keys.take_count("max_items", _MAX_ITEMS)
-    # The items are also read as one text.
-    return StringListValue(_text(keys, MAX_TEXT // most), most)
+def unknown(word: object, known: Iterable[str]) -> str:
+    """That a word is not known, and the nearest that is."""
+    near = nearest(word, known)
+    return f"is not known; did you mean {near}?" if near else "is not known"
 
 
-def _int(keys: _Keys) -> IntValue:
-    least, most = (keys.take(key, int, "a whole number of 64 bits") for key in ("min", "max"))
-    if not -_INT64 <= least <= most < _INT64:
-        raise _Mistake(f"{keys.path}: min must be at most max, and both numbers of 64 bits")
-    return IntValue(least, most)
-
-
-def _double(keys: _Keys) -> DoubleValue:
-    least, most = (float(keys.take(key, (int, float), "a number")) for key in ("min", "max"))
-    if not (math.isfinite(least) and math.isfinite(most) and least <= most):
-        raise _Mistake(f"{keys.path}: min must be at most max, and both finite")
-    return DoubleValue(least, most)
-
-
-_TYPES: Final[dict[str, Callable[[_Keys], AttributeRule]]] = {
-    "string": lambda keys: StringValue(_text(keys)),
-    "string[]": _strings,
-    "int": _int,
-    "double": _double,
-    "bool": lambda _: BoolValue(),
-}
-
-
-def _unknown(word: object, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)
-    return f"is not known; did you mean {near[0]}?" if near else "is not known"
+def nearest(word: object, known: Iterable[str]) -> str:
+    """The known word that is most like this one; nothing when none is."""
+    return next(iter(difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)), "")

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from .detectors import REASONS, detect
-from .shapes import Shape
+from .shapes import ENUM, Shape
 from .wire_format import delimited, read_length, read_varint
 
 # Tags within AnyValue; bool, int and double are told by their first byte.
@@ -47,11 +47,19 @@ _MASKS: Final = {reason: Masked(reason, f"[redacted:{reason}]".encode()) for rea
 _HARMLESS: Final = frozenset({b"", REDACTED, *(mask.content for mask in _MASKS.values())})
 
 
+# A rule as a policy's file says it.
+Written = dict[str, Any]
+
+
 class AttributeRule(Protocol):
     """Judges the value of one attribute."""
 
     #: Whether values come again, so that it pays to remember what was allowed.
     repeats: ClassVar[bool]
+
+    @property
+    def written(self) -> Written:
+        """The rule as a policy's file says it, in the order of the file's own; two that say the same are equal."""
 
     def judge(self, value: bytes) -> Masked | None:
         """`value` is the content of an `AnyValue`. Raises `Refused` or `Broken`."""
@@ -69,6 +77,16 @@ class Text:
     shape: Shape
     max_length: int
     misfit_masks: bool = False
+
+    @property
+    def written(self) -> Written:
+        """The rule as a policy's file says it."""
+        rule: Written = {"shape": self.shape.name}
+        if self.shape.words:
+            rule["values" if self.shape.name == ENUM else "verbs"] = list(self.shape.words)
+        if self.shape.name != ENUM:
+            rule["max_length"] = self.max_length
+        return rule | {"misfit": "mask"} if self.misfit_masks else rule
 
     def judge(self, raw: bytes) -> Masked | None:
         """`raw` is the content of a string field. Raises `Refused`."""
@@ -108,6 +126,10 @@ class StringValue:
     text: Text
     repeats: ClassVar[bool] = True
 
+    @property
+    def written(self) -> Written:
+        return {"type": "string", **self.text.written}
+
     def judge(self, value: bytes) -> Masked | None:
         masked = self.text.judge(_string(value))
         return None if masked is None else Masked(masked.reason, delimited(1, masked.content))
@@ -123,6 +145,10 @@ class StringListValue:
     text: Text
     max_items: int
     repeats: ClassVar[bool] = True
+
+    @property
+    def written(self) -> Written:
+        return {"type": "string[]", **self.text.written, "max_items": self.max_items}
 
     def judge(self, value: bytes) -> Masked | None:
         items = self._items(value)
@@ -157,6 +183,10 @@ class IntValue:
     most: int
     repeats: ClassVar[bool] = False
 
+    @property
+    def written(self) -> Written:
+        return {"type": "int", "min": self.least, "max": self.most}
+
     def judge(self, value: bytes) -> Masked | None:
         if not value or value[0] != _INT:
             raise Refused("type")
@@ -178,6 +208,10 @@ class DoubleValue:
     most: float
     repeats: ClassVar[bool] = False
 
+    @property
+    def written(self) -> Written:
+        return {"type": "double", "min": self.least, "max": self.most}
+
     def judge(self, value: bytes) -> Masked | None:
         if len(value) != 9 or value[0] != _DOUBLE:
             raise Refused("type")
@@ -191,6 +225,10 @@ class BoolValue:
     """An attribute that is true or false."""
 
     repeats: ClassVar[bool] = True
+
+    @property
+    def written(self) -> Written:
+        return {"type": "bool"}
 
     def judge(self, value: bytes) -> Masked | None:
         if len(value) != 2 or value[0] != _BOOL or value[1] > 1:

@@ -27,12 +27,14 @@ class Shape(NamedTuple):
         fits: true for a text that has the shape.
         scanned: whether detectors look at what fits; not where the shape leaves no room for a secret.
         numbers: whether nine digits in a row are suspicious here.
+        words: those that the policy gave it, in alphabetical order.
     """
 
     name: str
     fits: Callable[[str], bool]
     scanned: bool = True
     numbers: bool = True
+    words: tuple[str, ...] = ()
 
 
 def _pattern(expression: str) -> Callable[[str], bool]:
@@ -80,10 +82,12 @@ OPERATION: Final = "operation"
 
 def enum(values: Iterable[str]) -> Shape:
     """One of `values`."""
-    return Shape(ENUM, frozenset(values).__contains__, scanned=False)
+    words = frozenset(values)
+    return Shape(ENUM, words.__contains__, scanned=False, words=tuple(sorted(words)))
 
 
 def operation(verbs: Iterable[str]) -> Shape:
     """`{verb} {identifier}`, as semantic conventions name spans."""
-    alternatives = "|".join(re.escape(verb) for verb in verbs)
-    return Shape(OPERATION, _pattern(rf"(?:{alternatives}) {_IDENTIFIER}"))
+    words = tuple(sorted(verbs))
+    alternatives = "|".join(map(re.escape, words))
+    return Shape(OPERATION, _pattern(rf"(?:{alternatives}) {_IDENTIFIER}"), words=words)

@@ -7,9 +7,9 @@ only takes away.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -17,8 +17,28 @@ MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 8
 
 
+# The way to a key: the keys of the mappings and the positions in the lists around it, and its own.
+Place = tuple[str, ...]
+
+
 class YamlError(ValueError):
-    """Not the plain YAML that is asked for: one line, with the place in the file if there is one."""
+    """Not the plain YAML that is asked for: one line of text, and the line of the file if there is one."""
+
+    def __init__(self, what: str, line: int | None = None) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+class Document(NamedTuple):
+    """What a file says, and on which line it says it.
+
+    Attributes:
+        value: mappings, lists and scalars.
+        lines: by the place of a key or an item, counted from 1.
+    """
+
+    value: object
+    lines: Mapping[Place, int]
 
 
 def read_file(path: Path) -> bytes:
@@ -37,7 +57,7 @@ def read_file(path: Path) -> bytes:
     return content
 
 
-def parse(content: bytes) -> object:
+def parse(content: bytes) -> Document:
     """What a document says.
 
     Raises:
@@ -48,19 +68,29 @@ def parse(content: bytes) -> object:
     except yaml.YAMLError:
         raise YamlError("is not text in UTF-8 or UTF-16") from None
     try:
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        if node is None:
+            return Document(None, {})
+        return Document(loader.construct_document(node), dict(_lines(node, ())))
     except yaml.MarkedYAMLError as error:
-        raise YamlError(_in_one_line(error)) from None
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(str(error.problem or "is not YAML").split())
+        raise YamlError(what, None if mark is None else mark.line + 1) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that only looks like one
         raise YamlError(f"is not YAML: {type(error).__name__}") from None
     finally:
         loader.dispose()
 
 
-def _in_one_line(error: yaml.MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    where = f"line {mark.line + 1}: " if mark is not None else ""
-    return where + " ".join(str(error.problem or "is not YAML").split())
+def _lines(node: yaml.Node, place: Place) -> Iterator[tuple[Place, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*place, key.value), key.start_mark.line + 1
+            yield from _lines(value, (*place, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*place, str(index)), item.start_mark.line + 1
+            yield from _lines(item, (*place, str(index)))
 
 
 class _Loader(yaml.SafeLoader):

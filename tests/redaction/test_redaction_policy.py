@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from sidecar.conventions import POLICIES
 from sidecar.redaction import Policy, PolicyError, Redactor
+from sidecar.redaction.grammar import Words
 from sidecar.redaction.strict_yaml import MAX_BYTES
+from sidecar.redaction.table import TABLE, Decision
 
 SMALL = """\
 version: 1
@@ -30,7 +35,7 @@ def mistakes(content: str | bytes) -> tuple[str, ...]:
         Policy.parse(content.encode() if isinstance(content, str) else content)
     assert str(caught.value) == "\n".join(caught.value.mistakes)
     assert all("\n" not in mistake for mistake in caught.value.mistakes)
-    return caught.value.mistakes
+    return tuple(re.sub(r"\Aline \d+: ", "", mistake) for mistake in caught.value.mistakes)
 
 
 def with_rule(rule: str, section: str = "attributes", key: str = "a.key") -> str:
@@ -116,10 +121,10 @@ WRONG = {
     "{type: 'string[]', shape: unit, max_items: 64,max_length: 17}": ".max_length: must be a whole number from 1 to 16",
     "{type: int, min: 0}": ".max: is missing",
     "{type: int, min: 5, max: 4}": ": min must be at most max",
-    "{type: int, min: 0, max: 9223372036854775808}": ": min must be at most max, and both numbers of 64 bits",
+    "{type: int, min: 0, max: 9223372036854775808}": ".max: must be a whole number of 64 bits",
     "{type: int, min: 0, max: 1.5}": ".max: must be a whole number",
-    "{type: double, min: .nan, max: 1}": ": min must be at most max, and both finite",
-    "{type: double, min: 0, max: .inf}": ": min must be at most max, and both finite",
+    "{type: double, min: .nan, max: 1}": ".min: must be a finite number",
+    "{type: double, min: 0, max: .inf}": ".max: must be a finite number",
 }  # fmt: skip
 
 
@@ -133,7 +138,7 @@ def test_a_wrong_rule_is_one_line_with_its_key(rule: str, line: str) -> None:
 def test_a_field_says_mask_or_drop() -> None:
     """There is no third way to treat what does not fit; that it passes is not one."""
     rule = "{shape: identifier, max_length: 9, misfit: keep}"
-    assert mistakes(with_rule(rule, "fields", "Span.name")) == ("fields.Span.name.misfit: must be mask or drop",)
+    assert mistakes(with_rule(rule, "fields", "Span.name")) == ("fields.Span.name.misfit: must be one of drop, mask",)
 
 
 def test_all_mistakes_are_found_at_once() -> None:
@@ -215,4 +220,97 @@ def test_every_line_of_a_file_with_mistakes_names_the_file(tmp_path: Path) -> No
     file.write_text(SMALL.replace("identifier", "idntifier").replace("tenant,", "tenent,"))
     with pytest.raises(PolicyError) as caught:
         Policy.load(file)
-    assert [line.split(": ")[0] for line in caught.value.mistakes] == [str(file)] * 2
+    assert [line.split(": ")[0] for line in caught.value.mistakes] == [f"{file}:3", f"{file}:7"]
+
+
+def test_mistakes_come_with_their_line() -> None:
+    """The line of the key itself, or of what is around it when the key is missing; mistakes of YAML, too."""
+    content = """\
+version: 1
+attributes:
+  tenant.id:
+    type: string
+    shape: tenent
+    max_length: 0
+  a.type: {type: int, max: 3}
+events: {}
+resource: {}
+fields: {}
+evnts: {}
+"""
+    with pytest.raises(PolicyError) as caught:
+        Policy.parse(content.encode())
+    assert caught.value.mistakes == (
+        "line 11: evnts: is not known; did you mean events?",
+        "line 5: attributes.tenant.id.shape: is not known; did you mean tenant?",
+        "line 7: attributes.a.type.min: is missing; must be a whole number of 64 bits",
+    )
+    with pytest.raises(PolicyError, match=r"\Aline 3: 'a' stands twice\Z"):
+        Policy.parse(b"version: 1\na: 1\na: 2\n")
+
+
+def test_every_mistake_of_a_rule_is_told() -> None:
+    """One reading is enough to mend a file; what a misspelt word makes impossible to know is not guessed at."""
+    assert mistakes(with_rule("{type: string, shape: operation, verbs: [], max_length: 0, min: 1}")) == (
+        f"attributes.a.key.verbs: must be {Words.what}",
+        "attributes.a.key.max_length: must be a whole number from 1 to 1024",
+        "attributes.a.key.min: is not known",
+    )
+    assert mistakes(with_rule("{typ: string, shape: operation, verbs: []}")) == (
+        "attributes.a.key.typ: is not known; did you mean type?",
+    )
+
+
+def test_rules_say_what_was_written() -> None:
+    """A rule written down and read again is the same rule."""
+    for name in POLICIES:
+        policy = Policy.load(name)
+        document: dict[str, object] = {"version": 1, "attributes": {}, "events": {}, "resource": {}, "fields": {}}
+        for (section, key), rule in policy.rules.items():
+            document[section][key] = rule.written  # type: ignore[index]
+        again = Policy.parse(yaml.safe_dump(document).encode())
+        assert {place: rule.written for place, rule in again.rules.items()} == {
+            place: rule.written for place, rule in policy.rules.items()
+        }
+        assert again.digest == policy.digest
+
+
+def test_the_digest_is_of_what_the_policy_decides() -> None:
+    """Layout, comments and order don't change it; every decision does, also one about a field that has no rule."""
+    digest = Policy.parse(SMALL.encode()).digest
+    assert re.fullmatch(r"[0-9a-f]{12}", digest)
+    same = "# a comment\n" + SMALL.replace("{type: string, shape: tenant,", "{shape: tenant,   type: string,")
+    assert Policy.parse(same.encode()).digest == digest
+    others = [
+        SMALL.replace("max_length: 10", "max_length: 11"),
+        SMALL.replace("shape: tenant", "shape: identifier"),
+        SMALL.replace("tenant.id", "tenant.name"),
+        SMALL.replace("64}", "64, misfit: mask}"),
+        SMALL.replace("events: {}", "events: {tenant.id: {type: bool}}"),
+        SMALL.replace("events: {}", "events: {tenant.id: {type: string, shape: enum, values: [a, b]}}"),
+        SMALL.replace("events: {}", "events: {tenant.id: {type: string, shape: enum, values: [a]}}"),
+    ]
+    assert len({digest, *(Policy.parse(other.encode()).digest for other in others)}) == 1 + len(others)
+
+
+def test_the_digest_counts_the_fields_of_otlp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that treats a field in another way gives every policy another digest."""
+    digest = Policy.default().digest
+    monkeypatch.setitem(TABLE, "Span.kind", Decision.DROP)
+    assert Policy.default().digest != digest
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_shipped_policies_are_loaded_by_name(name: str) -> None:
+    """The name stands for the file in the package; it tells itself apart by its digest."""
+    policy = Policy.load(name)
+    assert policy.source == name
+    assert [Policy.load(other).digest for other in POLICIES].count(policy.digest) == 1
+
+
+def test_a_file_called_like_a_shipped_policy_needs_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name is always the shipped one: a file that lies around does not change what is meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strict").write_text(SMALL)
+    assert Policy.load("strict").source == "strict"
+    assert len(Policy.load("./strict").rules) == len(Policy.load(Path("strict")).rules) == 2
