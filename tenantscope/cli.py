@@ -20,17 +20,33 @@ from typing import Final, NoReturn
 
 USAGE_ERROR: Final = 2
 _MAX_SECONDS: Final = 24 * 3600
+_MIN_INTERVAL: Final = 0.1
 
 _SIDECAR_NEEDS: Final = ("grpc", "grpc_health", "grpc_reflection", "prometheus_client", "yaml")
 _DEMO_NEEDS: Final = ("autogen_agentchat", "autogen_ext", "openai", "tiktoken", "rich", *_SIDECAR_NEEDS)
+
+_TOP_NEEDS: Final = ("rich", "prometheus_client")
 
 _EXAMPLES: Final = """\
 examples:
   tenantscope demo                                 five tenants, a live table, half a minute
   tenantscope demo --seconds 15 --headless --json out.json
                                                    no table; figures for a script
+  tenantscope top                                  who has the loops now, who waits; q quits
   tenantscope sidecar                              the sidecar, settings from the environment
   tenantscope sidecar --help                       what can be set
+"""
+_TOP_EXAMPLES: Final = """\
+keys: q quit, s sort by the next, p pause
+
+examples:
+  tenantscope top                                  the sidecar of this machine
+  tenantscope top --sort made-wait --tenant 'acme*'
+  tenantscope top --once                           one picture; also whenever the output is no terminal
+  tenantscope top --json | jq '.tenants[0]'        the figures; rates are over the last interval
+  ssh -L 8889:127.0.0.1:8889 HOST                  then `tenantscope top` here: it only answers on its machine
+
+Ends with status 1 when --once found no sidecar. Colours obey NO_COLOR.
 """
 
 
@@ -81,7 +97,43 @@ def sidecar(arguments: Sequence[str]) -> int:
     return status
 
 
-COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"demo": demo, "sidecar": sidecar}
+def top(arguments: Sequence[str]) -> int:
+    """Who has the event loops at this moment, who waits, what hangs: a live view of one sidecar."""
+    parser = argparse.ArgumentParser(
+        prog="tenantscope top",
+        description=top.__doc__,
+        epilog=_TOP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    orders = ("share", "waited", "made-wait", "messages", "errors")
+    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
+    parser.add_argument(
+        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
+    )
+    parser.add_argument(
+        "--interval", type=_interval, default=1.0, metavar="N", help="seconds between two looks (default: 1)"
+    )
+    parser.add_argument(
+        "--sort", choices=orders, default="share", help="what the first tenant has most of (default: share)"
+    )
+    parser.add_argument("--tenant", default="*", metavar="GLOB", help="only tenants that match, such as 'acme-*'")
+    parser.add_argument("--once", action="store_true", help="look for one interval, print the picture, and end")
+    parser.add_argument("--json", action="store_true", help="one line of JSON each interval instead of the picture")
+    options = parser.parse_args(arguments)
+    _require("demo", _TOP_NEEDS)
+    from .top.command import Options, run
+    from .top.screen import View
+    from .view.client import Admin
+
+    try:
+        admin = Admin(options.admin)
+    except ValueError as error:
+        parser.error(f"argument --admin: {error}")
+    return run(Options(admin, View(options.sort, options.tenant), options.interval, options.once, options.json))
+
+
+COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"demo": demo, "sidecar": sidecar, "top": top}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,6 +165,16 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if not 1 <= seconds <= _MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"must be a number of seconds from 1 to {_MAX_SECONDS}")
+    return seconds
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not _MIN_INTERVAL <= seconds <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from {_MIN_INTERVAL} to {_MAX_SECONDS}")
     return seconds
 
 
