@@ -28,6 +28,8 @@ from .isolation import Isolation
 from .telemetry.recorder import Recorder
 
 _ABSENT: Final = object()
+# On a wrapped method: whose it is. The classes themselves are not remembered, for that would keep them alive.
+_MARK: Final = "__tenantscope__"
 Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
 
 #: Methods of component classes, by the qualified name of the class that declares them. Every subclass that defines the
@@ -50,14 +52,16 @@ class Activation:
         self._handler = TransparentHandler()
         # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
         self._changes: list[tuple[Any, str, object, object]] = []
+        self._attached = False
         self._logger_class: tuple[type[logging.Logger], type[logging.Logger]] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def attach(self) -> None:
         """Attach every hook. A seam that this AutoGen does not have is skipped, counted and logged."""
         with self._lock:
-            if self._changes:
+            if self._attached:
                 return
+            self._attached = True
             for seam in (
                 self._attach_runtime,
                 self._attach_trace_spans,
@@ -80,6 +84,9 @@ class Activation:
                 else:
                     setattr(owner, name, before)
             self._changes.clear()
+            self._attached = False
+            for cls in _all_subclasses(ComponentBase):
+                self._unwrap_methods(cls)
             logger = logging.getLogger(EVENT_LOGGER_NAME)
             if self._logger_class is not None and type(logger) is self._logger_class[1]:
                 logger.__class__ = self._logger_class[0]
@@ -157,16 +164,17 @@ class Activation:
 
     # Model clients, teams, streams ----------------------------------------------------------------------------------
     def _attach_components(self) -> None:
-        wrap = self._wrap_methods
-
+        wrap, lock = self._wrap_methods, self._lock
         component_base: Any = ComponentBase
 
         def announce(cls: Any, /, **kwargs: Any) -> None:
             super(component_base, cls).__init_subclass__(**kwargs)
-            try:
-                wrap(cls)
-            except Exception as error:
-                fault("attach.component", error)
+            with lock:
+                if self._attached:
+                    try:
+                        wrap(cls)
+                    except Exception as error:
+                        fault("attach.component", error)
 
         self._put(ComponentBase, "__init_subclass__", classmethod(announce))
         for cls in _all_subclasses(ComponentBase):
@@ -177,7 +185,15 @@ class Activation:
         for (base, name), wrapper in _METHODS.items():
             method = vars(cls).get(name)
             if base in bases and callable(method) and not getattr(method, "__isabstractmethod__", False):
-                self._put(cls, name, wrapper(method, self._recorder))
+                ours = wrapper(method, self._recorder)
+                vars(ours)[_MARK] = self
+                setattr(cls, name, ours)
+
+    def _unwrap_methods(self, cls: type) -> None:
+        for _, name in _METHODS:
+            method: Any = vars(cls).get(name)
+            if getattr(method, _MARK, None) is self:
+                setattr(cls, name, method.__wrapped__)
 
     # The event logger -----------------------------------------------------------------------------------------------
     def _attach_logger(self) -> None:

@@ -92,10 +92,16 @@ def tool_call(name: str, arguments: str) -> CreateResult:
     )
 
 
+def said(text: str) -> CreateResult:
+    """A model's answer in words; a token a word. The replay client would call its own answers cached."""
+    usage = RequestUsage(prompt_tokens=5, completion_tokens=len(text.split()))
+    return CreateResult(finish_reason="stop", content=text, usage=usage, cached=False)
+
+
 def replaying(*answers: str | CreateResult) -> ReplayChatCompletionClient:
     """AutoGen's own replay client, with tools."""
     return ReplayChatCompletionClient(
-        list(answers),
+        [said(answer) if isinstance(answer, str) else answer for answer in answers],
         model_info={
             "vision": False,
             "function_calling": True,

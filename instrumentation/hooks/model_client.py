@@ -1,7 +1,8 @@
 """Model clients: one `chat` activity a call, for every subclass of `ChatCompletionClient`, streaming or not.
 
 Taken: the model and provider that the client is set up with, tokens, the finish reason, the duration, the type of the
-exception. A client that calls its own base class, or itself, is one call.
+exception. A client that calls its own base class, or itself, is one call; one that asks another client is two, and the
+tokens are the other's.
 """
 
 from __future__ import annotations
@@ -31,8 +32,27 @@ _PROVIDERS: Final = (
     ("autogen_ext.models.semantic_kernel", "semantic_kernel"),
     ("autogen_ext.models.replay", "replay"),
 )
-#: The client whose call is being observed in this context.
-_calling: ContextVar[object] = ContextVar("tenantscope_model_client", default=None)
+
+
+class _Call:
+    """A call that is under way: whose, and whether it asked another client (a cache, a router) to do the work."""
+
+    __slots__ = ("client", "delegated")
+
+    def __init__(self, client: object) -> None:
+        self.client = client
+        self.delegated = False
+        above = _calling.get()
+        if above is not None:
+            above.delegated = True
+
+
+_calling: ContextVar[_Call | None] = ContextVar("tenantscope_model_call", default=None)
+
+
+def _is_part_of_a_call(client: object) -> bool:
+    above = _calling.get()
+    return above is not None and above.client is client
 
 
 def create(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
@@ -40,16 +60,16 @@ def create(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder
 
     @functools.wraps(original)
     async def observed_create(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _calling.get() is self:
+        if _is_part_of_a_call(self):
             return await original(self, *args, **kwargs)
-        scope = _scope(self, recorder)
-        token = _calling.set(self)
+        scope, call = _scope(self, recorder), _Call(self)
+        token = _calling.set(call)
         try:
             if scope is None:
                 return await original(self, *args, **kwargs)
             with scope:
                 result = await original(self, *args, **kwargs)
-                _note(scope, result)
+                _note(call, scope, result)
                 return result
         finally:
             _calling.reset(token)
@@ -63,9 +83,11 @@ def create_stream(original: Callable[..., AsyncGenerator[Any, Any]], recorder: R
     @functools.wraps(original)
     def observed_create_stream(self: Any, *args: Any, **kwargs: Any) -> Any:
         stream = original(self, *args, **kwargs)
-        if _calling.get() is self:
+        if _is_part_of_a_call(self):
             return stream
-        return observed(stream, lambda: _scope(self, recorder), _note, hold=(_calling, self))
+        call = _Call(self)
+        note = functools.partial(_note, call)
+        return observed(stream, lambda: _scope(self, recorder), note, hold=(_calling, call))
 
     return observed_create_stream
 
@@ -81,13 +103,15 @@ def _scope(client: object, recorder: Recorder) -> Scope | None:
         return None
 
 
-def _note(scope: Scope, item: object) -> None:
+def _note(call: _Call, scope: Scope, item: object) -> None:
     try:
         if isinstance(item, CreateResult):
             activity = scope.activity
-            activity.input_tokens = _tokens(item.usage.prompt_tokens)
-            activity.output_tokens = _tokens(item.usage.completion_tokens)
             activity.finish_reason = name_of(item.finish_reason)
+            # Tokens are what somebody pays for: not those of a cached answer, and once, where the work was done.
+            if not item.cached and not call.delegated:
+                activity.input_tokens = _tokens(item.usage.prompt_tokens)
+                activity.output_tokens = _tokens(item.usage.completion_tokens)
     except BaseException as error:
         fault("chat.result", error)
 

@@ -18,7 +18,7 @@ from instrumentation.diagnostics import count, fault
 from instrumentation.telemetry.recorder import Scope
 
 #: A context variable and the value that it holds while the inside of the stream runs.
-Hold = tuple[ContextVar[object], object]
+Hold = tuple[ContextVar[Any], object]
 
 
 class _Place:
@@ -30,7 +30,7 @@ class _Place:
         self._inside = inside
         self._outside: Context | None = None
         self._hold = hold
-        self._token: Token[object] | None = None
+        self._token: Token[Any] | None = None
 
     def __enter__(self) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from autogen_apps import replaying
 from autogen_core.models import ChatCompletionClient, CreateResult, RequestUsage, UserMessage
+from autogen_ext.models.cache import ChatCompletionCache
 
 from instrumentation import tenant
 from instrumentation.testing import Captured
@@ -142,3 +143,21 @@ def test_tokens_by_tenant(captured: Captured) -> None:
     assert {(p.attributes or {})["tenant.id"] for p in points} == {"acme", "globex"}
     assert {(p.attributes or {})["gen_ai.provider.name"] for p in points} == {"replay"}
     assert all(p.count == 1 for p in points)  # type: ignore[union-attr]
+
+
+def test_tokens_are_counted_where_they_are_spent(captured: Captured) -> None:
+    """A cache in front of a client: its own call has no tokens, and a cached answer costs none."""
+
+    async def main() -> None:
+        client = ChatCompletionCache(replaying("one two three"))
+        for _ in range(3):
+            result = await client.create(ASK)
+        assert result.cached
+
+    asyncio.run(main())
+    spent = [chat.get("gen_ai.usage.output_tokens") for chat in chats(captured)]
+    assert sorted(spent, key=str) == [3, None, None, None]
+    outputs = [
+        p for p in captured.points("gen_ai.client.token.usage") if (p.attributes or {})["gen_ai.token.type"] == "output"
+    ]
+    assert [(p.count, p.sum) for p in outputs] == [(1, 3)]  # type: ignore[union-attr]

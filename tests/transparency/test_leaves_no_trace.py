@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.events
+import gc
 import logging
+import weakref
 
 import autogen_agentchat.teams._group_chat._base_group_chat as teams
 import autogen_core._single_threaded_agent_runtime as runtime_module
@@ -128,3 +130,19 @@ def test_start_and_stop_are_idempotent() -> None:
             pass
     instrumentation.stop()
     instrumentation.stop()
+
+
+def test_classes_that_come_and_go_are_not_kept() -> None:
+    """A component class made in a function is freed as it is without us."""
+
+    def make() -> weakref.ref[type]:
+        class Passing(ReplayChatCompletionClient):
+            async def create(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+                return None
+
+        return weakref.ref(Passing)
+
+    with capture():
+        passing = make()
+        gc.collect()
+        assert passing() is None
