@@ -18,7 +18,8 @@ import structlog
 _LINES_A_MINUTE: Final = 5
 
 _counts: Counter[str] = Counter()
-_lock = threading.Lock()
+# Re-entered by finalizers and signal handlers, which run wherever the interpreter happens to be.
+_lock = threading.RLock()
 _log_context: Callable[[], dict[str, str]] | None = None
 
 
@@ -37,7 +38,7 @@ def counts() -> dict[str, int]:
 def after_fork() -> None:
     """In a forked child: another thread of the parent may have held the lock."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 def set_log_context(context: Callable[[], dict[str, str]] | None) -> None:
@@ -78,9 +79,12 @@ class _StandardError:
     """Finds `sys.stderr` anew for each line: the application, or a test, may have replaced it."""
 
     def msg(self, line: str) -> None:
+        stream = sys.stderr
         try:
-            print(line, file=sys.stderr, flush=True)
-        except (OSError, ValueError):  # closed, or a pipe that nobody reads any more
+            if stream is None:  # a daemon without one; `print` would take standard output
+                raise ValueError
+            print(line, file=stream, flush=True)
+        except Exception:  # closed, a pipe that nobody reads any more, or an object of the application's
             count("log.unwritable")
 
     debug = info = warning = error = critical = msg
@@ -101,9 +105,16 @@ log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
 
 
 def fault(where: str, error: BaseException) -> None:
-    """An observer of ours failed: counted as `where`, logged by type at a limited rate. Never raises."""
+    """An observer of ours failed: counted as `where`, logged by type at a limited rate.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: `error` is one. Signal handlers raise them wherever the interpreter happens to
+            be, also inside an observer, and they are meant for the application.
+    """
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
     try:
         count(f"fault.{where}")
         log.warning("observer failed, the event is dropped", where=where, error=type(error).__name__)
-    except BaseException:
+    except Exception:
         pass

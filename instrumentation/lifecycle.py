@@ -7,6 +7,7 @@ setting is an error, because it is better found at the start of the application 
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import platform
 import socket
@@ -122,7 +123,10 @@ def _each(*steps: tuple[str, Callable[[], object]]) -> None:
 
 
 _running: Running | None = None
-_lock = threading.Lock()
+_starting = False
+# Held while parts are put on and taken off, so that two of these never interleave. A signal handler may call us while
+# its own thread is at it: then it finds nothing to stop, and nothing more is started.
+_lock = threading.RLock()
 _held: threading.Lock | None = None  # an exporter's, while the process forks
 
 
@@ -150,17 +154,18 @@ def start(
         ConfigurationError: a setting is wrong; one line for each mistake.
     """
     settings = Settings.read(service_name, endpoint, max_tenants, cell_dir)
-    if resolver is not None and not callable(resolver):
-        raise ConfigurationError("resolver: must be callable")
+    if resolver is not None and (not callable(resolver) or inspect.iscoroutinefunction(resolver)):
+        raise ConfigurationError("resolver: must be a function, and not a coroutine function")
     start_with(settings, resolver, otlp_exporters)
 
 
 def start_with(settings: Settings, resolver: Resolver | None, make_exporters: MakeExporters) -> None:
     """`start` with everything decided; for `testing`, which exports into memory."""
-    global _running
+    global _running, _starting
     with _lock:
-        if settings.disabled or _running is not None:
+        if settings.disabled or _running is not None or _starting:
             return
+        _starting = True
         try:
             tenancy.TABLE.resize(settings.max_tenants)
             diagnostics.set_log_context(lambda: {"tenant.id": tenancy.current_tenant() or tenancy.TABLE.unknown.id})
@@ -170,6 +175,8 @@ def start_with(settings: Settings, resolver: Resolver | None, make_exporters: Ma
         except Exception as error:
             fault("start", error)
             return
+        finally:
+            _starting = False
     log.info(
         "watching",
         service=settings.service_name,
@@ -183,17 +190,19 @@ def stop(timeout: float = 2.0) -> None:
     global _running
     with _lock:
         running, _running = _running, None
-    if running is not None:
-        try:
-            running.close(timeout)
-        except Exception as error:
-            fault("stop", error)
+        if running is not None:
+            running.close(_seconds(timeout))
 
 
 def flush(timeout: float = 2.0) -> bool:
     """Export what is queued, and the metrics of this moment. False when that took longer than `timeout` seconds."""
     running = _running
-    return True if running is None else running.exporter.flush(timeout)
+    return True if running is None else running.exporter.flush(_seconds(timeout))
+
+
+def _seconds(timeout: object) -> float:
+    """A timeout that every lock understands: none at all for what is no number, an hour for ever."""
+    return min(max(timeout, 0.0), 3600.0) if isinstance(timeout, int | float) and timeout == timeout else 0.0
 
 
 def running() -> Running | None:
@@ -216,9 +225,10 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _held
+    global _lock, _held, _starting
     _held = None
-    _lock = threading.Lock()  # another thread of the parent may have held it, as with those of these two
+    _starting = False
+    _lock = threading.RLock()  # another thread of the parent may have held it, as with those of these two
     diagnostics.after_fork()
     tenancy.TABLE.after_fork()
     if _running is not None:

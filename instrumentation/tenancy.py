@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
-from .diagnostics import count
+from .diagnostics import count, fault
 
 MAX_ID_CHARACTERS: Final = 255
 UNKNOWN_SLOT: Final = 0
@@ -69,14 +69,20 @@ class Binding:
 
 
 def validate(tenant_id: object) -> str:
-    """Return `tenant_id` unchanged when it is a valid id.
+    """Return `tenant_id` unchanged when it is a valid id, a subclass of `str` as the plain string that it holds.
+
+    No method of the object itself is called: it may be anything.
 
     Raises:
-        InvalidTenantError: not a `str`, empty, only white space around or in full, longer than 255 characters,
+        InvalidTenantError: not a string, empty, only white space around or in full, longer than 255 characters,
             a control, format, surrogate or unassigned character in it, or not in Unicode normal form C.
     """
-    if type(tenant_id) is not str:
-        raise InvalidTenantError("a tenant id must be a str")
+    kind = type(tenant_id)
+    if kind is not str:
+        if not issubclass(kind, str):
+            raise InvalidTenantError("a tenant id must be a str")
+        tenant_id = str.__str__(tenant_id)  # an enum's value, say
+    assert type(tenant_id) is str  # noqa: S101  # for the type checker
     if not tenant_id:
         raise InvalidTenantError("a tenant id must not be empty")
     if len(tenant_id) > MAX_ID_CHARACTERS:
@@ -108,20 +114,24 @@ class TenantTable:
         self.slots = bound + FIRST_SLOT
         self._by_id: dict[str, Tenant] = {"unknown": self.unknown, "other": self.other}
         self._in_order: list[Tenant] = [self.unknown, self.other]
-        self._lock = threading.Lock()
+        # Re-entered by finalizers and signal handlers, which run wherever the interpreter happens to be.
+        self._lock = threading.RLock()
+        self._adding = False
         self._listeners: list[Callable[[Tenant], None]] = []
 
     def intern(self, tenant_id: object) -> Tenant:
         """The tenant of this id; `unknown` for an invalid one (counted), `other` beyond the bound. Never raises."""
-        try:
-            return self._by_id[tenant_id]  # type: ignore[index]  # anything may come in; a miss or a TypeError follows
-        except BaseException:  # an unhashable object, or a __hash__ that raises
-            pass
+        if type(tenant_id) is str:
+            known = self._by_id.get(tenant_id)
+            if known is not None:
+                return known
         try:
             return self._add(validate(tenant_id))
         except InvalidTenantError:
             count("tenant.invalid")
-            return self.unknown
+        except Exception as error:
+            fault("tenant", error)
+        return self.unknown
 
     def _add(self, tenant_id: str) -> Tenant:
         with self._lock:
@@ -131,19 +141,26 @@ class TenantTable:
             if len(self._in_order) >= self.slots:
                 count("tenant.over_bound")
                 return self.other
-            tenant = Tenant(tenant_id, len(self._in_order))
-            for listener in self._listeners:
-                listener(tenant)
-            # Published last: who finds the tenant in the table also finds its name wherever listeners wrote it.
-            self._in_order.append(tenant)
-            self._by_id[tenant_id] = tenant
+            if self._adding:  # a finalizer or signal handler in the middle of the lines below: two would get one slot
+                count("tenant.reentered")
+                return self.unknown
+            self._adding = True
+            try:
+                tenant = Tenant(tenant_id, len(self._in_order))
+                for listener in self._listeners:
+                    _tell(listener, tenant)
+                # Published last: who finds the tenant in the table also finds its name wherever listeners wrote it.
+                self._in_order.append(tenant)
+                self._by_id[tenant_id] = tenant
+            finally:
+                self._adding = False
             return tenant
 
     def listen(self, listener: Callable[[Tenant], None]) -> None:
         """Call `listener` for every tenant known so far and for each later one, before it is first used."""
         with self._lock:
-            for tenant in self._in_order:
-                listener(tenant)
+            for tenant in self.in_order():
+                _tell(listener, tenant)
             self._listeners.append(listener)
 
     def unlisten(self, listener: Callable[[Tenant], None]) -> None:
@@ -163,11 +180,19 @@ class TenantTable:
 
     def after_fork(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._adding = False
 
     def in_order(self) -> list[Tenant]:
         """All tenants so far; the position is the slot."""
         return list(self._in_order)
+
+
+def _tell(listener: Callable[[Tenant], None], tenant: Tenant) -> None:
+    try:
+        listener(tenant)
+    except Exception as error:
+        fault("tenant.listener", error)
 
 
 BOUND: ContextVar[Binding | None] = ContextVar("tenantscope_tenant", default=None)
@@ -237,7 +262,7 @@ class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant
 
             @functools.wraps(function)
             async def bound_coroutine(*args: Any, **kwargs: Any) -> Any:
-                with self:
+                with tenant(self._id):  # of its own: one that is dropped, inside another call, unbinds only itself
                     return await function(*args, **kwargs)
 
             return cast("F", bound_coroutine)

@@ -77,9 +77,9 @@ class Series:
     def points(self, began_ns: int, now_ns: int) -> Metric | None:
         """This metric as OTLP data, or None while there is none; the caller holds the lock."""
         if self._sums:
-            return sum_of(self.metric, began_ns, now_ns, ((values, total) for values, total in self._sums.items()))
+            return sum_of(self.metric, began_ns, now_ns, self._sums.copy().items())
         if self._distributions:
-            return histogram_of(self.metric, began_ns, now_ns, self._distributions.items())
+            return histogram_of(self.metric, began_ns, now_ns, self._distributions.copy().items())
         return None
 
 
@@ -87,7 +87,8 @@ class Accumulators:
     """The series of every metric that activities add to; one lock, taken once an activity."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # Re-entered when the garbage collector, in the middle of an addition, ends a handler that nobody waits for.
+        self.lock = threading.RLock()
         self.began_ns = time.time_ns()
         self._series = {
             metric.name: Series(metric)

@@ -102,6 +102,8 @@ class Exporter:
         with self._changed:
             if self._thread is None:
                 return True
+            if self._thread is threading.current_thread():  # a logging handler, say, called by gRPC
+                return False
             self._asked += 1
             mine = self._asked
             self._changed.notify_all()

@@ -53,7 +53,7 @@ def test_a_bad_id_is_an_error_in_configuration_and_unknown_at_run_time(tenant_id
 
 
 def test_objects_that_misbehave_are_only_a_bad_id() -> None:
-    """An id whose own methods raise is invalid, not a crash."""
+    """Of a string whose own methods raise, the characters count: they are read without its help."""
 
     class Hostile(str):
         __slots__ = ()
@@ -65,7 +65,8 @@ def test_objects_that_misbehave_are_only_a_bad_id() -> None:
             raise RuntimeError("eq")
 
     table = TenantTable()
-    assert table.intern(Hostile("acme")) is table.unknown
+    assert table.intern(Hostile("acme")) is table.intern("acme")
+    assert table.intern(Hostile("a\nb")) is table.unknown
 
 
 @given(st.text(max_size=300))
