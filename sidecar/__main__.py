@@ -85,7 +85,8 @@ def _run(settings: Settings) -> int:
         admin=f"http://{sidecar.admin_address.target}",
         destination="store" if settings.upstream is None else settings.upstream.address.target,
         state_dir=settings.state_dir,
-        policy=settings.policy or "built-in",
+        policy=settings.policy,
+        policy_digest=sidecar.policy.digest,
         pid=os.getpid(),
         package=Path(__file__).parent,
     )

@@ -79,8 +79,12 @@ CHANGES_WAITING: Final = Metric(
 RECEIVER_FAILURES: Final = Metric(
     "tenantscope_alert_failures", "counter", "attempts to tell a receiver that failed", ("sink", "reason")
 )
+POLICY_INFO: Final = Metric(
+    "tenantscope_policy_info", "gauge", "1, with the digest of the redaction policy in force", ("digest",)
+)
 
 METRICS: Final[tuple[Metric, ...]] = (
+    POLICY_INFO,
     RECEIVED, FORWARDED, REJECTED, DROPPED, QUEUED, REQUESTS, REDACTIONS, FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,

@@ -19,14 +19,14 @@ import time
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from . import intake, redaction
 from .accounting import Ledger
 from .address import Address
 from .admin import Admin
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
-from .conventions import Signal
+from .conventions import POLICY_INFO, Signal
 from .delivery import Batch, BatchQueue, EmbeddedStore, Forwarder, UpstreamOtlp
 from .intake import Intake
 from .settings import ConfigurationError, Settings
@@ -63,6 +63,8 @@ class Sidecar:
         self.store: EmbeddedStore | None = None
         self.policy = load_policy(settings)
         self._redactor = redaction.Redactor(self.policy)
+        info = Gauge(POLICY_INFO.name, POLICY_INFO.description, POLICY_INFO.labels, registry=self.registry)
+        info.labels(self.policy.digest).set(1)
         self._queue = BatchQueue()
         self._receivers = Receivers(
             state_dir=settings.state_dir,
@@ -169,6 +171,7 @@ class Sidecar:
         """The document of `/status`."""
         return {
             "version": version(),
+            "policy": {"source": self.policy.source, "digest": self.policy.digest},
             "pid": os.getpid(),
             "destination": self.settings.upstream.address.target if self.settings.upstream else "embedded store",
             "records": self.ledger.records(),
@@ -189,8 +192,6 @@ def load_policy(settings: Settings) -> redaction.Policy:
     Raises:
         ConfigurationError: it cannot be used; every line names the setting.
     """
-    if settings.policy is None:
-        return redaction.Policy.default()
     try:
         return redaction.Policy.load(settings.policy)
     except redaction.PolicyError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .address import Address, Upstream, alertmanager, http_url, listener, loopback, receiver, upstream
+from .conventions import POLICIES
 
 PREFIX: Final = "TENANTSCOPE_"
 
@@ -63,6 +64,15 @@ def _existing_file(text: str) -> Path:
     return path
 
 
+def _policy(text: str) -> Path | str:
+    if text in POLICIES:
+        return text
+    try:
+        return _existing_file(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor is it one of {', '.join(POLICIES)}") from None
+
+
 def _milliseconds(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 600_000 and len(text) <= 9):
         raise ValueError("must be a whole number of milliseconds, 1 to 600000")
@@ -86,8 +96,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "`unix:/path`; without one it goes to the embedded store in the state folder",
         upstream,
     ),
-    Setting("TENANTSCOPE_POLICY", "policy", "",
-            "file with the redaction policy; the built-in policy without one", _existing_file),
+    Setting("TENANTSCOPE_POLICY", "policy", POLICIES[0],
+            f"the redaction policy: {', '.join(f'`{name}`' for name in POLICIES)}, or a file", _policy),
     Setting(
         "TENANTSCOPE_STATE_DIR", "state_dir", "",
         "folder of the embedded store, the sidecar's own; `$XDG_STATE_HOME/tenantscope` or "
@@ -119,7 +129,7 @@ class Settings:
 
     Attributes:
         upstream: None means the embedded store.
-        policy: None means the built-in policy.
+        policy: the name of a shipped policy, or a file.
         stall_ms: milliseconds.
         runbook_url: base URL without a slash at its end; empty means none.
         alertmanager: None means that none is told.
@@ -130,7 +140,7 @@ class Settings:
     listen: Address
     admin: Address
     upstream: Upstream | None
-    policy: Path | None
+    policy: Path | str
     state_dir: Path
     stall_ms: int
     runbook_url: str

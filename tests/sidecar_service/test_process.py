@@ -15,6 +15,7 @@ import pytest
 from otlp_peers import PATIENCE, export, running_upstream, trace_request
 
 import sidecar
+from sidecar.redaction import Policy
 
 
 def command(tmp_path: Path, *arguments: str) -> list[str]:
@@ -67,6 +68,7 @@ def test_it_says_in_one_line_what_runs_where(tmp_path: Path) -> None:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", field(line, "admin"))
         assert field(line, "destination") == "store"
         assert field(line, "state_dir") == str(tmp_path / "state")
+        assert (field(line, "policy"), field(line, "policy_digest")) == ("default", Policy.default().digest)
         assert field(line, "package") == str(Path(sidecar.__file__).parent)
         assert export(field(line, "listen"), trace_request()) == b""
 

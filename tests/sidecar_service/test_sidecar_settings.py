@@ -29,7 +29,7 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.admin == Address("127.0.0.1", 8889)
     assert (settings.upstream, settings.policy, settings.stall_ms, settings.runbook_url) == (
         None,
-        None,
+        "default",
         100,
         "",
     )
@@ -167,9 +167,11 @@ def test_every_error_is_told_at_once(tmp_path: Path) -> None:
     assert all("\n" not in line for line in lines)
 
 
-def test_a_policy_must_be_a_file(tmp_path: Path) -> None:
-    """A folder is none."""
+def test_a_policy_is_a_shipped_one_or_a_file(tmp_path: Path) -> None:
+    """A name stands for itself; a folder is no file, and a misspelt name is told the names that there are."""
+    assert read(POLICY="strict").policy == "strict"
     assert errors(POLICY=str(tmp_path))[0].startswith("TENANTSCOPE_POLICY: ")
+    assert errors(POLICY="stricct")[0].endswith("is not a file, nor is it one of default, strict, genai")
     file = tmp_path / "policy.yaml"
     file.touch()
     assert read(POLICY=str(file)).policy == file

@@ -1,0 +1,49 @@
+"""Which policy is in force can be seen from outside: in the status, and as a metric."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from pathlib import Path
+
+import pytest
+from otlp_peers import PATIENCE
+
+from sidecar.conventions import POLICIES
+from sidecar.redaction import Policy
+from sidecar.service import Sidecar
+from sidecar.settings import Settings
+
+
+def page(sidecar: Sidecar, path: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar.admin_address.port, timeout=PATIENCE)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_policy_in_force_is_told_by_its_digest(tmp_path: Path, name: str) -> None:
+    """A shipped policy is picked by name; status and metrics agree on its digest, and there is only one."""
+    sidecar = Sidecar(
+        Settings.from_environment(
+            {
+                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
+                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
+                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
+                "TENANTSCOPE_POLICY": name,
+            }
+        )
+    )
+    sidecar.start()
+    try:
+        status, metrics = json.loads(page(sidecar, "/status")), page(sidecar, "/metrics")
+    finally:
+        sidecar.stop(0)
+    digest = Policy.load(name).digest
+    assert status["policy"] == {"source": name, "digest": digest}
+    assert [line for line in metrics.splitlines() if line.startswith("tenantscope_policy_info")] == [
+        f'tenantscope_policy_info{{digest="{digest}"}} 1.0'
+    ]
