@@ -121,6 +121,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 
 # The application's half reads these; both halves may share one environment.
 LIBRARY_KEYS: Final = frozenset({"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS"})
+# Variables of collector-config.yaml, from the same environment.
+COLLECTOR_PREFIX: Final = "TENANTSCOPE_COLLECTOR_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,8 @@ def _unknown_keys(environment: Mapping[str, str]) -> list[str]:
     known = [setting.key for setting in SETTINGS]
     errors = []
     for key in sorted(environment):
+        if key.startswith(COLLECTOR_PREFIX):
+            continue
         if key.startswith(PREFIX) and key not in known and key not in LIBRARY_KEYS:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
             suggestion = f"; did you mean {nearest[0]}?" if nearest else ""
