@@ -252,8 +252,8 @@ def _length(name: str, chance: random.Random) -> int:
 
 LISTED: Final = ("gen_ai.response.finish_reasons", "exception.type", "service.name", "host.name", "error.type")
 TEXTS: Final = (
-    "", "acme", "tenant-00042", "planner", "gpt-4o-2024-08-06", "send", "ok", "chat", "input", "process planner",
-    "execute_tool web_search", "autogen.messages", "s", "{message}", "INFO", "WARN2", "1.45.2", "exception",
+    "", "acme", "stop", "tenant-00042", "gpt-4o-2024-08-06", "send", "ok", "chat", "input", "process planner",
+    "planner", "execute_tool web_search", "autogen.messages", "s", "{message}", "INFO", "WARN2", "1.45.2", "exception",
     "https://opentelemetry.io/schemas/1.37.0", "https://evil.example/schemas/1.37.0",
     "0b5cf5b1-0bfb-4c2e-8b8e-3b6f2c1f4a11",
     "redacted", "[redacted:email]", "process bob@example.com", "naïve café", "Кириллица", "a b", "x" * 129, "y" * 2000,

@@ -7,6 +7,7 @@ its own idea of every shape, and knows no bytes.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -20,11 +21,10 @@ from sidecar.redaction.detectors import REASONS, detect
 from sidecar.redaction.schema import path_of
 from sidecar.redaction.table import TABLE, Decision
 
-_POLICY = yaml.safe_load(resources.files("sidecar.redaction").joinpath("policies/default.yaml").read_text())
-_LISTS = {
-    Decision.ATTRIBUTES: _POLICY["attributes"],
-    Decision.EVENT_ATTRIBUTES: _POLICY["events"],
-    Decision.RESOURCE_ATTRIBUTES: _POLICY["resource"],
+_SECTIONS = {
+    Decision.ATTRIBUTES: "attributes",
+    Decision.EVENT_ATTRIBUTES: "events",
+    Decision.RESOURCE_ATTRIBUTES: "resource",
 }
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]*"
 _SHAPES = {
@@ -48,9 +48,10 @@ class _Out(Exception):
 
 
 class Reference:
-    """One redaction of one message, in place."""
+    """One redaction of one message by a shipped policy, in place."""
 
-    def __init__(self, request: Message) -> None:
+    def __init__(self, request: Message, policy: str) -> None:
+        self._policy = _policy(policy)
         self.dropped: Counter[str] = Counter()
         self.records_out = 0
         self._message(request)
@@ -65,8 +66,8 @@ class Reference:
                 self._id(value, 16 if decision is Decision.TRACE_ID else 8)
             elif decision in (Decision.TEXT, Decision.NAME):
                 self._field(message, field, value, decision)
-            elif decision in _LISTS:
-                self._attributes(value, _LISTS[decision])
+            elif decision in _SECTIONS:
+                self._attributes(value, self._policy[_SECTIONS[decision]])
             elif decision is Decision.DROP:
                 message.ClearField(field.name)
             elif field.label == FieldDescriptor.LABEL_REPEATED:
@@ -100,7 +101,7 @@ class Reference:
             raise _Out("identity")
 
     def _field(self, message: Message, field: FieldDescriptor, value: str, decision: Decision) -> None:
-        rule = _POLICY["fields"].get(path_of(field))
+        rule = self._policy["fields"].get(path_of(field))
         allowed = None if rule is None else _text(rule, value)
         if allowed is None and rule is not None and rule.get("misfit") == "mask":
             allowed = "redacted"
@@ -122,6 +123,11 @@ class Reference:
                 kept.append(type(attribute).FromString(attribute.SerializeToString()))
         del attributes[:]
         attributes.extend(kept)
+
+
+@functools.cache
+def _policy(name: str) -> dict:
+    return yaml.safe_load(resources.files("sidecar.redaction").joinpath(f"policies/{name}.yaml").read_text())
 
 
 def _value(value: Message, rule: dict) -> bool:
@@ -153,7 +159,7 @@ def _list(value: Message, rule: dict) -> bool:
     if None in allowed:
         return False
     masked = [new for new, old in zip(allowed, texts, strict=False) if new != old]
-    if not masked and len(texts) > 1 and (found := detect("".join(texts))):
+    if not masked and len(texts) > 1 and rule["shape"] not in _UNSCANNED and (found := detect("".join(texts))):
         masked = [f"[redacted:{found}]"]
     if masked:
         del items[:]

@@ -48,8 +48,10 @@ def test_the_metrics_of_a_team_run_pass_but_for_their_descriptions(captured: Cap
     captured.spans()
     assert captured._metrics.last is not None
     request = encode_metrics(captured._metrics.last)
-    redacted = REDACTOR.redact("metrics", request.SerializeToString())
     metrics = [m for r in request.resource_metrics for s in r.scope_metrics for m in s.metrics]
+    for metric in metrics:
+        metric.description = "what it means"
+    redacted = REDACTOR.redact("metrics", request.SerializeToString())
     assert redacted.actions == {("drop", "denied"): len(metrics)}
     for metric in metrics:
         metric.description = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
 import instrumentation.conventions
-from sidecar.conventions import SIGNALS, Signal
+from sidecar.conventions import POLICIES, SIGNALS, Signal
 from sidecar.redaction import Policy, Redactor
 from sidecar.redaction.plan import Planner
 from sidecar.redaction.rules import BoolValue, DoubleValue, IntValue, StringListValue, StringValue
@@ -70,6 +71,47 @@ def test_the_default_policy_allows_what_the_library_sends_and_nothing_else() -> 
     }
     assert set(policy.resource) == set(instrumentation.conventions.RESOURCE_ATTRIBUTES)
     assert set(policy.events) == {"exception.type"}
+
+
+# What holds content in OpenTelemetry's registry, or a handle to where a provider keeps it.
+CONTENT = {
+    gen_ai.GEN_AI_AGENT_DESCRIPTION, gen_ai.GEN_AI_AGENT_ID, gen_ai.GEN_AI_COMPLETION, gen_ai.GEN_AI_DATA_SOURCE_ID,
+    gen_ai.GEN_AI_EVALUATION_EXPLANATION, gen_ai.GEN_AI_INPUT_MESSAGES, gen_ai.GEN_AI_OUTPUT_MESSAGES,
+    gen_ai.GEN_AI_PROMPT, gen_ai.GEN_AI_REQUEST_SEED, gen_ai.GEN_AI_REQUEST_STOP_SEQUENCES, gen_ai.GEN_AI_RESPONSE_ID,
+    gen_ai.GEN_AI_RETRIEVAL_DOCUMENTS, gen_ai.GEN_AI_RETRIEVAL_QUERY_TEXT, gen_ai.GEN_AI_SYSTEM_INSTRUCTIONS,
+    gen_ai.GEN_AI_TOOL_CALL_ARGUMENTS, gen_ai.GEN_AI_TOOL_CALL_ID, gen_ai.GEN_AI_TOOL_CALL_RESULT,
+    gen_ai.GEN_AI_TOOL_DEFINITIONS, gen_ai.GEN_AI_TOOL_DESCRIPTION,
+}  # fmt: skip
+# Of one provider, under names that have been replaced.
+REPLACED = {value for name, value in vars(gen_ai).items() if name.startswith("GEN_AI_OPENAI_")}
+
+
+def test_the_genai_policy_decides_on_every_genai_attribute_of_the_registry() -> None:
+    """It allows what the default policy does and all of the registry but content: a new attribute fails here."""
+    allowed = {key for key in Policy.load("genai").attributes if key.startswith("gen_ai.")}
+    registry = {value for name, value in vars(gen_ai).items() if name.startswith("GEN_AI_")}
+    assert registry - allowed == CONTENT | REPLACED
+    assert allowed <= registry
+    for place, rule in Policy.default().rules.items():
+        if place not in {("attributes", "gen_ai.operation.name"), ("fields", "Span.name")}:  # more words there
+            assert Policy.load("genai").rules[place].written == rule.written
+
+
+def test_the_strict_policy_allows_no_more_than_the_default_one() -> None:
+    """Neither another key, nor a wider rule, nor a name of an agent, a tool, a model, a message or a host."""
+    strict, default = Policy.load("strict"), Policy.default()
+    assert set(strict.rules) < set(default.rules)
+    assert not [key for _, key in strict.rules if key.endswith((".agent.name", ".tool.name", ".model", "host.name"))]
+    for place, rule in strict.rules.items():
+        assert getattr(rule, "repeats", True) == getattr(default.rules[place], "repeats", True)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_no_shipped_policy_lets_free_text_out(name: str) -> None:
+    """The shape that only patterns guard is for policies of one's own; a tenant's id has it nearly, nothing else."""
+    shapes = {place: rule.written.get("shape") for place, rule in Policy.load(name).rules.items()}
+    assert "free" not in shapes.values()
+    assert [key for (_, key), shape in shapes.items() if shape == "tenant"] == ["tenant.id"] * (name != "strict")
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
