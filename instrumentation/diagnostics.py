@@ -36,9 +36,10 @@ def counts() -> dict[str, int]:
 
 
 def after_fork() -> None:
-    """In a forked child: another thread of the parent may have held the lock."""
+    """In a forked child: the counts are the parent's, and another thread of it may have held the lock."""
     global _lock
     _lock = threading.RLock()
+    _counts.clear()
 
 
 def set_log_context(context: Callable[[], dict[str, str]] | None) -> None:
@@ -69,6 +70,7 @@ class _RateLimit:
 
 
 def _add_context(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["logger"] = "tenantscope"
     if _log_context is not None:
         for key, value in _log_context().items():
             event.setdefault(key, value)
@@ -97,10 +99,9 @@ log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         _add_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
+        structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False),
     ],
     wrapper_class=structlog.make_filtering_bound_logger("info"),
-    logger_name="tenantscope",
 )
 
 

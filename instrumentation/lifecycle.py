@@ -156,33 +156,42 @@ def start(
     settings = Settings.read(service_name, endpoint, max_tenants, cell_dir)
     if resolver is not None and (not callable(resolver) or inspect.iscoroutinefunction(resolver)):
         raise ConfigurationError("resolver: must be a function, and not a coroutine function")
-    start_with(settings, resolver, otlp_exporters)
+    if settings.disabled:
+        return
+    started = start_with(settings, resolver, otlp_exporters)
+    if started is not None:
+        log.info("watching", service=started.resource.attributes["service.name"], endpoint=settings.endpoint)
+    elif _running is not None:
+        log.info("is watching already; this call of start() changes nothing")
 
 
-def start_with(settings: Settings, resolver: Resolver | None, make_exporters: MakeExporters) -> None:
-    """`start` with everything decided; for `testing`, which exports into memory."""
+def start_with(settings: Settings, resolver: Resolver | None, make_exporters: MakeExporters) -> Running | None:
+    """`start` with everything decided, and without a word; for `testing`, which exports into memory.
+
+    Returns what it started; None when something runs already, or could not be started.
+    """
     global _running, _starting
     with _lock:
-        if settings.disabled or _running is not None or _starting:
-            return
+        if _running is not None or _starting:
+            return None
         _starting = True
         try:
             tenancy.TABLE.resize(settings.max_tenants)
-            diagnostics.set_log_context(lambda: {"tenant.id": tenancy.current_tenant() or tenancy.TABLE.unknown.id})
+            diagnostics.set_log_context(_log_context)
             running = Running(settings, resolver, make_exporters)
             running.open()
             _running = running
         except Exception as error:
             fault("start", error)
-            return
+            return None
         finally:
             _starting = False
-    log.info(
-        "watching",
-        service=settings.service_name,
-        endpoint=settings.endpoint,
-        library=str(Path(__file__).parent),
-    )
+        return running
+
+
+def _log_context() -> dict[str, str]:
+    tenant = tenancy.current_tenant()
+    return {} if tenant is None else {conventions.TENANT_ID: tenant}
 
 
 def stop(timeout: float = 2.0) -> None:
@@ -246,13 +255,10 @@ def _resource(settings: Settings) -> Resource:
         "process.runtime.name": platform.python_implementation().lower(),
         "process.runtime.version": platform.python_version(),
     }
-    if settings.service_name_given:
-        about["service.name"] = settings.service_name
-    # `create` adds OTEL_RESOURCE_ATTRIBUTES; what the application's environment says of itself goes before our guesses.
-    from_environment = Resource.create({})
-    return from_environment.merge(Resource(about)).merge(
-        Resource({key: value for key, value in from_environment.attributes.items() if key == "service.instance.id"})
-    )
+    # `create` reads OTEL_RESOURCE_ATTRIBUTES: what the environment says of the application goes before our guesses, and
+    # an argument of `start` before both.
+    named = Resource({"service.name": settings.service_name} if settings.service_name_given else {})
+    return Resource(about).merge(Resource.create({})).merge(named)
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -53,9 +53,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 #: Read by the sidecar, from an environment that both may share.
 SIDECAR_KEYS: Final = (
     "TENANTSCOPE_LISTEN", "TENANTSCOPE_ADMIN", "TENANTSCOPE_UPSTREAM", "TENANTSCOPE_POLICY", "TENANTSCOPE_STATE_DIR",
-    "TENANTSCOPE_ALERTMANAGER", "TENANTSCOPE_WEBHOOK", "TENANTSCOPE_STALL_MS", "TENANTSCOPE_RUNBOOK_URL",
-    "TENANTSCOPE_WEBHOOK_SECRET_FILE",
+    "TENANTSCOPE_QUEUE_BYTES", "TENANTSCOPE_ALERTMANAGER", "TENANTSCOPE_WEBHOOK", "TENANTSCOPE_STALL_MS", "TENANTSCOPE_RUNBOOK_URL",
+    "TENANTSCOPE_WEBHOOK_SECRET_FILE", "TENANTSCOPE_QUEUE_BYTES",
 )  # fmt: skip
+
+
+#: Variables of collector-config.yaml, from the same environment.
+COLLECTOR_PREFIX: Final = "TENANTSCOPE_COLLECTOR_"
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Settings:
             span_batch=reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 10_000),
             span_interval=reader.number("OTEL_BSP_SCHEDULE_DELAY", 1000, 10, 600_000) / 1000,
             metric_interval=reader.number("OTEL_METRIC_EXPORT_INTERVAL", 10_000, 100, 3_600_000) / 1000,
-            export_timeout=reader.number("OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, 0.1, 600.0),
+            export_timeout=reader.number("OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, 0.1, 86_400.0),
             service_name_given=name is not None,
         )
         if reader.mistakes:
@@ -125,6 +129,8 @@ class _Reader:
     def refuse_unknown_keys(self) -> None:
         known = [setting.key for setting in SETTINGS] + list(SIDECAR_KEYS)
         for key in self._environ:
+            if key.startswith(COLLECTOR_PREFIX):
+                continue
             if key.startswith("TENANTSCOPE_") and key not in known:
                 close = difflib.get_close_matches(key, known, 1)
                 self.mistakes.append(f"{key}: unknown" + (f"; did you mean {close[0]}?" if close else ""))

@@ -25,6 +25,7 @@ MAX_ID_CHARACTERS: Final = 255
 UNKNOWN_SLOT: Final = 0
 OTHER_SLOT: Final = 1
 FIRST_SLOT: Final = 2
+RESERVED: Final = ("unknown", "other")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,8 +75,8 @@ def validate(tenant_id: object) -> str:
     No method of the object itself is called: it may be anything.
 
     Raises:
-        InvalidTenantError: not a string, empty, only white space around or in full, longer than 255 characters,
-            a control, format, surrogate or unassigned character in it, or not in Unicode normal form C.
+        InvalidTenantError: not a string, empty, reserved, only white space around or in full, longer than 255
+            characters, a control, format, surrogate or unassigned character in it, or not in Unicode normal form C.
     """
     kind = type(tenant_id)
     if kind is not str:
@@ -85,6 +86,8 @@ def validate(tenant_id: object) -> str:
     assert type(tenant_id) is str  # noqa: S101  # for the type checker
     if not tenant_id:
         raise InvalidTenantError("a tenant id must not be empty")
+    if tenant_id in RESERVED:
+        raise InvalidTenantError("`unknown` and `other` stand for work without a tenant of its own")
     if len(tenant_id) > MAX_ID_CHARACTERS:
         raise InvalidTenantError(f"a tenant id has at most {MAX_ID_CHARACTERS} characters")
     if tenant_id.isascii():
@@ -112,7 +115,7 @@ class TenantTable:
         self.unknown = Tenant("unknown", UNKNOWN_SLOT)
         self.other = Tenant("other", OTHER_SLOT)
         self.slots = bound + FIRST_SLOT
-        self._by_id: dict[str, Tenant] = {"unknown": self.unknown, "other": self.other}
+        self._by_id: dict[str, Tenant] = {}
         self._in_order: list[Tenant] = [self.unknown, self.other]
         # Re-entered by finalizers and signal handlers, which run wherever the interpreter happens to be.
         self._lock = threading.RLock()
@@ -230,8 +233,8 @@ def bind(binding: Binding | None) -> None:
 class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant("acme"):`
     """Bind a tenant to the enclosed code, and to everything that it sends, publishes, awaits or spawns.
 
-    A context manager for synchronous and asynchronous code, and a decorator for functions, coroutine functions and
-    generators of both kinds. One object may be entered many times, also by many tasks at once.
+    A context manager for synchronous and asynchronous code, and a decorator for functions and coroutine functions; for
+    generators it is not one, and says so. One object may be entered many times, also by many tasks at once.
 
     An invalid id never raises here, for the application comes first: it binds `unknown`, and is counted in
     `tenantscope.faults` as `tenant.invalid`.
@@ -258,7 +261,7 @@ class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant
             bind(top.previous)
 
     def __call__(self, function: F) -> F:
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
 
             @functools.wraps(function)
             async def bound_coroutine(*args: Any, **kwargs: Any) -> Any:

@@ -87,6 +87,9 @@ class Exporter:
                 self._queue.append(span)
                 if self._thread is None:
                     self.start()
+                elif len(self._queue) % self._settings.span_batch == 0:
+                    with self._changed:  # a batch is full: not to be left lying until the interval is over
+                        self._changed.notify_all()
         except BaseException as error:
             fault("export.queue", error)
 
@@ -157,7 +160,10 @@ class Exporter:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._stopping or self._asked > self._answered, self._settings.span_interval
+                    lambda: (
+                        self._stopping or self._asked > self._answered or len(self._queue) >= self._settings.span_batch
+                    ),
+                    self._settings.span_interval,
                 )
                 stopping, asked = self._stopping, self._asked
             told = stopping or asked > self._answered
@@ -210,7 +216,11 @@ class Exporter:
             if delivered:
                 log.info("the sidecar answers again", endpoint=self._settings.endpoint)
             else:
-                log.warning("the sidecar does not answer, telemetry is dropped", endpoint=self._settings.endpoint)
+                log.warning(
+                    "no sidecar answers: telemetry is dropped, the application runs the same",
+                    endpoint=self._settings.endpoint,
+                    start_one_with="tenantscope sidecar",
+                )
 
     def _connected(self) -> tuple[SpanSink, MetricExporter]:
         if self._exporters is None:

@@ -79,11 +79,11 @@ def request_of(spans: Sequence[EndedSpan], about: ResourceMessage) -> ExportTrac
 
 def _span(ended: EndedSpan) -> Span:
     activity, context, parent = ended.activity, ended.span.context, ended.span.parent
+    # No trace state: it is the application's, or its caller's, and may hold anything. It travels on, but not to us.
     return Span(
         trace_id=context.trace_id.to_bytes(16, "big"),
         span_id=context.span_id.to_bytes(8, "big"),
         parent_span_id=b"" if parent is None else parent.span_id.to_bytes(8, "big"),
-        trace_state=context.trace_state.to_header() if context.trace_state else "",
         flags=_REMOTE if parent is not None and parent.is_remote else _LOCAL,
         name=f"{activity.kind.value} {activity.name}",
         # OTLP counts from `unspecified`, the API from `internal`.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import re
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +115,14 @@ def test_every_sidecar_setting_is_among_those_tolerated() -> None:
     from sidecar.settings import SETTINGS as SIDECAR_SETTINGS
 
     assert {setting.key for setting in SIDECAR_SETTINGS if setting.key.startswith("TENANTSCOPE_")} <= set(SIDECAR_KEYS)
+
+
+def test_the_collectors_variables_stop_nobody() -> None:
+    """Every variable that collector-config.yaml names may stand in an environment that all three share."""
+    from sidecar.settings import Settings as SidecarSettings
+
+    config = (Path(__file__).parents[2] / "collector-config.yaml").read_text()
+    found = dict.fromkeys(re.findall(r"env:(TENANTSCOPE_[A-Z_]+)", config), "x")
+    assert found
+    Settings.read(environ=found)
+    SidecarSettings.from_environment(found)

@@ -70,8 +70,25 @@ def test_what_is_remembered_is_bounded() -> None:
     isolation = Isolation(recorder)  # type: ignore[arg-type]
     first = AgentId("asked", "first")
     isolation.handled(first, acme)
-    for n in range(20_000):
-        isolation.handled(AgentId("asked", str(n)), acme)
+    others = [AgentId("asked", str(n)) for n in range(20_000)]
+    for other in others:
+        isolation.handled(other, acme)
     assert len(isolation._first) == 10_000
     isolation.handled(first, globex)
     assert recorder.found == [("globex", "agent_shared")]
+
+
+def test_a_runtime_for_each_tenant_is_no_finding(captured: Captured) -> None:
+    """The same id in two runtimes, even the same `AgentId` object, is two agents."""
+    shared_id = AgentId("asked", "k")
+
+    async def main() -> None:
+        for who in ("acme", "globex"):
+            runtime = await ask_runtime(asked=Asked)
+            runtime.start()
+            with tenant(who):
+                await runtime.send_message(Ask("x"), shared_id)
+            await runtime.stop_when_idle()
+
+    asyncio.run(main())
+    assert findings(captured) == {}

@@ -82,7 +82,7 @@ def test_loop_time_adds_up(captured: Captured) -> None:
 
 
 def test_series_are_bounded() -> None:
-    """Attribute values that never end go to one series of `other`; the sum stays right."""
+    """Attribute values that never end go to one series of their tenant; the sum stays right."""
     accumulators = Accumulators()
     with accumulators.lock:
         for n in range(MAX_SERIES + 500):
@@ -92,4 +92,4 @@ def test_series_are_bounded() -> None:
         points = list(metric.data.data_points)
         assert len(points) == MAX_SERIES + 1
         assert sum(getattr(p, "value", 0) or getattr(p, "count", 0) for p in points) == MAX_SERIES + 500
-        assert dict(points[-1].attributes or {}) == {"tenant.id": "other"}
+        assert dict(points[-1].attributes or {}) == {"tenant.id": "acme"}
