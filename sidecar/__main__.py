@@ -96,8 +96,8 @@ def _run(settings: Settings) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     log.info("sidecar stops", signal=signal.Signals(received).name, grace_seconds=GRACE_SECONDS)
     sidecar.stop(GRACE_SECONDS)
-    dropped = sum(reasons["dropped"].get("shutdown", 0) for reasons in sidecar.ledger.reasons().values())
-    log.info("sidecar stopped", dropped_records=dropped)
+    queued = sum(counts["queued"] for counts in sidecar.ledger.records().values())
+    log.info("sidecar stopped", queued_records=queued)
     return 0
 
 

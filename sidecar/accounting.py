@@ -6,6 +6,9 @@ lock covers every movement, so that no reader ever sees a record in two places o
 
     received = forwarded + rejected + dropped + queued
 
+The counts are those of this process. What an earlier one left in the queue on disk is received anew, and counted as
+recovered besides: over processes, received - recovered is what senders sent.
+
 A sender who is refused and tries again sends new records as far as the ledger goes: each arrival is
 accounted. What it refuses: to hold anything but counts. Reasons are words of our own, never text from
 outside.
@@ -34,6 +37,7 @@ class _Account:
     received: int = 0
     forwarded: int = 0
     queued: int = 0
+    recovered: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     redactions: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -47,6 +51,7 @@ class Ledger(Collector):
         self._lock = threading.Lock()
         self._accounts: Final[dict[Signal, _Account]] = {signal: _Account() for signal in SIGNALS}
         self._retries = 0
+        self._lost: Counter[str] = Counter({"torn": 0, "corrupt": 0})
 
     # Movements ----------------------------------------------------------------------------------------------
     def arrived(
@@ -64,6 +69,19 @@ class Ledger(Collector):
             account.queued += records - sum(dropped.values())
             account.dropped.update(dropped)
             account.redactions.update(redactions or {})
+
+    def recovered(self, signal: Signal, records: int) -> None:
+        """Records were found in the queue on disk; they are received anew, and held from now on."""
+        with self._lock:
+            account = self._accounts[signal]
+            account.received += records
+            account.recovered += records
+            account.queued += records
+
+    def lost(self, how: str, size: int) -> None:
+        """So many bytes of the queue on disk were not what was written; nobody knows what was in them."""
+        with self._lock:
+            self._lost[how] += size
 
     def forwarded(self, signal: Signal, records: int, rejected: int = 0) -> None:
         """Held records left: the destination took `records` of them and refused `rejected` of them."""
@@ -132,16 +150,18 @@ class Ledger(Collector):
 
     def collect(self) -> Iterator[Family]:
         """For `/metrics`: every family read at one moment, so that the equation holds within one scrape."""
-        received, forwarded, rejected, dropped, requests, redactions, retries = (
+        received, recovered, forwarded, rejected, dropped, requests, redactions, retries, lost = (
             CounterMetricFamily(metric.name, metric.description, labels=metric.labels)
             for metric in (
                 conventions.RECEIVED,
+                conventions.RECOVERED,
                 conventions.FORWARDED,
                 conventions.REJECTED,
                 conventions.DROPPED,
                 conventions.REQUESTS,
                 conventions.REDACTIONS,
                 conventions.FORWARD_RETRIES,
+                conventions.QUEUE_LOST,
             )
         )
         queued = GaugeMetricFamily(
@@ -150,6 +170,7 @@ class Ledger(Collector):
         with self._lock:
             for signal, account in self._accounts.items():
                 received.add_metric((signal,), account.received)
+                recovered.add_metric((signal,), account.recovered)
                 forwarded.add_metric((signal,), account.forwarded)
                 queued.add_metric((signal,), account.queued)
                 for reason, count in account.rejected.items():
@@ -161,4 +182,6 @@ class Ledger(Collector):
                 for (action, reason), count in account.redactions.items():
                     redactions.add_metric((signal, action, reason), count)
             retries.add_metric((), self._retries)
-        yield from (received, forwarded, rejected, dropped, queued, requests, redactions, retries)
+            for how, size in self._lost.items():
+                lost.add_metric((how,), size)
+        yield from (received, recovered, forwarded, rejected, dropped, queued, requests, redactions, retries, lost)

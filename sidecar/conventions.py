@@ -29,6 +29,10 @@ class Metric:
 # A record is a span, a metric data point or a log record.
 # For every signal, at every moment: received = forwarded + rejected + dropped + queued.
 RECEIVED: Final = Metric("tenantscope_records_received", "counter", "records that arrived", ("signal",))
+RECOVERED: Final = Metric(
+    "tenantscope_records_recovered", "counter", "records received that an earlier process had left in the queue",
+    ("signal",),
+)  # fmt: skip
 FORWARDED: Final = Metric(
     "tenantscope_records_forwarded", "counter", "records handed to the upstream or the embedded store", ("signal",)
 )
@@ -46,6 +50,10 @@ REQUESTS: Final = Metric(
 REDACTIONS: Final = Metric(
     "tenantscope_redactions", "counter", "values that the policy dropped or masked, by reason",
     ("signal", "action", "reason"),
+)  # fmt: skip
+QUEUE_LOST: Final = Metric(
+    "tenantscope_queue_lost_bytes", "counter",
+    "bytes of the queue on disk that were not what was written: torn by a crash, or corrupt", ("reason",),
 )  # fmt: skip
 FORWARD_RETRIES: Final = Metric("tenantscope_forward_retries", "counter", "attempts that the upstream put off")
 LOOPS: Final = Metric("tenantscope_loops", "gauge", "event loops under watch")
@@ -85,7 +93,7 @@ POLICY_INFO: Final = Metric(
 
 METRICS: Final[tuple[Metric, ...]] = (
     POLICY_INFO,
-    RECEIVED, FORWARDED, REJECTED, DROPPED, QUEUED, REQUESTS, REDACTIONS, FORWARD_RETRIES,
+    RECEIVED, RECOVERED, FORWARDED, REJECTED, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS, FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,
 )  # fmt: skip

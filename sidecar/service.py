@@ -5,8 +5,8 @@
     admin looks at all of them
 
 It starts from the far end, so that nothing is taken in before it can go on, and stops from the near end: new
-exports are refused, the queue drains for a grace period, what is left is counted as dropped, and the admin
-listener goes last. What it refuses: to take a request that has not been redacted, and to hand one on that was
+exports are refused, the queue drains for a grace period, what is left stays on disk for the next process, and the
+admin listener goes last. What it refuses: to take a request that has not been redacted, and to hand one on that was
 not accounted.
 """
 
@@ -65,7 +65,7 @@ class Sidecar:
         self._redactor = redaction.Redactor(self.policy)
         info = Gauge(POLICY_INFO.name, POLICY_INFO.description, POLICY_INFO.labels, registry=self.registry)
         info.labels(self.policy.digest).set(1)
-        self._queue = BatchQueue()
+        self._queue: BatchQueue | None = None
         self._receivers = Receivers(
             state_dir=settings.state_dir,
             admin_url=lambda: f"http://{self.admin_address.target}",
@@ -95,6 +95,7 @@ class Sidecar:
             ConfigurationError: an address or the state folder cannot be had; nothing is left running then.
         """
         try:
+            self._queue = BatchQueue(self.settings.state_dir, self.ledger, self.settings.queue_bytes)
             self._forwarder = Forwarder(self._queue, self._destination(), self.ledger)
             self._forwarder.start()
             self._admin = Admin(self.settings.admin, ready=self.readiness, status=self.status, registry=self.registry)
@@ -120,6 +121,8 @@ class Sidecar:
             self._receivers.stop(min(grace, RECEIVERS_GRACE_SECONDS))
             if self._forwarder is not None:
                 self._forwarder.stop(max(0.0, deadline - time.monotonic()))
+            elif self._queue is not None:
+                self._queue.release()
             if self._admin is not None:
                 self._admin.stop()
             self._stopped.set()
@@ -145,10 +148,12 @@ class Sidecar:
         except redaction.Malformed:
             raise intake.Malformed from None
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
-        if redacted.records_out and not self._queue.offer(Batch(signal, redacted.payload, redacted.records_out)):
-            reason = "shutdown" if self._queue.closed else "queue_full"
-            self.ledger.rejected(signal, redacted.records_out, reason)
-            raise intake.Busy(RETRY_AFTER_SECONDS)
+        if redacted.records_out:
+            batch = Batch(signal, redacted.payload, redacted.records_out)
+            refusal = "shutdown" if self._queue is None else self._queue.offer(batch)
+            if refusal is not None:
+                self.ledger.rejected(signal, redacted.records_out, refusal)
+                raise intake.Busy(RETRY_AFTER_SECONDS)
         return redacted.records_in - redacted.records_out
 
     def _destination(self) -> UpstreamOtlp | EmbeddedStore:
@@ -163,6 +168,7 @@ class Sidecar:
         return {
             "intake": self._intake.ready,
             "policy": True,  # without a valid one nothing was started
+            "queue": self._queue is not None and self._queue.ready,
             "destination": self._forwarder is not None and self._forwarder.ready,
             "watchdog": self._watchdog.ready,
         }

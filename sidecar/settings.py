@@ -19,6 +19,8 @@ from .address import Address, Upstream, alertmanager, http_url, listener, loopba
 from .conventions import POLICIES
 
 PREFIX: Final = "TENANTSCOPE_"
+# The largest request must always fit into an empty queue.
+MIN_QUEUE_BYTES: Final = 16 * 1024 * 1024
 
 
 class ConfigurationError(Exception):
@@ -79,6 +81,12 @@ def _milliseconds(text: str) -> int:
     return int(text)
 
 
+def _queue_bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) >= MIN_QUEUE_BYTES):
+        raise ValueError(f"must be a whole number of bytes, {MIN_QUEUE_BYTES} (16 MiB) or more")
+    return int(text)
+
+
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "TENANTSCOPE_LISTEN", "listen", "127.0.0.1:4317",
@@ -100,9 +108,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             f"the redaction policy: {', '.join(f'`{name}`' for name in POLICIES)}, or a file", _policy),
     Setting(
         "TENANTSCOPE_STATE_DIR", "state_dir", "",
-        "folder of the embedded store, the sidecar's own; `$XDG_STATE_HOME/tenantscope` or "
+        "folder of the queue and of the embedded store, the sidecar's own; `$XDG_STATE_HOME/tenantscope` or "
         "`~/.local/state/tenantscope` without one",
         _path,
+    ),
+    Setting(
+        "TENANTSCOPE_QUEUE_BYTES", "queue_bytes", "268435456",
+        "how much the queue on disk may hold, in bytes; when it is full, senders are put off", _queue_bytes,
     ),
     Setting("TENANTSCOPE_STALL_MS", "stall_ms", "100",
             "how long one slice may hold an event loop before it is a stall, in milliseconds", _milliseconds),
@@ -132,6 +144,7 @@ class Settings:
     Attributes:
         upstream: None means the embedded store.
         policy: the name of a shipped policy, or a file.
+        queue_bytes: of the queue on disk, at most.
         stall_ms: milliseconds.
         runbook_url: base URL without a slash at its end; empty means none.
         alertmanager: None means that none is told.
@@ -144,6 +157,7 @@ class Settings:
     upstream: Upstream | None
     policy: Path | str
     state_dir: Path
+    queue_bytes: int
     stall_ms: int
     runbook_url: str
     alertmanager: str | None = None

@@ -15,11 +15,13 @@ class Batch:
     Attributes:
         payload: bytes of an Export*ServiceRequest that may leave the machine.
         records: how many spans, data points or log records it holds.
+        id: the same each time the batch is delivered, also by the next process; empty before it is in the queue.
     """
 
     signal: Signal
     payload: bytes
     records: int
+    id: str = ""
 
 
 class RetryLater(Exception):  # noqa: N818  # a verdict, not an error

@@ -2,8 +2,9 @@
 given up.
 
 A destination that cannot take a batch now is asked again, for as long as it takes: the queue fills behind it,
-the senders are put off, and nothing is lost without somebody being told. What it refuses: to outlive its
-grace period, to skip a batch without a count, and to log anything but reasons.
+the senders are put off, and nothing is lost without somebody being told. What is left at the end stays in the queue,
+for the next process. What it refuses: to outlive its grace period, to skip a batch without a count, and to log anything
+but reasons.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from sidecar.accounting import Ledger
 from .batch import Batch, Destination, Refused, RetryLater
 from .batch_queue import BatchQueue
 
-SHUTDOWN: Final = "shutdown"
 FAULT: Final = "delivery_fault"
 _JOIN_SECONDS: Final = 5.0
 
@@ -94,7 +94,7 @@ class Forwarder:
         return self._able.wait(timeout)
 
     def stop(self, grace: float) -> None:
-        """Close the queue, deliver what is in it for `grace` seconds, count the rest as dropped."""
+        """Close the queue, deliver what is in it for `grace` seconds, leave the rest in it and let go of it."""
         self._queue.close()
         if self._thread.ident is not None:
             self._thread.join(grace)
@@ -104,6 +104,8 @@ class Forwarder:
             self._thread.join(_JOIN_SECONDS)
         self._able.clear()
         self._destination.close()
+        if not self._thread.is_alive():
+            self._queue.release()
 
     # The thread ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
@@ -112,7 +114,8 @@ class Forwarder:
             # truth.
             batch = self._queue.head(None if self._able.is_set() else 0)
             if batch is not None:
-                self._settle(batch)
+                if not self._settle(batch):
+                    return
                 self._queue.done()
             elif self._queue.closed:
                 return
@@ -132,7 +135,8 @@ class Forwarder:
         else:
             self._works()
 
-    def _settle(self, batch: Batch) -> None:
+    def _settle(self, batch: Batch) -> bool:
+        """Deliver the batch; False when there is no time left for it."""
         while not self._abandon.is_set():
             try:
                 refused = min(self._destination.deliver(batch), batch.records)
@@ -147,17 +151,18 @@ class Forwarder:
                 if refusal.reason != self._refusal:  # the first of a row; the metric counts the others
                     log.warning("batch refused", signal=batch.signal, reason=refusal.reason)
                 self._refusal = refusal.reason
-                return self._works()
+                self._works()
+                return True
             except Exception as error:  # noqa: BLE001  # a fault of ours costs one batch, with a count
                 self._ledger.dropped(batch.signal, batch.records, FAULT)
                 log.error("delivery failed", signal=batch.signal, records=batch.records, error=type(error).__name__)
-                return None
+                return True
             else:
                 self._ledger.forwarded(batch.signal, batch.records - refused, refused)
                 self._refusal = ""
-                return self._works()
-        self._ledger.dropped(batch.signal, batch.records, SHUTDOWN)
-        return None
+                self._works()
+                return True
+        return False
 
     def _put_off(self, later: RetryLater) -> None:
         if self._failures == 0:  # one line when it begins, one when it ends; the metric counts what is between

@@ -73,8 +73,10 @@ class EmbeddedStore:
             pass
 
     def deliver(self, batch: Batch) -> int:
-        """Store the batch whole or not at all."""
+        """Store the batch whole or not at all, and once, however often it is delivered."""
         with self._writing() as connection:
+            if batch.id and not tables.first_delivery(connection, batch.id):
+                return 0
             try:
                 tables.insert(connection, batch.signal, batch.payload)
             except DecodeError:

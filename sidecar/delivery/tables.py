@@ -21,7 +21,7 @@ from . import rows
 MAX_TENANTS: Final = 4096
 OTHER: Final = "other"
 
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE spans (
     id INTEGER PRIMARY KEY, trace_id TEXT, span_id TEXT, parent_span_id TEXT, name TEXT, tenant TEXT,
@@ -36,7 +36,9 @@ CREATE TABLE points (
     tenant TEXT, unit TEXT, time_ns INTEGER, value REAL, observations INTEGER, buckets TEXT, bounds TEXT,
     cumulative INTEGER, UNIQUE (name, service, instance, attributes, start_ns));
 CREATE TABLE span_counts (tenant TEXT PRIMARY KEY, spans INTEGER) WITHOUT ROWID;
+CREATE TABLE deliveries (id INTEGER PRIMARY KEY, segment TEXT UNIQUE, position INTEGER);
 """
+_KEPT_SEGMENTS: Final = 1024
 
 
 def _insert(table: str, columns: int, verb: str = "INSERT") -> str:
@@ -80,7 +82,7 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         connection.execute("PRAGMA trusted_schema = OFF")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -93,6 +95,25 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def first_delivery(connection: sqlite3.Connection, batch_id: str) -> bool:
+    """Note that the batch is being stored; False when it was stored before. Raises sqlite3.Error.
+
+    Batches come in the order of the queue, so the last one of each of the queue's segments tells all.
+    """
+    segment, _, position = batch_id.rpartition("-")
+    last = connection.execute("SELECT position FROM deliveries WHERE segment = ?", (segment,)).fetchone()
+    if last is not None and int(position) <= last[0]:
+        return False
+    connection.execute(
+        "INSERT INTO deliveries VALUES (NULL, ?, ?) ON CONFLICT (segment) DO UPDATE SET position = excluded.position",
+        (segment, int(position)),
+    )
+    if last is None:
+        newest = "SELECT MAX(id) FROM deliveries"
+        connection.execute(f"DELETE FROM deliveries WHERE id <= ({newest}) - ?", (_KEPT_SEGMENTS,))  # noqa: S608
+    return True
 
 
 def insert(connection: sqlite3.Connection, signal: Signal, payload: bytes) -> None:

@@ -4,6 +4,8 @@ Redacted bytes go out as they are. What comes back becomes a verdict by OTLP's t
 CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE and DATA_LOSS are retried, RESOURCE_EXHAUSTED
 only with RetryInfo, everything else is final (https://opentelemetry.io/docs/specs/otlp/, "Failures").
 
+The batch's id goes along as metadata: a receiver that keeps the last ones can tell a second delivery from a first.
+
 What it refuses: to send any metadata of the sender, to wait longer than its deadline, to believe a count of
 refused records that is larger than the batch, and to repeat the upstream's words: they may quote what was
 sent.
@@ -25,6 +27,7 @@ from sidecar.otlp import SERVICES
 from .batch import Batch, Refused, RetryLater
 
 DEADLINE_SECONDS: Final = 10.0
+BATCH_ID: Final = "tenantscope-batch-id"
 _PROBE_SECONDS: Final = 2.0
 
 _OPTIONS: Final = (
@@ -82,7 +85,8 @@ class UpstreamOtlp:
     def deliver(self, batch: Batch) -> int:
         """One attempt; how many records the upstream refused."""
         try:
-            reply = self._exports[batch.signal](batch.payload, timeout=self._deadline)
+            metadata = ((BATCH_ID, batch.id),) if batch.id else ()
+            reply = self._exports[batch.signal](batch.payload, timeout=self._deadline, metadata=metadata)
         except grpc.RpcError as error:
             raise _verdict(error) from None
         except ValueError:  # the channel was closed meanwhile

@@ -25,9 +25,9 @@ PERMANENT = [
 class Delivery:
     """A queue and a forwarder to an upstream; records every wait instead of waiting."""
 
-    def __init__(self, url: str, *, deadline: float = PATIENCE, patient: bool = False) -> None:
+    def __init__(self, url: str, state: Path, *, deadline: float = PATIENCE, patient: bool = False) -> None:
         self.ledger = Ledger()
-        self.queue = BatchQueue()
+        self.queue = BatchQueue(state, self.ledger)
         self.waits: list[float] = []
         self.waited = threading.Event()
         self.destination = UpstreamOtlp(parse_upstream(url), deadline)
@@ -47,7 +47,7 @@ class Delivery:
 
     def send(self, spans: int = 3) -> None:
         self.ledger.arrived("traces", spans)
-        assert self.queue.offer(Batch("traces", trace_request(spans), spans))
+        assert self.queue.offer(Batch("traces", trace_request(spans), spans)) is None
 
     def settled(self) -> dict[str, int]:
         """The counts, once every batch has met its fate; the equation holds."""
@@ -65,18 +65,18 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def delivery(upstream: Upstream) -> Iterator[Delivery]:
-    made = Delivery(upstream.url)
+def delivery(upstream: Upstream, tmp_path: Path) -> Iterator[Delivery]:
+    made = Delivery(upstream.url, tmp_path / "state")
     yield made
     made.forwarder.stop(PATIENCE)
 
 
 def test_redacted_bytes_arrive_as_they_are(upstream: Upstream, delivery: Delivery) -> None:
-    """The payload is not touched on the way, and nothing of ours rides along as metadata."""
+    """The payload is not touched on the way; of metadata there is the id of the batch, and nothing else."""
     delivery.send()
     assert delivery.settled()["forwarded"] == 3
     assert upstream.requests == [("traces", trace_request(3))]
-    assert set(upstream.metadata[0]) <= {"user-agent", "grpc-accept-encoding"}
+    assert set(upstream.metadata[0]) - {"grpc-accept-encoding"} == {"user-agent", "tenantscope-batch-id"}
 
 
 @pytest.mark.parametrize("code", RETRYABLE)
@@ -86,6 +86,7 @@ def test_a_retryable_status_is_retried_until_it_is_taken(upstream: Upstream, del
     delivery.send()
     assert delivery.settled()["forwarded"] == 3
     assert len(upstream.requests) == 4
+    assert len({sent["tenantscope-batch-id"] for sent in upstream.metadata}) == 1
     assert delivery.waits == [0.1875, 0.375, 0.75]
 
 
@@ -149,11 +150,11 @@ def test_an_upstream_that_is_unavailable_most_of_the_time_gets_everything(
     assert delivery.settled()["forwarded"] == 30
 
 
-def test_an_upstream_that_hangs_is_given_up_after_the_deadline(upstream: Upstream) -> None:
+def test_an_upstream_that_hangs_is_given_up_after_the_deadline(upstream: Upstream, tmp_path: Path) -> None:
     """An attempt ends; the batch is tried again."""
     release = threading.Event()
     upstream.answers.append(lambda context: b"" * release.wait(PATIENCE))
-    delivery = Delivery(upstream.url, deadline=0.2)
+    delivery = Delivery(upstream.url, tmp_path / "state", deadline=0.2)
     try:
         delivery.send()
         assert delivery.settled()["forwarded"] == 3
@@ -166,7 +167,7 @@ def test_an_upstream_that_hangs_is_given_up_after_the_deadline(upstream: Upstrea
 def test_an_upstream_that_comes_late_gets_what_waited_for_it(tmp_path: Path) -> None:
     """Nobody there at first: not ready, nothing lost; there later: everything delivered, ready."""
     target = f"unix:{tmp_path / 'upstream.sock'}"
-    delivery = Delivery(target, patient=True)
+    delivery = Delivery(target, tmp_path / "state", patient=True)
     try:
         delivery.send()
         delivery.send()
@@ -179,52 +180,60 @@ def test_an_upstream_that_comes_late_gets_what_waited_for_it(tmp_path: Path) -> 
         delivery.forwarder.stop(0)
 
 
-def test_readiness_is_known_before_the_first_batch(upstream: Upstream) -> None:
+def test_readiness_is_known_before_the_first_batch(upstream: Upstream, tmp_path: Path) -> None:
     """A probe finds the upstream without sending it anything."""
-    delivery = Delivery(upstream.url)
+    delivery = Delivery(upstream.url, tmp_path / "state")
     assert delivery.forwarder.wait_until_ready(PATIENCE)
     assert upstream.requests == []
     delivery.forwarder.stop(PATIENCE)
     assert not delivery.forwarder.ready
 
 
-def test_stopping_drains_the_queue(upstream: Upstream) -> None:
+def test_stopping_drains_the_queue(upstream: Upstream, tmp_path: Path) -> None:
     """What was promised to a sender is delivered within the grace period."""
-    delivery = Delivery(upstream.url)
+    delivery = Delivery(upstream.url, tmp_path / "state")
     for _ in range(20):
         delivery.send(1)
     delivery.forwarder.stop(PATIENCE)
     assert delivery.settled()["forwarded"] == 20
 
 
-def test_what_cannot_be_delivered_in_the_grace_period_is_counted_as_dropped() -> None:
-    """Dead upstream: the stop ends, and says what it cost."""
+def test_what_cannot_be_delivered_in_the_grace_period_is_there_for_the_next_process(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    """Dead upstream: the stop ends, what is left is queued, and the next forwarder delivers it."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # bound and not listening: refused
-        delivery = Delivery(f"http://127.0.0.1:{nobody.getsockname()[1]}", patient=True)
+        delivery = Delivery(f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path / "state", patient=True)
         for _ in range(5):
             delivery.send(2)
         delivery.forwarder.stop(0.1)
-    assert delivery.settled()["dropped"] == 10
-    assert delivery.ledger.reasons()["traces"]["dropped"] == {"shutdown": 10}
+    counts = delivery.ledger.records()["traces"]
+    assert (counts["received"], counts["queued"], counts["dropped"]) == (10, 10, 0)
+    after = Delivery(upstream.url, tmp_path / "state")
+    assert after.settled()["forwarded"] == 10
+    assert upstream.requests == [("traces", trace_request(2))] * 5
+    after.forwarder.stop(PATIENCE)
 
 
-def test_stopping_ends_an_attempt_that_hangs(upstream: Upstream) -> None:
+def test_stopping_ends_an_attempt_that_hangs(upstream: Upstream, tmp_path: Path) -> None:
     """The grace period is kept although the upstream never answers."""
     release = threading.Event()
     upstream.always = lambda context: b"" * release.wait(PATIENCE)
-    delivery = Delivery(upstream.url, deadline=PATIENCE * 10, patient=True)
+    delivery = Delivery(upstream.url, tmp_path / "state", deadline=PATIENCE * 10, patient=True)
     delivery.send()
     upstream.wait_for(1)
     delivery.forwarder.stop(0.1)
-    assert delivery.settled()["dropped"] == 3
+    assert delivery.ledger.records()["traces"]["queued"] == 3
     release.set()
 
 
-def test_a_forwarder_that_never_started_can_be_stopped(upstream: Upstream) -> None:
+def test_a_forwarder_that_never_started_can_be_stopped(upstream: Upstream, tmp_path: Path) -> None:
     """A start that failed half-way is undone without a thread."""
     destination = UpstreamOtlp(parse_upstream(upstream.url))
-    Forwarder(BatchQueue(), destination, Ledger()).stop(0)
+    ledger = Ledger()
+    Forwarder(BatchQueue(tmp_path / "state", ledger), destination, ledger).stop(0)
+    BatchQueue(tmp_path / "state", ledger).release()  # the folder is free again
 
 
 @pytest.mark.parametrize("attempt", [0, 1, 5, 10_000])

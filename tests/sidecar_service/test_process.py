@@ -83,7 +83,7 @@ def test_a_signal_drains_and_ends_with_0(tmp_path: Path, number: signal.Signals)
         out, err = process.communicate(timeout=PATIENCE * 3)
         assert (process.returncode, out) == (0, "")
         assert len(upstream.requests) == 30
-        assert "dropped_records=0" in err.splitlines()[-1]
+        assert "queued_records=0" in err.splitlines()[-1]
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

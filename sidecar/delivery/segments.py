@@ -1,0 +1,244 @@
+"""The queue's files: written at one end, read at the other, looked through at the start.
+
+One segment is written at a time, by one thread at a time. A write that fails takes its segment out of use: what the
+disk holds after a failed sync is unknown, so the next write begins a new one. Each process begins its own, so a
+segment's id and the offset of a batch in it name that batch for ever.
+
+What it refuses: to hand out bytes that were not synced, and to remove a segment in which something is damaged; it is
+put aside under another name, and the last few of these are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from sidecar.conventions import Signal
+
+from . import cursor, frames
+from .batch import Batch
+from .disk import Folder
+from .frames import HEADER_BYTES, Damaged, Frame
+
+QUARANTINED: Final = 4  # files
+TORN: Final = "torn"
+CORRUPT: Final = "corrupt"
+_NAME: Final = re.compile(r"(\d{12})\.(queue|corrupt)", re.ASCII)
+
+log = structlog.get_logger("sidecar.delivery")
+
+
+@dataclass(slots=True)
+class Segment:
+    """A file of the queue.
+
+    Attributes:
+        number: segments are delivered in the order of their numbers. id: random, in the file's header.
+        start: offset of what has not been delivered. end: of what can be. size: bytes of the file.
+        held: records between start and end. sound: whether the whole file is what was written.
+    """
+
+    number: int
+    id: bytes
+    start: int = HEADER_BYTES
+    end: int = HEADER_BYTES
+    size: int = HEADER_BYTES
+    held: Counter[Signal] = field(default_factory=Counter)
+    sound: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return f"{self.number:012}.queue"
+
+
+class Writer:
+    """Writes segments, the first of them with this number.
+
+    Attributes:
+        active: the segment that the next write goes to; None when that will be a new one.
+        next_number: of the segment after it.
+    """
+
+    def __init__(self, folder: Folder, number: int, identity: Callable[[int], bytes] = os.urandom) -> None:
+        self._folder = folder
+        self._identity = identity
+        self._descriptor = -1
+        self.active: Segment | None = None
+        self.next_number = number
+
+    def write(self, batches: Sequence[Batch], room: int) -> tuple[Segment, int]:
+        """Write and sync the batches, all or none; the segment they are in, and its new end.
+
+        Args:
+            room: bytes that must be free when a new segment is begun.
+
+        Raises:
+            OSError: none of them is in the queue.
+        """
+        try:
+            segment = self.active or self._begin(room)
+            end = segment.end
+            for batch in batches:
+                head = frames.frame_head(segment.id, batch)
+                self._folder.write(self._descriptor, head)
+                self._folder.write(self._descriptor, batch.payload)
+                end += len(head) + len(batch.payload)
+            self._folder.sync(self._descriptor)
+        except OSError:
+            self._abandon()
+            raise
+        return segment, end
+
+    def seal(self) -> None:
+        """The next write begins a new segment."""
+        if self._descriptor >= 0:
+            self._folder.close(self._descriptor)
+        self._descriptor, self.active = -1, None
+
+    def _begin(self, room: int) -> Segment:
+        segment = Segment(self.next_number, self._identity(frames.ID_BYTES))
+        self.next_number += 1
+        self._descriptor = self._folder.create(segment.name)
+        self.active = segment
+        self._folder.reserve(self._descriptor, HEADER_BYTES + room)
+        self._folder.write(self._descriptor, frames.header(segment.id))
+        self._folder.sync_names()
+        return segment
+
+    def _abandon(self) -> None:
+        """Leave the segment with what was synced before; without anything, no segment at all."""
+        if self.active is not None:
+            with contextlib.suppress(OSError):
+                if self.active.end > HEADER_BYTES:
+                    self._folder.truncate(self._descriptor, self.active.end)
+                else:
+                    self._folder.remove(self.active.name)
+        self.seal()
+
+
+class Reader:
+    """Reads the oldest segment and removes it when it is done with."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._descriptor = -1
+        self._open: Segment | None = None
+
+    def read(self, segment: Segment, end: int) -> Frame:
+        """The oldest frame that was not delivered. Raises Damaged, OSError."""
+        if self._open is not segment:
+            self.close()
+            self._descriptor = self._folder.open(segment.name)
+            self._open = segment
+        return frames.read_frame(self._read, segment.id, segment.start, end)
+
+    def retire(self, segment: Segment) -> None:
+        """Remove a segment that has been delivered, or put it aside when it is damaged."""
+        self.close()
+        try:
+            if segment.sound:
+                self._folder.remove(segment.name)
+            else:
+                quarantine(self._folder, segment.number)
+        except FileNotFoundError:
+            pass  # removed already: a write into it failed before anything was in it
+        except OSError as error:
+            # It has been delivered: the cursor says so, and the next start tries again.
+            log.warning(
+                "a delivered part of the queue cannot be removed", name=segment.name, error=type(error).__name__
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            self._folder.close(self._descriptor)
+        self._descriptor, self._open = -1, None
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._folder.read(self._descriptor, offset, length)
+
+
+def quarantine(folder: Folder, number: int) -> None:
+    """Put a damaged segment aside. Raises OSError."""
+    aside = f"{number:012}.corrupt"
+    folder.rename(f"{number:012}.queue", aside)
+    log.error("a part of the queue is damaged; it is put aside", put_aside=str(folder.path / aside))
+    for old in sorted(name for name in folder.names() if name.endswith(".corrupt"))[:-QUARANTINED]:
+        folder.remove(old)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a process found of those before it.
+
+    Attributes:
+        segments: with something to deliver, in order.
+        next_number: higher than that of any segment so far.
+        lost: bytes that could not be recovered, as `torn` or `corrupt`.
+    """
+
+    segments: Sequence[Segment]
+    next_number: int
+    lost: Counter[str]
+
+
+def recover(folder: Folder) -> Recovered:
+    """Look through the folder: what is whole is kept, what is not is counted. Raises OSError for the folder alone."""
+    position = cursor.load(folder)
+    found = [(int(match[1]), match[2]) for match in map(_NAME.fullmatch, folder.names()) if match]
+    numbers = sorted(number for number, kind in found if kind == "queue")
+    first = 0 if position is None else position.number
+    highest = max([first, *(number for number, _ in found)])
+    lost: Counter[str] = Counter()
+    segments = []
+    for number in numbers:
+        segment = Segment(number, b"")
+        if number >= first:
+            _examine(folder, segment, position, lost, last=number == numbers[-1])
+        if segment.start < segment.end:
+            segments.append(segment)
+        else:
+            Reader(folder).retire(segment)
+    return Recovered(segments, highest + 1, lost)
+
+
+def _examine(
+    folder: Folder, segment: Segment, position: cursor.Cursor | None, lost: Counter[str], *, last: bool
+) -> None:
+    """Read a segment from the cursor, or from its beginning, as far as it is whole."""
+    segment.end = segment.start = segment.size = 0
+    descriptor = -1
+    try:
+        descriptor = folder.open(segment.name)
+        segment.size = folder.size(descriptor)
+
+        def read(offset: int, length: int) -> bytes:
+            return folder.read(descriptor, offset, length)
+
+        segment.id = frames.read_header(read, segment.size)
+        at_cursor = position is not None and (position.number, position.segment) == (segment.number, segment.id)
+        segment.end = segment.start = position.offset if position is not None and at_cursor else HEADER_BYTES
+        while segment.end < segment.size:
+            frame = frames.read_frame(read, segment.id, segment.end, segment.size)
+            segment.held[frame.batch.signal] += frame.batch.records
+            segment.end = frame.end
+    except (Damaged, OSError) as damage:
+        # Only the last segment can be torn by a crash; the others were complete when their successor was begun.
+        torn = last and isinstance(damage, Damaged) and damage.torn
+        segment.sound = torn
+        lost[TORN if torn else CORRUPT] += max(0, segment.size - segment.end)
+        if torn:
+            with contextlib.suppress(OSError):
+                folder.truncate(descriptor, segment.end)
+                segment.size = segment.end
+    finally:
+        if descriptor >= 0:
+            folder.close(descriptor)
