@@ -31,16 +31,16 @@ def read_secret(path: Path) -> bytes:
         ValueError: it is no file, open to everybody, or too short; the message has no part of the secret.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (OSError, ValueError):
+        # O_NONBLOCK: opening a FIFO would wait for its writer.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError("is not a file")
+            if found.st_mode & 0o007:
+                raise ValueError("can be read by everybody; close it with `chmod o= FILE`")
+            secret = file.read(MAX_SECRET + 2).rstrip(b"\r\n")
+    except OSError:
         raise ValueError("cannot be read") from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("is not a file")
-        if found.st_mode & 0o007:
-            raise ValueError("can be read by everybody; close it with `chmod o= FILE`")
-        secret = file.read(MAX_SECRET + 2).rstrip(b"\r\n")
     if not MIN_SECRET <= len(secret) <= MAX_SECRET:
         raise ValueError(f"must hold {MIN_SECRET} to {MAX_SECRET} bytes")
     return secret

@@ -62,9 +62,10 @@ class StateFile:
         return True
 
     def _read(self) -> bytes:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        # No link is followed, and no FIFO waited for.
+        extra = os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(self._path, "rb", opener=lambda name, flags: os.open(name, flags | extra)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError("not a regular file")
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:

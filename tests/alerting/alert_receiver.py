@@ -13,11 +13,15 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from sidecar.alerts import Alert
 
 PATIENCE = 20.0  # seconds after which a test gives a wait up; no test measures time
 BEGAN = datetime(2030, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
 ADMIN_URL = "http://127.0.0.1:8889"
+# For property tests: a machine that is busy with other things finds no fault in the code.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def firing(tenant: str = "acme", service: str = "billing", instance: str = "i-1", **changed: Any) -> Alert:
@@ -106,7 +110,7 @@ class Receiver:
                 with contextlib.suppress(OSError):  # the sender may hang up
                     write(self)
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, *args: Any) -> None:
                 """Not on the terminal."""
 
         class Server(ThreadingHTTPServer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from alert_receiver import BEGAN, firing, resolved
+from alert_receiver import BEGAN, firing, resolved, unhurried
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,9 +26,10 @@ def balanced(outbox: Outbox) -> tuple[int, int, int, int]:
     return taken, told, sum(dropped.values()), waiting
 
 
+@unhurried
 @given(st.data())
 def test_the_receiver_ends_up_believing_what_is_true(data: st.DataObject) -> None:
-    """Two loops a tenant stall and recover in any order; messages go out, are refused, and are overtaken at any time."""
+    """Two loops a tenant stall and recover in any order; messages go out, are refused, are overtaken."""
     outbox = Outbox()
     open_: dict[str, set[int]] = {tenant: set() for tenant in TENANTS}
     believed: dict[str, str] = {}
@@ -107,6 +108,7 @@ def test_whoever_waits_for_news_is_told_of_it() -> None:
     assert len(woken) == 2
 
 
+@unhurried
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans()), max_size=200))
 def test_no_minute_has_more_than_two_allowances(steps: list[tuple[float, bool]]) -> None:
     """Ten at once, then ten a minute; who is put off is told a time at which it is free."""
