@@ -10,9 +10,14 @@ Why these seams, and what else was tried: docs/decisions/0001-how-we-hook-autoge
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import inspect
 import logging
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 import autogen_core._single_threaded_agent_runtime as runtime_module
@@ -22,7 +27,7 @@ from autogen_core._telemetry import _genai as genai_module
 from . import tenancy
 from .diagnostics import fault
 from .hooks import agents_and_tools, event_log, model_client, team
-from .hooks.interception import TransparentHandler, quiet_about
+from .hooks.interception import First, TransparentHandler, quiet_about
 from .hooks.runtime import Resolver, TraceTap, issue_passport, look_up_agents
 from .isolation import Isolation
 from .telemetry.recorder import Recorder
@@ -30,6 +35,7 @@ from .telemetry.recorder import Recorder
 _ABSENT: Final = object()
 # On a wrapped method: whose it is. The classes themselves are not remembered, for that would keep them alive.
 _MARK: Final = "__tenantscope__"
+_dispatching: ContextVar[None] = ContextVar("tenantscope_dispatching")
 Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
 
 #: Methods of component classes, by the qualified name of the class that declares them. Every subclass that defines the
@@ -62,6 +68,7 @@ class Activation:
             if self._attached:
                 return
             self._attached = True
+            self._recorder.retired = False
             for seam in (
                 self._attach_runtime,
                 self._attach_trace_spans,
@@ -76,17 +83,24 @@ class Activation:
     def detach(self) -> None:
         """Put back what stood there before. What somebody else has put over ours since is left alone."""
         with self._lock:
+            self._recorder.retired = True  # where others have wrapped ours meanwhile, it only passes on
             for owner, name, before, ours in reversed(self._changes):
                 if vars(owner).get(name) is not ours:
                     continue
-                if before is _ABSENT:
-                    delattr(owner, name)
-                else:
-                    setattr(owner, name, before)
+                try:
+                    if before is _ABSENT:
+                        delattr(owner, name)
+                    else:
+                        setattr(owner, name, before)
+                except Exception as error:
+                    fault("detach", error)
             self._changes.clear()
             self._attached = False
             for cls in _all_subclasses(ComponentBase):
-                self._unwrap_methods(cls)
+                try:
+                    self._unwrap_methods(cls)
+                except Exception as error:
+                    fault("detach.component", error)
             logger = logging.getLogger(EVENT_LOGGER_NAME)
             if self._logger_class is not None and type(logger) is self._logger_class[1]:
                 logger.__class__ = self._logger_class[0]
@@ -99,18 +113,18 @@ class Activation:
     # The runtime ----------------------------------------------------------------------------------------------------
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
-        trace_tap, handler, alone = self._trace_tap, self._handler, [self._handler]
+        trace_tap, handler = self._trace_tap, self._handler
         # All of them before the first change: an AutoGen that lacks one is left alone, not half changed.
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
-        make_event, event_logger = module.MessageEvent, module.event_logger
+        make_event, globals_ = module.MessageEvent, vars(module)
         warn_if_none, _ = (
             module._warn_if_none,
             (module.get_telemetry_envelope_metadata, runtime._create_otel_attributes),
         )
 
         def somebody_reads() -> bool:
-            return bool(event_logger.isEnabledFor(logging.INFO))
+            return event_log.reaches_somebody(module.event_logger)
 
         def start_unbound(self: SingleThreadedAgentRuntime) -> None:
             # The run loop inherits the context of whoever starts it; it works for no tenant.
@@ -123,11 +137,14 @@ class Activation:
 
         async def process_next_unbound(self: SingleThreadedAgentRuntime) -> None:
             # Whoever dispatches a message is bound to its tenant meanwhile, and to his own again afterwards.
-            before = tenancy.BOUND.get()
+            before, here = tenancy.BOUND.get(), _dispatching.set(None)
             try:
                 await process_next(self)
             finally:
-                tenancy.bind(before)
+                # The garbage collector may throw a run loop away in somebody else's context: `reset` knows.
+                with contextlib.suppress(ValueError):
+                    _dispatching.reset(here)
+                    tenancy.bind(before)
 
         def serialize_if_read(self: SingleThreadedAgentRuntime, message: Any) -> str:
             return try_serialize(self, message) if somebody_reads() else ""
@@ -144,12 +161,12 @@ class Activation:
         ) -> Mapping[str, Any]:
             return await look_up_agents(self, sender_agent_id, recipient_agent_id, message_context, message)
 
+        def handlers(own: Any) -> Any:
+            # For the run loop alone: the application reads its own list, and may append to it.
+            return First(handler, own) if sys._getframe(2).f_globals is globals_ else own
+
         self._put(runtime, "_tracer_helper", _InPlaceOf("_tracer_helper", lambda _: trace_tap))
-        self._put(
-            runtime,
-            "_intervention_handlers",
-            _InPlaceOf("_intervention_handlers", lambda own: [handler, *own] if own else alone),
-        )
+        self._put(runtime, "_intervention_handlers", _InPlaceOf("_intervention_handlers", handlers))
         self._put(runtime_module, "_warn_if_none", quiet_about(handler, warn_if_none))
         self._put(runtime, "start", start_unbound)
         self._put(runtime, "_process_next", process_next_unbound)
@@ -178,14 +195,18 @@ class Activation:
 
         self._put(ComponentBase, "__init_subclass__", classmethod(announce))
         for cls in _all_subclasses(ComponentBase):
-            wrap(cls)
+            try:
+                wrap(cls)
+            except Exception as error:  # a class that does not let itself be changed
+                fault("attach.component", error)
 
     def _wrap_methods(self, cls: type) -> None:
         bases = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
         for (base, name), wrapper in _METHODS.items():
             method = vars(cls).get(name)
-            if base in bases and callable(method) and not getattr(method, "__isabstractmethod__", False):
-                ours = wrapper(method, self._recorder)
+            if base in bases and _is_a_method(method):
+                ours = wrapper(_unbound(method), self._recorder)
+                ours.__wrapped__ = method  # type: ignore[attr-defined]
                 vars(ours)[_MARK] = self
                 setattr(cls, name, ours)
 
@@ -218,6 +239,30 @@ class _InPlaceOf:
 
     def __set__(self, instance: Any, value: Any) -> None:
         instance.__dict__[self._name] = value
+
+
+def _is_a_method(value: Any) -> bool:
+    """A function, or another instrumentation's object that binds like one.
+
+    A mock is called without `self`, and is asked afterwards how often: it stays what it is.
+    """
+    return (
+        callable(value)
+        and hasattr(type(value), "__get__")
+        and not isinstance(value, staticmethod | type)
+        and not getattr(value, "__isabstractmethod__", False)
+    )
+
+
+def _unbound(method: Any) -> Callable[..., Any]:
+    if inspect.isfunction(method):
+        return method
+
+    @functools.wraps(method)
+    def bind_and_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method.__get__(self, type(self))(*args, **kwargs)
+
+    return bind_and_call
 
 
 def _all_subclasses(base: type) -> list[type]:

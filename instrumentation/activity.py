@@ -39,15 +39,21 @@ class Outcome(StrEnum):
     DROPPED = "dropped"
 
 
-@lru_cache(maxsize=4096)
-def name_of(text: str) -> str:
+def name_of(text: object) -> str:
     """`text` as a name: at most 128 characters of `A-Z a-z 0-9 _ . : / -` and blanks, others become `_`.
 
     The team id that AgentChat appends to agent types is cut off. Empty or foreign input becomes `unnamed`.
     """
-    if not isinstance(text, str) or not text:
-        return UNNAMED
-    return _NOT_IN_A_NAME.sub("_", _TEAM_ID.sub("", text[: _MAX_NAME * 2]))[:_MAX_NAME].strip() or UNNAMED
+    if type(text) is not str:
+        if not issubclass(type(text), str):
+            return UNNAMED
+        text = str.__str__(text)  # its characters, without its own methods
+    return _cleaned(text[: _MAX_NAME * 2])
+
+
+@lru_cache(maxsize=4096)
+def _cleaned(text: str) -> str:
+    return _NOT_IN_A_NAME.sub("_", _TEAM_ID.sub("", text))[:_MAX_NAME].strip() or UNNAMED
 
 
 class Activity:

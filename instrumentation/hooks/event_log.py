@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
 
 from autogen_core.logging import AgentConstructionExceptionEvent, MessageDroppedEvent
 
@@ -22,6 +22,8 @@ from instrumentation import tenancy
 from instrumentation.activity import name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder
+
+_BENEATH: Final = "_tenantscope_beneath"  # on the tapped class: the logger's own
 
 
 def observe(recorder: Recorder, event: object) -> None:
@@ -37,6 +39,14 @@ def observe(recorder: Recorder, event: object) -> None:
         fault("event", error)
 
 
+def reaches_somebody(logger: Any) -> bool:
+    """Whether an event could be seen: the logger is on, or does something of its own whether it is on or not."""
+    kind = type(logger)
+    if "info" in vars(logger) or getattr(kind, _BENEATH, kind).info is not logging.Logger.info:
+        return True
+    return bool(logger.isEnabledFor(logging.INFO))
+
+
 def _tenant() -> str:
     return tenancy.current_tenant() or tenancy.TABLE.unknown.id
 
@@ -47,10 +57,13 @@ def tapped(original: type[logging.Logger], recorder: Recorder) -> type[logging.L
     class TappedLogger(original):  # type: ignore[misc,valid-type]  # the logger's class is only known at run time
         def info(self, msg: object, *args: object, **kwargs: Any) -> None:
             observe(recorder, msg)
-            # One frame more: what the application's formatters print as the caller stays the caller.
-            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
             super().info(msg, *args, **kwargs)
 
+    # What the application's formatters print as the caller stays the caller: logging skips the frames of its own file.
+    # Its parameter `stacklevel` would say the same, but a class of the application's need not know it.
+    code = TappedLogger.info.__code__
+    TappedLogger.info.__code__ = code.replace(co_filename=str(logging._srcfile))  # noqa: SLF001
+    setattr(TappedLogger, _BENEATH, original)
     TappedLogger.__name__ = original.__name__
     TappedLogger.__qualname__ = original.__qualname__
     TappedLogger.__module__ = original.__module__

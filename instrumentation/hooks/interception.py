@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
@@ -28,6 +28,21 @@ class TransparentHandler(DefaultInterventionHandler):
 
     async def on_response(self, message: Any, *, sender: AgentId, recipient: AgentId | None) -> Any:
         return message
+
+
+class First:
+    """Our handler, then the application's: its list is walked as the run loop would, not copied."""
+
+    __slots__ = ("_handler", "_own")
+
+    def __init__(self, handler: TransparentHandler, own: Iterable[Any] | None) -> None:
+        self._handler = handler
+        self._own = own
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self._handler
+        if self._own is not None:
+            yield from self._own
 
 
 def quiet_about(handler: TransparentHandler, warn_if_none: Any) -> Callable[[Any, str], None]:

@@ -7,13 +7,14 @@ tokens are the other's.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from autogen_core.models import CreateResult
+from autogen_core.models import CreateResult, FinishReasons
 
 from instrumentation import tenancy
 from instrumentation.activity import Activity, Kind, name_of
@@ -32,6 +33,8 @@ _PROVIDERS: Final = (
     ("autogen_ext.models.semantic_kernel", "semantic_kernel"),
     ("autogen_ext.models.replay", "replay"),
 )
+
+_FINISH_REASONS: Final = frozenset(get_args(FinishReasons))  # a custom client may put anything there, content too
 
 
 class _Call:
@@ -72,7 +75,8 @@ def create(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder
                 _note(call, scope, result)
                 return result
         finally:
-            _calling.reset(token)
+            with contextlib.suppress(ValueError):  # thrown away by the garbage collector, in somebody else's context
+                _calling.reset(token)
 
     return observed_create
 
@@ -107,7 +111,8 @@ def _note(call: _Call, scope: Scope, item: object) -> None:
     try:
         if isinstance(item, CreateResult):
             activity = scope.activity
-            activity.finish_reason = name_of(item.finish_reason)
+            if item.finish_reason in _FINISH_REASONS:
+                activity.finish_reason = item.finish_reason
             # Tokens are what somebody pays for: not those of a cached answer, and once, where the work was done.
             if not item.cached and not call.delegated:
                 activity.input_tokens = _tokens(item.usage.prompt_tokens)

@@ -11,7 +11,7 @@ left behind when a message is dropped, cancelled or lost.
 | intercept | the run loop, just before the handler's task is made | the tenant is bound; the task inherits it |
 | process | the handler's task | one span, from here to the end of the handler |
 | ack | the task that resolves the sender's future | the tenant is bound |
-| send, publish | the handler's task, around all the above | nothing: their span would say the same again |
+| send, publish | the handler's task, around all the above | the tenant, unless `intercept` bound it; no span |
 """
 
 from __future__ import annotations
@@ -35,10 +35,14 @@ from instrumentation.telemetry.recorder import Recorder, Scope
 #: Names the tenant of a message for which nobody bound one, from its recipient or topic; None when it can't tell.
 Resolver = Callable[[AgentId | TopicId], str | None]
 
-_NOTHING: Final[Mapping[str, Any]] = {}
 SENDER: Final = "sender"
 MESSAGE: Final = "message"
 KIND: Final = "kind"
+AGENT: Final = "agent"
+
+
+class About(dict[str, Any]):
+    """What `look_up_agents` found out. A runtime that looks up something else is not asked what it says."""
 
 
 class Passport:
@@ -83,21 +87,23 @@ class _Stage:
 class _Resolved(_Stage):
     """`create`, when a resolver is asked: the tenant is bound while the message is put into the queue."""
 
-    __slots__ = ("_before", "_tenant")
+    __slots__ = ("_binding",)
 
     def __init__(self, tenant: tenancy.Tenant) -> None:
-        self._tenant = tenant
-        self._before: tenancy.Binding | None = None
+        # Its own, to be known again.
+        self._binding = tenancy.Binding(tenant)
 
     def __enter__(self) -> Span:
-        self._before = tenancy.BOUND.get()
-        tenancy.bind(self._tenant.binding)
+        self._binding.previous = tenancy.BOUND.get()
+        tenancy.bind(self._binding)
         return INVALID_SPAN
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tenancy.bind(self._before)
+        # Not in the context of somebody else, where the garbage collector may end a send that nobody waits for.
+        if tenancy.BOUND.get() is self._binding:
+            tenancy.bind(self._binding.previous)
 
 
 class _Handling(_Stage):
@@ -119,6 +125,7 @@ class _Handling(_Stage):
 
 
 _STAGE: Final = _Stage()
+_NOTHING: Final = About()
 
 
 class TraceTap:
@@ -144,25 +151,29 @@ class TraceTap:
                 if type(parent) is Passport:
                     tenancy.bind(parent.binding)
             elif operation == "process":
-                return self._process(destination, parent, attributes or _NOTHING)
+                return self._process(destination, parent, attributes if type(attributes) is About else _NOTHING)
             elif operation == "ack":
                 if type(parent) is Passport:
+                    tenancy.bind(parent.binding)
+            elif operation in ("send", "publish"):
+                if type(parent) is Passport and tenancy.BOUND.get() is None:
                     tenancy.bind(parent.binding)
             elif operation == "create" and self._resolver is not None and tenancy.BOUND.get() is None:
                 return self._resolve(self._resolver, destination)
         except BaseException as error:
-            fault(f"stage.{operation}", error)
+            fault("stage", error)
         return _STAGE
 
     def _resolve(self, resolver: Resolver, destination: Any) -> _Stage:
         named = resolver(destination)
         return _STAGE if named is None else _Resolved(tenancy.TABLE.intern(named))
 
-    def _process(self, agent_id: AgentId, passport: object, about: Mapping[str, Any]) -> _Stage:
+    def _process(self, agent_id: AgentId, passport: object, about: About) -> _Stage:
         now = self._recorder.clock()
         tenant = tenancy.current() or tenancy.TABLE.unknown
         activity = Activity(Kind.PROCESS, tenant, name_of(agent_id.type), now)
-        activity.message_type = name_of(type(about.get(MESSAGE)).__name__)
+        if about:
+            activity.message_type = name_of(type(about[MESSAGE]).__name__)
         activity.message_kind = about.get(KIND)
         sender = about.get(SENDER)
         if sender is not None:
@@ -173,7 +184,8 @@ class TraceTap:
             activity.queue_seconds = max(0, now - passport.sent_ns) / 1e9
         else:
             count("passport.foreign")  # sent before we were attached
-        self._isolation.handled(agent_id, tenant)
+        if AGENT in about:
+            self._isolation.handled(about[AGENT], tenant)
         return _Handling(self._recorder.scope(activity, parent))
 
 
@@ -187,13 +199,13 @@ async def look_up_agents(
     """
     if not sender and not recipient and not message:
         return _NOTHING
+    about = About()
     if sender:
         await runtime._get_agent(sender)  # noqa: SLF001  # AutoGen's own method called us
     if recipient:
-        await runtime._get_agent(recipient)  # noqa: SLF001
+        about[AGENT] = await runtime._get_agent(recipient)  # noqa: SLF001
     bool(message)
-    return {
-        SENDER: sender,
-        MESSAGE: message,
-        KIND: None if message_context is None else "send" if message_context.is_rpc else "publish",
-    }
+    about[SENDER] = sender
+    about[MESSAGE] = message
+    about[KIND] = None if message_context is None else "send" if message_context.is_rpc else "publish"
+    return about

@@ -7,6 +7,8 @@ current when a step begins and what was current before is put back when the step
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar, Token
 from typing import Any
@@ -17,6 +19,7 @@ from opentelemetry.context import Context
 from instrumentation.diagnostics import count, fault
 from instrumentation.telemetry.recorder import Scope
 
+_stepping: ContextVar[None] = ContextVar("tenantscope_stepping")
 #: A context variable and the value that it holds while the inside of the stream runs.
 Hold = tuple[ContextVar[Any], object]
 
@@ -24,18 +27,21 @@ Hold = tuple[ContextVar[Any], object]
 class _Place:
     """The context in which the inside of the stream goes on, step after step."""
 
-    __slots__ = ("_hold", "_inside", "_outside", "_token")
+    __slots__ = ("_held_before", "_here", "_hold", "_inside", "_outside")
 
     def __init__(self, inside: Context | None, hold: Hold | None) -> None:
         self._inside = inside
         self._outside: Context | None = None
         self._hold = hold
-        self._token: Token[Any] | None = None
+        self._held_before: object = None
+        self._here: Token[None] | None = None
 
     def __enter__(self) -> None:
         try:
             if self._hold is not None:
-                self._token = self._hold[0].set(self._hold[1])
+                self._held_before = self._hold[0].get()
+                self._hold[0].set(self._hold[1])
+            self._here = _stepping.set(None)
             self._outside = otel.get_current()
             if self._inside is not None:
                 otel.attach(self._inside)
@@ -44,12 +50,19 @@ class _Place:
 
     def __exit__(self, *_: object) -> None:
         try:
+            here, self._here = self._here, None
+            if here is None:
+                return
+            try:
+                _stepping.reset(here)
+            except ValueError:  # thrown away by the garbage collector, in somebody else's context
+                return
             # What the inside has made current stays current for its next step, and for nobody else.
             self._inside = otel.get_current()
             if self._outside is not None:
                 otel.attach(self._outside)
-            if self._hold is not None and self._token is not None:
-                self._hold[0].reset(self._token)
+            if self._hold is not None:
+                self._hold[0].set(self._held_before)
         except BaseException as error:
             fault("stream.exit", error)
 
@@ -68,7 +81,12 @@ def observed(
         note: is shown every item; must not raise.
         hold: a context variable that has a value while the inside runs, and not between the steps.
     """
-    if not isinstance(stream, AsyncGenerator):
+    try:
+        known = isinstance(stream, AsyncGenerator)
+    except Exception as error:  # a `__class__` that raises
+        fault("stream.kind", error)
+        return stream
+    if not known:
         count("stream.foreign")
         return stream
     return _observed(stream, begin, note, hold)
@@ -83,7 +101,7 @@ async def _observed(
     scope = begin()
     place = _Place(None if scope is None else scope.open(), hold)
     failed: type[BaseException] | None = None
-    step: Callable[[], Any] = stream.__anext__
+    step: Callable[[], Any] = functools.partial(_first_step, stream)
     try:
         while True:
             try:
@@ -111,6 +129,17 @@ async def _observed(
     finally:
         if scope is not None:
             scope.close(failed)
+
+
+def _first_step(stream: AsyncGenerator[Any, Any]) -> Any:
+    """The event loop is not told of the inner generator: it would close it at its end beside ours, which does so too,
+    and one of the two would fail."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return stream.__anext__()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _sending(stream: AsyncGenerator[Any, Any], value: object) -> Callable[[], Any]:

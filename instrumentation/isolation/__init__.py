@@ -6,9 +6,8 @@ between messages (history, memory, a cache) is one tenant's to write and another
 
 from __future__ import annotations
 
+import weakref
 from typing import Final
-
-from autogen_core import AgentId
 
 from instrumentation.telemetry.recorder import Recorder
 from instrumentation.tenancy import UNKNOWN_SLOT, Tenant
@@ -18,22 +17,23 @@ _MAX_AGENTS: Final = 10_000
 
 
 class Isolation:
-    """Remembers who an agent works for, for the first 10,000 agents of the process."""
+    """Remembers who an agent works for, for 10,000 agents at a time, and only while they live."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        # By identity: an agent hands out the same AgentId object all its life, and hashing one costs Python calls.
-        # The id is kept beside the tenant, so that its address cannot come to mean another agent.
-        self._first: dict[int, tuple[AgentId, Tenant | None]] = {}
+        # By the instance, and not by its id: a runtime for each tenant has agents of the same ids. The reference keeps
+        # none alive, and takes the entry out before the address can come to mean another agent.
+        self._first: dict[int, tuple[weakref.ref[object], Tenant | None]] = {}
 
-    def handled(self, agent_id: AgentId, tenant: Tenant) -> None:
+    def handled(self, agent: object, tenant: Tenant) -> None:
         """An agent is about to handle a message of this tenant's."""
         if tenant.slot == UNKNOWN_SLOT:
             return
-        known = self._first.get(id(agent_id))
+        key = id(agent)
+        known = self._first.get(key)
         if known is None:
             if len(self._first) < _MAX_AGENTS:
-                self._first[id(agent_id)] = (agent_id, tenant)
+                self._first[key] = (weakref.ref(agent, lambda _: self._first.pop(key, None)), tenant)
         elif known[1] is not tenant and known[1] is not None:
-            self._first[id(agent_id)] = (agent_id, None)
+            self._first[key] = (known[0], None)
             self._recorder.finding(tenant.id, AGENT_SHARED)

@@ -43,6 +43,8 @@ class Recorder:
         self.accumulators = accumulators
         self.emit = emit
         self.clock = clock
+        #: nothing is attached any more: activities that begin now are not recorded
+        self.retired = False
 
     def scope(self, activity: Activity, parent: Context | None = None) -> Scope:
         """A context manager around what `activity` describes; `parent` is the context whose span it hangs under."""
@@ -91,19 +93,23 @@ class Recorder:
 class Scope:
     """An open activity. `with scope:` around the work; an exception in the work is noted by type and goes on."""
 
-    __slots__ = ("_before", "_inside", "_parent", "_recorder", "_span", "activity")
+    __slots__ = ("_before", "_ignored", "_inside", "_parent", "_recorder", "_span", "activity")
 
     def __init__(self, recorder: Recorder, activity: Activity, parent: Context | None) -> None:
         self._recorder = recorder
         self.activity = activity
         self._parent = parent
         self._span: OpenSpan | None = None
+        self._ignored = False
         self._before: Context | None = None
         self._inside: Context | None = None
 
     def open(self) -> Context | None:
         """Start the span without making it current. Returns the context in which it is; None when that failed."""
         try:
+            if self._recorder.retired:
+                self._ignored = True
+                return None
             self._span = self._recorder.spans.open(self.activity, self._parent)
             # On top of the running context: the handler keeps its own baggage, only the span is ours.
             return set_span_in_context(non_recording(self._span))
@@ -114,6 +120,8 @@ class Scope:
     def close(self, kind: type[BaseException] | None = None) -> None:
         """End the span, count the activity; `kind` is the type of the exception that ended it."""
         try:
+            if self._ignored:
+                return
             activity, recorder, span = self.activity, self._recorder, self._span
             if kind is not None:
                 activity.failed(kind)

@@ -139,7 +139,10 @@ def test_a_coroutine_dropped_elsewhere_unbinds_nobody(recwarn: pytest.WarningsRe
 
 
 def test_a_finalizer_may_come_in_at_any_moment() -> None:
-    """The garbage collector runs where it likes, also while we hold a lock, and so do signal handlers. What they run may name tenants and end activities: nobody waits for himself, and no two tenants get one slot."""
+    """The garbage collector runs where it likes, also while we hold a lock, and so do signal handlers.
+
+    What they run may name tenants and end activities: nobody waits for himself, and no two tenants get one slot.
+    """
     table = TenantTable()
     calls = 0
 

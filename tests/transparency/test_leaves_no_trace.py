@@ -87,10 +87,16 @@ def test_our_handler_stands_first_whatever_the_application_adds() -> None:
     """Also when the list grows later."""
     handlers: list[object] = []
     runtime = SingleThreadedAgentRuntime(intervention_handlers=handlers)  # type: ignore[arg-type]
+
+    def walked() -> list[object]:
+        """The handlers as the run loop's own code sees them."""
+        return list(eval("runtime._intervention_handlers", vars(runtime_module), {"runtime": runtime}))
+
     with capture():
-        (ours,) = runtime._intervention_handlers or ()
+        (ours,) = walked()
         handlers.append(DefaultInterventionHandler())
-        assert list(runtime._intervention_handlers or ()) == [ours, *handlers]
+        assert walked() == [ours, *handlers]
+        assert runtime._intervention_handlers is handlers
 
 
 def test_detaching_while_messages_wait_loses_none() -> None:
