@@ -25,7 +25,7 @@ _MIN_INTERVAL: Final = 0.1
 _SIDECAR_NEEDS: Final = ("grpc", "grpc_health", "grpc_reflection", "prometheus_client", "yaml")
 _DEMO_NEEDS: Final = ("autogen_agentchat", "autogen_ext", "openai", "tiktoken", "rich", *_SIDECAR_NEEDS)
 
-_TOP_NEEDS: Final = ("rich", "prometheus_client")
+_TOP_NEEDS: Final = ("rich", *_SIDECAR_NEEDS)
 
 _EXAMPLES: Final = """\
 examples:

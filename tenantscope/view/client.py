@@ -44,7 +44,7 @@ class Admin:
         self, address: str, *, heard: Callable[[str, bytes], object] | None = None, limit: float = _LIMIT
     ) -> None:
         parts = urlsplit(address if "://" in address else f"http://{address}")
-        if parts.scheme != "http" or not parts.hostname or not parts.port:
+        if parts.scheme != "http" or not parts.hostname or not parts.port or not address.isprintable():
             raise ValueError("must be http://host:port")
         if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError("must be http://host:port and nothing else")
@@ -74,6 +74,7 @@ class Admin:
         """
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._limit)
         deadline: _Deadline | None = None
+        late = f"no answer within {self._limit:g} s"
         try:
             connection.connect()
             with _Deadline(self._limit, connection.sock) as deadline:
@@ -81,10 +82,12 @@ class Admin:
                 response = connection.getresponse()
                 body = response.read(MAX_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            late = isinstance(error, TimeoutError) or (deadline is not None and deadline.passed)
-            raise NoAnswerError(f"no answer within {self._limit:g} s" if late else _reason(error)) from None
+            passed = isinstance(error, TimeoutError) or (deadline is not None and deadline.passed)
+            raise NoAnswerError(late if passed else _reason(error)) from None
         finally:
             connection.close()
+        if deadline.passed:  # what was cut off can look complete: the end of headers, say
+            raise NoAnswerError(late)
         if len(body) > MAX_BYTES:
             raise NoAnswerError(f"that is no sidecar: its answer has more than {MAX_BYTES >> 20} MiB")
         if response.length:  # bytes that were announced and did not come

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from .status import Loop, LoopKey, Status
+
+_SHORTEST: Final = 0.001  # seconds between two looks that tell a rate
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class History:
                 first_seen.setdefault(stored.tenant, (moment, stored.messages))
         for stored in newest.tenants:
             since, messages = first_seen[stored.tenant]
-            if now > since:
+            if now - since >= _SHORTEST:
                 rows[stored.tenant].messages_per_second = _grown(stored.messages, messages) / (now - since)
         return rows
 
@@ -94,7 +97,7 @@ class History:
         now, newest = self._taken[-1]
         for loop in newest.loops:
             since, before = first_seen[loop.key]
-            if now > since:
+            if now - since >= _SHORTEST:
                 yield before, loop, now - since
 
 
