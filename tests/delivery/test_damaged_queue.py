@@ -1,0 +1,205 @@
+"""A queue whose files are not what was written: it starts, gives out what is whole, and counts the rest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.accounting import Ledger
+from sidecar.delivery import Batch, BatchQueue
+from sidecar.delivery.segments import QUARANTINED
+
+BATCHES = [Batch("traces", bytes([65 + number]) * 10, number + 1) for number in range(5)]
+FRAME = 16 + 10
+HEADER = 16
+SIZE = HEADER + 5 * FRAME
+FIRST, SECOND = "000000000001.queue", "000000000002.queue"
+
+
+@pytest.fixture(scope="module", params=["one segment", "two segments"])
+def sound(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder with five batches in the first segment, and five more in a second one, or none."""
+    state = tmp_path_factory.mktemp("sound") / "state"
+    for _ in range(1 if request.param == "one segment" else 2):
+        queue = BatchQueue(state, Ledger())
+        for batch in BATCHES:
+            assert queue.offer(batch) is None
+        queue.release()
+    return state
+
+
+class Copies:
+    """Copies of a state folder, one at a time."""
+
+    def __init__(self, original: Path, folder: Path) -> None:
+        self._original, self._copy = original, folder / "copy"
+        self.later = 5 if (original / "queue" / SECOND).exists() else 0  # batches that no damage touches
+
+    def new(self) -> Path:
+        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.copytree(self._original, self._copy)
+        return self._copy
+
+
+@pytest.fixture
+def copies(sound: Path, tmp_path: Path) -> Copies:
+    return Copies(sound, tmp_path)
+
+
+def reopened(state: Path) -> tuple[list[bytes], float, dict[str, int], Ledger]:
+    """Payloads recovered, bytes counted as lost, records counted; the queue works afterwards."""
+    ledger = Ledger()
+    queue = BatchQueue(state, ledger)
+    counts = ledger.records()["traces"]
+    assert counts["queued"] == counts["received"] == queue.records
+    payloads = []
+    while (batch := queue.head(0)) is not None:
+        payloads.append(batch.payload)
+        queue.done()
+        ledger.forwarded("traces", batch.records)
+    assert queue.offer(BATCHES[0]) is None
+    assert queue.head(0) is not None
+    queue.done()
+    queue.release()
+    return payloads, sum(ledger._lost.values()), counts, ledger
+
+
+def expected(whole: int, copies: Copies) -> list[bytes]:
+    payloads = [batch.payload for batch in BATCHES]
+    return payloads[:whole] + payloads[: copies.later]
+
+
+def test_a_cut_at_every_offset(copies: Copies) -> None:
+    """Whatever is missing from the end, every whole batch before it is there, and every byte after it is counted."""
+    for offset in range(SIZE):
+        state = copies.new()
+        with (state / "queue" / FIRST).open("r+b") as file:
+            file.truncate(offset)
+        payloads, lost, _, _ = reopened(state)
+        whole = max(0, (offset - HEADER) // FRAME)
+        assert payloads == expected(whole, copies), offset
+        rest = offset if offset < HEADER else offset - HEADER - whole * FRAME
+        assert lost == rest, offset
+
+
+def test_a_flip_of_every_bit(copies: Copies) -> None:
+    """The batches before the flipped bit are there as they were; what is after it in the segment is counted."""
+    for offset in range(SIZE):
+        for bit in range(8):
+            state = copies.new()
+            file = state / "queue" / FIRST
+            damaged = bytearray(file.read_bytes())
+            damaged[offset] ^= 1 << bit
+            file.write_bytes(damaged)
+            payloads, lost, counts, _ = reopened(state)
+            whole = max(0, (offset - HEADER) // FRAME)
+            assert payloads == expected(whole, copies), (offset, bit)
+            assert lost == (SIZE if offset < 4 else SIZE - HEADER - whole * FRAME), (offset, bit)
+            known = sum(range(1, whole + 1)) + (15 if copies.later else 0)
+            assert counts["received"] == known, (offset, bit)
+
+
+def test_zeros_at_the_end_are_what_a_power_cut_leaves(copies: Copies) -> None:
+    """The file system had made the file longer and not yet written it: cut off, not put aside."""
+    state = copies.new()
+    last = state / "queue" / (SECOND if copies.later else FIRST)
+    with last.open("ab") as file:
+        file.write(bytes(1000))
+    payloads, lost, _, ledger = reopened(state)
+    assert payloads == expected(5, copies)
+    assert lost == 1000
+    assert ledger._lost["torn"] == 1000
+    assert not list((state / "queue").glob("*.corrupt"))
+
+
+def test_damage_in_the_middle_is_put_aside_and_kept(copies: Copies) -> None:
+    """Somebody may want to look at it; it is not read again."""
+    state = copies.new()
+    file = state / "queue" / FIRST
+    damaged = bytearray(file.read_bytes())
+    damaged[HEADER + FRAME + 20] ^= 1
+    file.write_bytes(damaged)
+    assert reopened(state)[1] == SIZE - HEADER - FRAME
+    assert (state / "queue" / "000000000001.corrupt").read_bytes() == damaged
+    payloads, lost, _, _ = reopened(state)
+    assert (payloads, lost) == ([], 0)
+
+
+def test_only_the_last_damaged_files_are_kept(tmp_path: Path) -> None:
+    """A disk that goes bad does not fill up with them."""
+    queue_folder = tmp_path / "state" / "queue"
+    BatchQueue(tmp_path / "state", Ledger()).release()
+    for number in range(1, 21):
+        (queue_folder / f"{number:012}.queue").write_bytes(b"noise" * 10)
+    assert reopened(tmp_path / "state")[0] == []
+    kept = sorted(path.name for path in queue_folder.glob("*.corrupt"))
+    assert kept == [f"{number:012}.corrupt" for number in range(21 - QUARANTINED, 21)]
+
+
+@pytest.fixture
+def in_the_middle(tmp_path: Path) -> Iterator[Path]:
+    """A state folder with a cursor after the second of five batches."""
+    state = tmp_path / "state"
+    queue = BatchQueue(state, Ledger())
+    for batch in BATCHES:
+        queue.offer(batch)
+    for _ in range(2):
+        queue.head()
+        queue.done()
+    queue.release()
+    return state
+
+
+def test_a_cursor_that_is_damaged_counts_as_none(in_the_middle: Path, tmp_path: Path) -> None:
+    """Every bit and every cut: batches come twice rather than not at all."""
+    cursor = (in_the_middle / "queue" / "cursor").read_bytes()
+    copies = Copies(in_the_middle, tmp_path)
+    assert reopened(copies.new())[0] == [batch.payload for batch in BATCHES[2:]]
+    damages = [cursor[:end] for end in range(len(cursor))] + [cursor + b"\0"]
+    for offset in range(len(cursor)):
+        damages += [cursor[:offset] + bytes([cursor[offset] ^ 1 << bit]) + cursor[offset + 1 :] for bit in range(8)]
+    for damage in damages:
+        state = copies.new()
+        (state / "queue" / "cursor").write_bytes(damage)
+        payloads, lost, _, _ = reopened(state)
+        assert payloads == [batch.payload for batch in BATCHES]
+        assert lost == 0
+
+
+def test_a_segment_that_is_cut_before_the_cursor_holds_nothing(in_the_middle: Path) -> None:
+    """What was delivered is not lost, and not delivered again."""
+    with (in_the_middle / "queue" / FIRST).open("r+b") as file:
+        file.truncate(HEADER + FRAME)
+    assert reopened(in_the_middle)[:2] == ([], 0)
+
+
+def test_damage_that_happens_while_it_runs_costs_the_segment_and_is_counted(tmp_path: Path) -> None:
+    """Here the queue knows how many records it had taken: they are dropped with a reason, and the next one goes on."""
+    state = tmp_path / "state"
+    queue = BatchQueue(state, Ledger())
+    for batch in BATCHES:
+        queue.offer(batch)
+    queue.release()
+    ledger = Ledger()
+    queue = BatchQueue(state, ledger)
+    queue.offer(Batch("logs", b"later", 7))
+    ledger.arrived("logs", 7)
+    with (state / "queue" / FIRST).open("r+b") as file:
+        file.seek(HEADER + FRAME + 20)
+        file.write(b"!")
+    first = queue.head()
+    assert first is not None
+    assert first.payload == BATCHES[0].payload
+    queue.done()
+    ledger.forwarded("traces", 1)
+    later = queue.head()
+    assert later is not None
+    assert later.payload == b"later"
+    counts = ledger.records()["traces"]
+    assert (counts["received"], counts["forwarded"], counts["dropped"], counts["queued"]) == (15, 1, 14, 0)
+    assert ledger.reasons()["traces"]["dropped"] == {"queue_corrupt": 14}
+    assert [path.name for path in (state / "queue").glob("*.corrupt")] == ["000000000001.corrupt"]
+    queue.release()
