@@ -35,6 +35,7 @@ examples:
   tenantscope top                                  who has the loops now, who waits; q quits
   tenantscope sidecar                              the sidecar, settings from the environment
   tenantscope sidecar --help                       what can be set
+  tenantscope policy explain gen_ai.tool.name      what happens to an attribute, and why
 """
 _TOP_EXAMPLES: Final = """\
 keys: q quit, s sort by the next, p pause
@@ -133,7 +134,20 @@ def top(arguments: Sequence[str]) -> int:
     return run(Options(admin, View(options.sort, options.tenant), options.interval, options.once, options.json))
 
 
-COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"demo": demo, "sidecar": sidecar, "top": top}
+def policy(arguments: Sequence[str]) -> int:
+    """What may leave: check a redaction policy, explain it, test it by examples, compare two."""
+    _require("sidecar", _SIDECAR_NEEDS)
+    from .policy.command import main as run
+
+    return run(arguments)
+
+
+COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "demo": demo,
+    "sidecar": sidecar,
+    "top": top,
+    "policy": policy,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,163 @@
+"""The sub-commands of `tenantscope policy`, and what they print.
+
+Exit status: 0 all is well, 1 the answer is no (the policy has mistakes, an example fails, a policy became more
+permissive), 2 it was called wrongly or a file that it needs cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from sidecar.alerts import printable
+from sidecar.conventions import POLICIES
+from sidecar.redaction import Policy, PolicyError
+from sidecar.redaction.json_schema import text as schema_text
+from sidecar.redaction.policy import shipped_file
+
+from . import difference, examples, explanation
+from .probe import Probe
+
+NO: Final = 1
+USAGE_ERROR: Final = 2
+_MAX_LINE: Final = 2000
+
+_DESCRIPTION: Final = """\
+Check, explain, test and compare redaction policies, with the engine that the sidecar runs.
+
+A POLICY is a file or the name of a shipped one: {names}.
+Where none is given, it is TENANTSCOPE_POLICY, or `default`.
+"""
+_EXAMPLES: Final = """\
+examples:
+  tenantscope policy show > policy.yaml            a policy of one's own starts from the default one
+  tenantscope policy check policy.yaml             every mistake, with its line
+  tenantscope policy explain gen_ai.tool.name      what happens to an attribute, and which line says so
+  tenantscope policy explain Span.Event.exception.message
+  tenantscope policy explain tenant.id --where span --value bob@example.com
+  tenantscope policy test examples.yaml --policy policy.yaml
+  tenantscope policy diff default policy.yaml      for CI: status 1 when anything became more permissive
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one sub-command; its exit status."""
+    parser = _parser()
+    options = parser.parse_args(list(arguments))
+    try:
+        status: int = options.run(options)
+    except PolicyError as error:
+        for mistake in error.mistakes:
+            print(f"tenantscope policy: {printable(mistake, _MAX_LINE)}", file=sys.stderr)
+        return USAGE_ERROR
+    except ValueError as error:
+        print(f"tenantscope policy: {printable(str(error), _MAX_LINE)}", file=sys.stderr)
+        return USAGE_ERROR
+    return status
+
+
+def _say(line: str) -> None:
+    print(printable(line, _MAX_LINE))
+
+
+def _check(options: argparse.Namespace) -> int:
+    try:
+        policy = Policy.load(options.policy)
+    except PolicyError as error:
+        for mistake in error.mistakes:
+            _say(mistake)
+        return NO
+    counts = (
+        f"{len(policy.attributes)} attributes, {len(policy.events)} of events, {len(policy.resource)} of resources "
+        f"and {len(policy.fields)} fields allowed"
+    )
+    _say(f"{options.policy}: valid, digest {policy.digest}; {counts}")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    policy = Policy.load(options.policy)
+    found = explanation.explain(policy, options.key, options.signal, options.where)
+    for line in list(explanation.lines(options.key, found, Probe(policy), options.value)):
+        _say(line)
+    return 0
+
+
+def _test(options: argparse.Namespace) -> int:
+    policy, found = Policy.load(options.policy), examples.load(options.file)
+    failed = list(examples.failures(policy, found))
+    for (line, target, signal, _, expect), outcome in failed:
+        _say(f"{options.file}:{line}: {target} of {signal}: expected {expect}, was {outcome}")
+    verdict = f"{len(failed)} of {len(found)} examples fail" if failed else f"{len(found)} examples, all as expected"
+    _say(f"{verdict}; policy {options.policy}, digest {policy.digest}")
+    return NO if failed else 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    old, new = Policy.load(options.old), Policy.load(options.new)
+    found = difference.changes(old, new)
+    for place, more, what in found:
+        source = new if place in new.rules else old
+        where = f"{source.source}:{source.lines.get(place, 0)}"
+        _say(f"{'+' if more else '-'} {'.'.join(place)}: {what}  ({where})")
+    wider = sum(change.more for change in found)
+    _say(f"{wider} more permissive, {len(found) - wider} less; digest {old.digest} -> {new.digest}")
+    return NO if wider else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    if options.schema:
+        text = schema_text()
+    elif options.examples:
+        text = examples.shipped_examples(options.name).decode()
+    else:
+        text = shipped_file(f"{options.name}.yaml").decode()
+    sys.stdout.write(text)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tenantscope policy",
+        description=_DESCRIPTION.format(names=", ".join(POLICIES)),
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    in_force = os.environ.get("TENANTSCOPE_POLICY") or POLICIES[0]
+
+    check = commands.add_parser("check", help="find every mistake in a policy", allow_abbrev=False)
+    check.add_argument("policy", nargs="?", default=in_force, metavar="POLICY", help=f"default: {in_force}")
+    check.set_defaults(run=_check)
+
+    explain = commands.add_parser("explain", help="say what happens to a key, and why", allow_abbrev=False)
+    explain.add_argument("key", metavar="KEY", help="of an attribute, or a field such as Span.name or LogRecord.body")
+    explain.add_argument("--value", metavar="V", help="try this value; a list with commas, bytes in hexadecimal")
+    explain.add_argument("--signal", choices=explanation.CHOICES["signal"], help="only in this signal")
+    explain.add_argument("--where", choices=explanation.CHOICES["where"], help="only at this place")
+    explain.add_argument("--policy", default=in_force, metavar="POLICY", help=f"default: {in_force}")
+    explain.set_defaults(run=_explain)
+
+    test = commands.add_parser("test", help="run a file of examples", allow_abbrev=False)
+    test.add_argument(
+        "file", metavar="FILE", help="examples, or the name of a shipped policy for those shipped with it"
+    )
+    test.add_argument("--policy", default=in_force, metavar="POLICY", help=f"default: {in_force}")
+    test.set_defaults(run=_test)
+
+    diff = commands.add_parser("diff", help="say what became more or less permissive", allow_abbrev=False)
+    diff.add_argument("old", metavar="OLD")
+    diff.add_argument("new", metavar="NEW")
+    diff.set_defaults(run=_diff)
+
+    show = commands.add_parser("show", help="print a shipped policy", allow_abbrev=False)
+    show.add_argument("name", nargs="?", default=POLICIES[0], choices=POLICIES, help=f"default: {POLICIES[0]}")
+    what = show.add_mutually_exclusive_group()
+    what.add_argument("--examples", action="store_true", help="the examples that are shipped with it instead")
+    what.add_argument("--schema", action="store_true", help="the JSON Schema of policies for editors instead")
+    show.set_defaults(run=_show)
+    return parser

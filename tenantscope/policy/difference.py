@@ -1,0 +1,104 @@
+"""Compares two policies: what became more permissive, what less.
+
+A rule became more permissive when there is a value that passes now and did not before, as far as that can be
+told from the rules; where it cannot, it counts as more permissive. So a change that this calls harmless is
+harmless, and one that it stops is for a person to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from sidecar.redaction import Policy
+from sidecar.redaction.rules import AttributeRule, Refused, StringListValue, StringValue, Text
+from sidecar.redaction.shapes import ENUM
+from sidecar.redaction.strict_yaml import Place
+
+from .explanation import in_words
+
+#: Shapes that let every text of another shape pass, and see the same secrets in it; a test holds this to them.
+WIDER: Final = {
+    "uuid": ("identifier", "hostname", "version", "tenant", "free"),
+    "hostname": ("identifier", "version", "tenant", "free"),
+    "severity": ("identifier", "hostname", "version", "unit", "tenant", "free"),
+    "schema_url": ("tenant", "free"),
+    "identifier": ("tenant", "free"),
+    "version": ("tenant", "free"),
+    "unit": ("tenant", "free"),
+    "operation": ("tenant", "free"),
+    "free": ("tenant",),
+}
+
+
+class Change(NamedTuple):
+    """One difference.
+
+    Attributes:
+        place: the section and the key.
+        more: more permissive; otherwise less.
+        what: the difference, in words.
+    """
+
+    place: Place
+    more: bool
+    what: str
+
+
+def changes(old: Policy, new: Policy) -> list[Change]:
+    """What `new` treats in another way than `old`; in the order of the new one, with what is gone at the end."""
+    before, after = old.rules, new.rules
+    found: list[Change] = []
+    for place, rule in after.items():
+        if place not in before:
+            found.append(Change(place, True, f"allowed now: {in_words(rule)}"))
+        else:
+            found += (Change(place, *change) for change in _between(before[place], rule))
+    found += (Change(place, False, "no longer allowed") for place in before if place not in after)
+    return found
+
+
+def _between(old: AttributeRule | Text, new: AttributeRule | Text) -> Iterator[tuple[bool, str]]:
+    before, after = old.written, new.written
+    if before.get("type") != after.get("type"):
+        yield True, f"another type: {before.get('type')} -> {after.get('type')}"
+        return
+    if before.get("shape") != after.get("shape"):
+        more = not _within(new, old)
+        if more or not _within(old, new):
+            yield more, f"another shape: {in_words(old)} -> {in_words(new)}"
+        return
+    for key in ("min", "max", "max_length", "max_items"):
+        if before.get(key) != after.get(key):
+            yield (after[key] > before[key]) != (key == "min"), f"{key}: {before[key]} -> {after[key]}"
+    for key in ("values", "verbs"):
+        added = [word for word in after.get(key, ()) if word not in before[key]]
+        gone = [word for word in before.get(key, ()) if word not in after[key]]
+        if added:
+            yield True, f"{key}: {', '.join(added)} added"
+        if gone:
+            yield False, f"{key}: {', '.join(gone)} taken out"
+    if before.get("misfit") != after.get("misfit"):
+        # With a mask it gets out that something stood there, though nothing of it does.
+        masks = after.get("misfit") == "mask"
+        yield masks, f"misfit: {'drop -> mask' if masks else 'mask -> drop'}"
+
+
+def _within(inner: AttributeRule | Text, outer: AttributeRule | Text) -> bool:
+    """Whether all that passes `inner` surely passes `outer`, of two rules of one type and different shapes."""
+    said, bound = inner.written, outer.written
+    if (said.get("misfit") and not bound.get("misfit")) or said.get("max_items", 0) > bound.get("max_items", 0):
+        return False
+    if said["shape"] == ENUM:
+        return all(_passes(word, outer) for word in said["values"])
+    if bound["shape"] == ENUM:
+        return False
+    return bound["shape"] in WIDER.get(said["shape"], ()) and said["max_length"] <= bound["max_length"]
+
+
+def _passes(word: str, rule: AttributeRule | Text) -> bool:
+    text = rule.text if isinstance(rule, StringValue | StringListValue) else rule
+    try:
+        return isinstance(text, Text) and text.judge(word.encode()) is None
+    except Refused:
+        return False
