@@ -34,7 +34,9 @@ _GIVE_UP: Final = ("tokens", "waits", "loop", "bar", "errors", "messages/s")
 _BUSY: Final = 0.9  # utilisation of a loop that is worth a colour
 _HELD: Final = 0.1  # seconds that a slice may take before it is
 _SILENT: Final = 1.0  # seconds without a heartbeat that are; it comes every 0.05
-_NARROW: Final = 72  # columns below which names are cut short
+_NARROW: Final = 72  # columns of a terminal below which names are cut short
+_LOOP_NARROW: Final = 15  # columns for a loop's name then
+_HOLDER: Final = 18  # and at least so many for who has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +153,13 @@ def _records(status: Status) -> Text:
 
 def _loop_table(look: Look, loops: Iterable[Loop], width: int) -> Table:
     narrow = width < _NARROW
+    name = _LOOP_NARROW if narrow else width // 3
+    # What the other columns leave; they have numbers of known length.
+    holder = max(_HOLDER, width - name - (27 if narrow else 31))
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    table.add_column("loop of", no_wrap=True, overflow="ellipsis", max_width=15 if narrow else width // 3)
+    table.add_column("loop of", no_wrap=True, overflow="ellipsis", max_width=name)
     table.add_column("pid", justify="right", no_wrap=True)
-    table.add_column("who has it now", no_wrap=True, overflow="ellipsis", min_width=16 if narrow else 24)
+    table.add_column("who has it now", no_wrap=True, overflow="ellipsis", min_width=_HOLDER, max_width=holder)
     table.add_column("busy", justify="right", no_wrap=True, min_width=4)
     table.add_column("beat" if narrow else "heartbeat", justify="right", no_wrap=True, min_width=6 if narrow else 10)
     for loop in loops:
@@ -163,21 +168,22 @@ def _loop_table(look: Look, loops: Iterable[Loop], width: int) -> Table:
         table.add_row(
             Text.assemble(loop.service or "?", ("" if narrow else f" {loop.instance[:8]}", "dim")),
             str(loop.pid),
-            _holder(loop),
+            _holder(loop, holder),
             Text("" if busy is None else f"{busy:.0%}", "bold red" if (busy or 0) >= _BUSY else ""),
             Text(age, "yellow" if loop.heartbeat_age_seconds >= _SILENT else "dim"),
         )
     return table
 
 
-def _holder(loop: Loop) -> Text:
+def _holder(loop: Loop, room: int) -> Text:
+    """Who, and for how long: a long name is cut, the time is not."""
     if loop.running is None:
         return Text("idle", "dim")
     held = loop.running.seconds >= _HELD
-    return Text.assemble(
-        (short(loop.running.tenant), "bold red" if held else "cyan"),
-        (f" {duration(loop.running.seconds)}", "bold red" if held else ""),
-    )
+    since = f" {duration(loop.running.seconds)}"
+    name = Text(loop.running.tenant, "bold red" if held else "cyan")
+    name.truncate(max(1, room - len(since)), overflow="ellipsis")
+    return name.append(since, "bold red" if held else "")
 
 
 def _footer(view: View) -> list[Text]:

@@ -134,6 +134,14 @@ def test_what_does_not_fit_is_counted() -> None:
     assert any(line.endswith("more stalls that last") for line in page)
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_long_name_does_not_push_the_time_off_the_line(width: int) -> None:
+    """How long a loop is held is what matters most."""
+    document: Any = recorded(STALLED)
+    document["loops"][0].update(running={"tenant": "t" * 200, "seconds": 12.3}, service="s" * 200)
+    assert any("ttt… 12.3 s " in line and " ms" in line for line in printed(look(as_status(document)), width))
+
+
 def test_a_status_with_wrong_values_says_so() -> None:
     """What was left out is counted in the picture, too."""
     document: Any = recorded(CALM)
