@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from sidecar import conventions
-from sidecar.ownership import FolderLock, private_folder
+from sidecar.ownership import private_folder
 
 from .alertmanager import PATH, Alertmanager
 from .courier import Courier
@@ -30,7 +30,7 @@ class Receivers(Collector):
     """Everybody who is told of alerts over the network: nobody, unless the settings say so.
 
     Args:
-        state_dir: their state is in a folder of its own there.
+        state_dir: their state is in a folder of its own there; it must be ours alone when they start.
         admin_url: the sidecar's own address, as messages name it.
         alertmanager: URL of an Alertmanager, up to and without `/api/v2`.
         webhook: URL of a receiver of Alertmanager's webhook messages.
@@ -51,9 +51,7 @@ class Receivers(Collector):
         webhook: str | None = None,
         secret: bytes | None = None,
     ) -> None:
-        self._state_dir = state_dir
         self._folder = state_dir / FOLDER
-        self._lock: FolderLock | None = None
         couriers: list[Courier] = []
         if alertmanager is not None:
             endpoint = Endpoint(alertmanager + PATH)
@@ -77,11 +75,10 @@ class Receivers(Collector):
         """Begin to tell, with what was told before a restart in mind.
 
         Raises:
-            ConfigurationError: the state folder is not ours alone, or another sidecar's.
+            ConfigurationError: the folder of their state is not ours alone.
         """
         if self.sinks:
-            private_folder(self._state_dir, STATE_KEY)
-            self._lock = FolderLock(private_folder(self._folder, STATE_KEY), STATE_KEY)
+            private_folder(self._folder, STATE_KEY)
         for courier in self.sinks:
             courier.start()
 
@@ -90,9 +87,6 @@ class Receivers(Collector):
         deadline = time.monotonic() + grace
         for courier in self.sinks:
             courier.stop(max(0.0, deadline - time.monotonic()))
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
     def _state(self, name: str) -> StateFile:
         return StateFile(self._folder / f"{name}.json")

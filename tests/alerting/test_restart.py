@@ -111,6 +111,24 @@ def test_what_nobody_was_told_is_told_after_the_restart(begin: Callable[[], Cour
     assert (taken, settled, dropped, waiting) == (1, 1, {}, 0)
 
 
+def test_the_state_is_written_before_the_message_goes_out(
+    begin: Callable[[], Courier], receiver: Receiver, file: Path
+) -> None:
+    """So a sidecar that dies at any moment knows afterwards what it may have told."""
+    seen: list[Item] = []
+
+    def look(handler: Any) -> None:
+        seen.extend(decode(file.read_bytes()))
+        answer()(handler)
+
+    receiver.always = look
+    courier = begin()
+    courier.submit(firing())
+    settle(courier, 0.0)
+    assert [(item.alert.status, item.told) for item in seen] == [("firing", "")]
+    assert [item.told for item in decode(file.read_bytes())] == ["firing"]
+
+
 def test_a_restart_with_many_alerts_is_no_storm(begin: Callable[[], Courier], receiver: Receiver) -> None:
     """Fifty firing alerts: nothing at the start, and one group's messages when they are over."""
     before = begin()

@@ -198,6 +198,25 @@ def test_the_body_that_arrives_is_the_one_that_was_signed(receiver: Receiver) ->
         assert request.headers[HEADER] == sign(secret, request.body, seconds)
 
 
+def test_the_check_that_the_document_shows_works(receiver: Receiver) -> None:
+    """It takes what arrives, and refuses another body, another secret, another time and an old message."""
+    text = (Path(__file__).parents[2] / "docs/decisions/0006-alert-delivery.md").read_text()
+    names: dict[str, Any] = {"hmac": hmac, "hashlib": hashlib}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    is_genuine = names["is_genuine"]
+    secret = b"0123456789abcdef"
+    courier = telling(receiver, headers=lambda body: {HEADER: sign(secret, body, 1000)})
+    courier.submit(firing())
+    courier.step(0.0)
+    (request,) = receiver.requests
+    header = request.headers[HEADER]
+    assert is_genuine(secret, header, request.body, 1300.0)
+    assert not is_genuine(secret, header, request.body + b" ", 1000.0)
+    assert not is_genuine(secret + b"x", header, request.body, 1000.0)
+    assert not is_genuine(secret, header.replace("t=1000", "t=1001"), request.body, 1000.0)
+    assert not is_genuine(secret, header, request.body, 1301.0)
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "complaint"),
     [
