@@ -29,6 +29,7 @@ from .diagnostics import fault
 from .hooks import agents_and_tools, event_log, model_client, team
 from .hooks.interception import First, TransparentHandler, quiet_about
 from .hooks.runtime import Resolver, TraceTap, issue_passport, look_up_agents
+from .hooks.waiting import Waiting
 from .isolation import Isolation
 from .telemetry.recorder import Recorder
 
@@ -52,8 +53,9 @@ _METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
 class Activation:
     """One attachment. Both calls may be repeated and may come from any thread."""
 
-    def __init__(self, recorder: Recorder, resolver: Resolver | None = None) -> None:
+    def __init__(self, recorder: Recorder, waiting: Waiting, resolver: Resolver | None = None) -> None:
         self._recorder = recorder
+        self._waiting = waiting
         self._trace_tap = TraceTap(recorder, Isolation(recorder), resolver)
         self._handler = TransparentHandler()
         # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
@@ -113,7 +115,7 @@ class Activation:
     # The runtime ----------------------------------------------------------------------------------------------------
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
-        trace_tap, handler = self._trace_tap, self._handler
+        trace_tap, handler, dispatches = self._trace_tap, self._handler, self._waiting.dispatches
         # All of them before the first change: an AutoGen that lacks one is left alone, not half changed.
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
@@ -138,6 +140,7 @@ class Activation:
         async def process_next_unbound(self: SingleThreadedAgentRuntime) -> None:
             # Whoever dispatches a message is bound to its tenant meanwhile, and to his own again afterwards.
             before, here = tenancy.BOUND.get(), _dispatching.set(None)
+            dispatches(self)
             try:
                 await process_next(self)
             finally:

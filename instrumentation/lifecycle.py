@@ -32,6 +32,7 @@ from . import conventions, diagnostics, tenancy
 from .activation import Activation
 from .diagnostics import fault, log
 from .hooks.runtime import Resolver
+from .hooks.waiting import Waiting
 from .loop import Loops
 from .settings import ConfigurationError, Settings
 from .telemetry.accumulators import Accumulators, sum_of
@@ -52,9 +53,10 @@ class Running:
     def __init__(self, settings: Settings, resolver: Resolver | None, make_exporters: MakeExporters) -> None:
         self.settings = settings
         self._make_exporters = make_exporters
+        self.waiting = Waiting()
         self._open_telemetry()
         self.recorder = Recorder(SpanFactory(), self.accumulators, self.exporter.emit)
-        self.activation = Activation(self.recorder, resolver)
+        self.activation = Activation(self.recorder, self.waiting, resolver)
 
     def _open_telemetry(self) -> None:
         """Resource, accumulators, exporter, loops: all that belongs to one process."""
@@ -68,6 +70,7 @@ class Running:
             service_name=str(self.resource.attributes["service.name"]),
             instance=str(self.resource.attributes["service.instance.id"]),
             endpoint=self.settings.endpoint,
+            queued=self.waiting.on,
         )
 
     def open(self) -> None:

@@ -33,6 +33,7 @@ from .link import Link
 from .lookout import Lookout
 from .slices import ATTRIBUTE, Slices
 from .totals import Reader, Sum, Totals
+from .victims import Queued
 
 __all__ = ["Delays", "Loops", "Totals"]
 
@@ -45,6 +46,7 @@ class Loops:
         service_name: `service.name`, for the watchdog.
         instance: `service.instance.id`, for the watchdog.
         endpoint: where the sidecar listens: `http://host:port`, `https://host:port` or `unix:...`.
+        queued: tells what waits in queues above a loop, see `victims`.
         clock: nanoseconds of `CLOCK_MONOTONIC`.
     """
 
@@ -55,9 +57,11 @@ class Loops:
         instance: str,
         endpoint: str,
         *,
+        queued: Queued = lambda _: (),
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._cell_dir = cell_dir
+        self._queued = queued
         self._folder: Path | None = None
         self._clock = clock
         self._slices = Slices(self._adopt, self._abandon, clock)
@@ -122,7 +126,7 @@ class Loops:
                 raise TypeError("not an asyncio loop")
             loop_id = next(self._ids)
             cell = cells.Cell.create(self._folder, loop_id, self._clock())
-            account = Account(loop, loop_id, tenancy.TABLE.slots, cell, self._clock)
+            account = Account(loop, loop_id, tenancy.TABLE.slots, cell, self._clock, self._queued)
             account.loop = weakref.ref(loop, lambda _: self._gone(account))
             heartbeat = Heartbeat(account, self._gone)
             self._heartbeats[loop_id] = heartbeat

@@ -20,7 +20,7 @@ from sidecar.wire import cell as layout
 
 from .cell import Cell
 from .delays import Delays
-from .victims import waits
+from .victims import Queued, waits
 
 LONG_NS: Final = 5_000_000  # a slice from here on is worth a look at who waited for it
 PUBLISH_NS: Final = 20_000_000
@@ -44,6 +44,7 @@ class Account:
 
     __slots__ = (
         "_published",
+        "_queued",
         "active",
         "adopted",
         "caused",
@@ -65,7 +66,13 @@ class Account:
     )  # fmt: skip
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, loop_id: int, slots: int, cell: Cell, clock: Callable[[], int]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        loop_id: int,
+        slots: int,
+        cell: Cell,
+        clock: Callable[[], int],
+        queued: Queued = lambda _: (),
     ) -> None:
         self.loop = weakref.ref(loop)
         self.loop_id = loop_id
@@ -85,6 +92,7 @@ class Account:
         self.adopted = clock()
         self.ended: int | None = None
         self._published = [0] * slots
+        self._queued = queued
         self.publish_at = 0
 
     def begin(self, now: int, slot: int) -> None:
@@ -113,21 +121,22 @@ class Account:
     def settle(self, now: int, slot: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
         """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
         if elapsed >= LONG_NS:
-            self._suffer(slot, elapsed, loop)
+            self._suffer(now, slot, elapsed, loop)
         self._publish(now)
 
-    def _suffer(self, culprit: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
+    def _suffer(self, now: int, culprit: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
         words = self.words
         caused = 0
-        for slot, wait in waits(loop, culprit, elapsed, self.heartbeat()):
+        found = waits(loop, culprit, now - elapsed, now, self.heartbeat(), self._queued)
+        for (slot, wait), times in found.items():
             delays = self.suffered.get(slot)
             if delays is None:
                 delays = self.suffered[slot] = Delays()
-            delays.record(wait)
-            caused += wait
+            delays.record(wait, times)
+            caused += wait * times
             at = layout.slot_word(slot)
-            words[at + layout.SUFFERED_NS] += wait
-            words[at + layout.WAITS] += 1
+            words[at + layout.SUFFERED_NS] += wait * times
+            words[at + layout.WAITS] += times
         self.caused[culprit] += caused
         words[layout.slot_word(culprit) + layout.CAUSED_NS] = self.caused[culprit]
 

@@ -26,10 +26,10 @@ class Delays:
         self.sum_ns = 0
         self.longest_ns = 0
 
-    def record(self, wait_ns: int) -> None:
-        """Add one wait, in nanoseconds."""
-        self.counts[bisect_left(_BOUNDS_NS, wait_ns)] += 1
-        self.sum_ns += wait_ns
+    def record(self, wait_ns: int, times: int = 1) -> None:
+        """Add one wait, in nanoseconds, or several of the same length."""
+        self.counts[bisect_left(_BOUNDS_NS, wait_ns)] += times
+        self.sum_ns += wait_ns * times
         if wait_ns > self.longest_ns:
             self.longest_ns = wait_ns
 

@@ -1,8 +1,9 @@
 """Whose ready work waited while a slice held the loop?
 
-Looked at once, at the end of a slice that was long: the ready queue, and the timers that came due. A piece of ready
-work waited at most as long as the slice; it may have become ready in the middle, which no one records, so the sum is
-an upper bound. Sockets that became readable meanwhile are unknown until the loop polls them: they are not counted.
+Looked at once, at the end of a slice that was long: the ready queue, the timers that came due, and the queues above the
+loop, where an AutoGen runtime keeps the messages of all tenants until its one task gets to run. A piece of ready work
+waited at most as long as the slice; it may have become ready in the middle, which no one records: the sum is an upper
+bound. Sockets that became readable meanwhile are unknown until the loop polls them: they are not counted.
 
 Reads two private attributes of asyncio's loops, `_ready` and `_scheduled`; `tests/event_loop` pins them.
 """
@@ -11,34 +12,51 @@ Reads two private attributes of asyncio's loops, `_ready` and `_scheduled`; `tes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
 from instrumentation import tenancy
+from instrumentation.diagnostics import fault
 
-LIMIT: Final = 10_000  # handles that one look examines: a flooded loop is not held up by being measured
+LIMIT: Final = 2_000  # handles and timers that one look examines: a flooded loop is not held up by being measured
+
+#: (tenant slot, since when in monotonic nanoseconds) of every piece of work that waits in a queue above the loop.
+Queued = Callable[[asyncio.AbstractEventLoop], Iterable[tuple[int, int]]]
 
 
-def waits(loop: Any, culprit: int, held_ns: int, own: asyncio.Handle | None) -> Iterator[tuple[int, int]]:
-    """(slot, nanoseconds) for every piece of work of another tenant than `culprit` that waited for this slice.
+def waits(
+    loop: Any, culprit: int, began_ns: int, now_ns: int, own: asyncio.Handle | None, queued: Queued
+) -> Counter[tuple[int, int]]:
+    """How many pieces of work of other tenants waited for a slice, by (slot, nanoseconds).
 
     Args:
         loop: an asyncio loop, on its own thread.
         culprit: slot of the tenant whose slice held the loop.
-        held_ns: how long.
+        began_ns, now_ns: when the slice began, and now.
         own: our own timer, which is nobody's work.
+        queued: what waits in queues above the loop.
     """
+    held_ns = now_ns - began_ns
+    found: Counter[tuple[int, int]] = Counter()
     # Copied in C: other threads append to the queue at any time.
     for handle in list(islice(loop._ready, LIMIT)):
         slot = _slot(handle)
         if slot != culprit and handle is not own and not handle._cancelled:
-            yield slot, held_ns
+            found[slot, held_ns] += 1
     now = loop.time()
     for timer in _due(loop._scheduled, now):
         slot = _slot(timer)
         if slot != culprit and timer is not own and not timer._cancelled:
-            yield slot, min(held_ns, round((now - timer._when) * 1e9))
+            found[slot, min(held_ns, round((now - timer._when) * 1e9))] += 1
+    try:
+        for slot, since_ns in queued(loop):
+            if slot != culprit:
+                found[slot, now_ns - max(began_ns, since_ns)] += 1
+    except Exception as error:  # not ours to know what a queue above is like; the loop's own are counted
+        fault("victims.queued", error)
+    return found
 
 
 def _due(heap: list[Any], now: float) -> Iterator[Any]:

@@ -6,6 +6,7 @@ A failure here is no bug: it says where AutoGen has changed, and which hook has 
 
 from __future__ import annotations
 
+import collections
 import inspect
 from typing import Any
 
@@ -130,3 +131,11 @@ def test_component_methods() -> None:
     assert set(CreateResult.model_fields) == {"finish_reason", "content", "usage", "cached", "logprobs", "thought"}
     assert "trace_tool_span" in inspect.getsource(BaseTool.run_json)
     assert "self.run_stream(" in inspect.getsource(BaseGroupChat.run)
+
+
+def test_the_queue_keeps_its_envelopes_in_order() -> None:
+    """Waiting messages are read where they stand; each envelope has its metadata."""
+    runtime = SingleThreadedAgentRuntime()
+    assert isinstance(runtime._message_queue._queue, collections.deque)  # type: ignore[attr-defined]
+    for envelope in ("PublishMessageEnvelope", "SendMessageEnvelope", "ResponseMessageEnvelope"):
+        assert "metadata" in getattr(runtime_module, envelope).__dataclass_fields__
