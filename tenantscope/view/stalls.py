@@ -25,7 +25,7 @@ def application_frames(stack: Sequence[str], most: int) -> list[str]:
     A stack without a frame of the application is cut to its innermost ones.
     """
     begins = max((at for at, text in enumerate(stack) if text.endswith(_SLICE_BEGINS)), default=-1)
-    stack = stack[begins + 1 :]
+    stack = stack[begins + 1 :] or stack  # a callback without Python code has no frame
     own = [text for text in stack if not _FOREIGN.search(text)]
     if not own:
         return list(stack[-most:])

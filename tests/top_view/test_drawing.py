@@ -168,6 +168,7 @@ def test_application_frames_are_those_of_the_slice_and_what_they_called() -> Non
     assert application_frames(stack, 3) == stack[3:]
     assert application_frames(stack[:3], 3) == [stack[2]]
     assert application_frames(stack, 1) == stack[3:]
+    assert application_frames(stack[:2], 3) == [stack[0], stack[1]]
     assert application_frames([], 3) == []
 
 
