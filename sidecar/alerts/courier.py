@@ -157,12 +157,13 @@ class Courier:
         message = self._route.next(self.outbox, now)
         if not isinstance(message, Message):
             return min(message, self._inherited_until)
+        began = self._clock()
         try:
             self._endpoint.post(message.body, self._headers(message.body))
         except UndeliveredError as error:
             self._failures[error.reason] += 1
             if not error.final:
-                self._put_off(error, now)
+                self._put_off(error, now + self._clock() - began)  # what the attempt took is no part of the wait
                 return self._blocked_until
             self._refused(message, error)
         else:

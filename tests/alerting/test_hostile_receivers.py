@@ -157,7 +157,7 @@ def test_tls_with_a_stranger_is_refused(tmp_path: Path) -> None:
 def test_a_wish_for_patience_is_granted(receiver: Receiver) -> None:
     """429 with Retry-After: not a message before that, and the log has no secret of the URL."""
     receiver.answers.append(answer(429, Retry_After="40"))
-    courier = Courier("webhook", Webhook(lambda: ADMIN_URL), Endpoint(receiver.url + PATH))
+    courier = Courier("webhook", Webhook(lambda: ADMIN_URL), Endpoint(receiver.url + PATH), clock=lambda: 0.0)
     courier.submit(firing())
     with capture_logs() as lines:
         assert courier.step(0.0) == 40.0

@@ -23,7 +23,9 @@ INTERVAL = 30.0
 
 def telling(receiver: Receiver, **more: Any) -> Courier:
     route = Webhook(lambda: ADMIN_URL, interval=INTERVAL)
-    return Courier("webhook", route, Endpoint(f"{receiver.url}/hooks/s3cr3t?x=1"), chance=lambda: 0.0, **more)
+    return Courier(
+        "webhook", route, Endpoint(f"{receiver.url}/hooks/s3cr3t?x=1"), chance=lambda: 0.0, clock=lambda: 0.0, **more
+    )
 
 
 def settle(courier: Courier, now: float) -> float:

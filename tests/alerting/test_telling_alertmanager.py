@@ -16,7 +16,7 @@ NOW = BEGAN + timedelta(seconds=10)
 
 def telling(receiver: Receiver, wall: datetime = NOW) -> Courier:
     route = Alertmanager(lambda: ADMIN_URL, lifetime=180.0, wall=lambda: wall)
-    return Courier("alertmanager", route, Endpoint(f"{receiver.url}/api/v2/alerts"))
+    return Courier("alertmanager", route, Endpoint(f"{receiver.url}/api/v2/alerts"), clock=lambda: 0.0)
 
 
 def posted(receiver: Receiver) -> list[dict[str, Any]]:
