@@ -98,7 +98,7 @@ def test_the_genai_policy_decides_on_every_genai_attribute_of_the_registry() -> 
 
 
 def test_the_strict_policy_allows_no_more_than_the_default_one() -> None:
-    """Nor a name of an agent, a tool, a model or a host; that no rule is wider is a test of `tenantscope policy diff`."""
+    """No name of an agent, a tool, a model or a host; `tenantscope policy diff` compares the rules themselves."""
     strict, default = Policy.load("strict"), Policy.default()
     assert set(strict.rules) < set(default.rules)
     assert not [key for _, key in strict.rules if key.endswith((".agent.name", ".tool.name", ".model", "host.name"))]
