@@ -84,9 +84,11 @@ class BatchQueue:
         try:
             self._folder = open_folder(path)
             found = recover(self._folder)
-        except OSError as error:
+        except BaseException as error:
             self._owner.release()
-            raise ConfigurationError(f"{KEY}: cannot read {str(path)!r}: {error.strerror}") from None
+            if isinstance(error, OSError):
+                raise ConfigurationError(f"{KEY}: cannot read {str(path)!r}: {error.strerror}") from None
+            raise
         self._ledger = ledger
         self._max_bytes = max_bytes
         self._segment_bytes = min(SEGMENT_BYTES, max_bytes // 8)
@@ -155,7 +157,7 @@ class BatchQueue:
         self._writing = True
         self._lock.release()
         try:
-            written = self._writer.write([offer.batch for offer in group], max(size, self._missing))
+            written = self._writer.write([offer.batch for offer in group], size if group else self._missing)
         except OSError as error:
             fault = errno.errorcode.get(error.errno or 0, "EIO").lower()
         finally:

@@ -1,0 +1,195 @@
+"""The process dies, or the power goes, at every single operation on the disk: nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.accounting import Ledger
+from sidecar.delivery import Batch, BatchQueue
+from sidecar.delivery.disk import Folder
+
+BOUND = 8 * 100  # segments of 100 bytes: every third batch begins a new one
+OPERATIONS = ["create", "write", "reserve", "truncate", "sync", "sync_names", "rename", "remove"]
+
+
+class Died(BaseException):
+    """The end of the process."""
+
+
+class Life:
+    """One process's use of the disk; it dies at operation number `last`, before it or after it.
+
+    What the disk would show after a power cut is known too: files that were written and not synced, names that were
+    changed and not synced.
+    """
+
+    def __init__(self, last: int, after: bool) -> None:
+        self.left, self.after = last, after
+        self.died = False
+        self.synced: dict[str, int] = {}  # sizes of files that would survive
+        self.undone: list[tuple[str, bytes | None]] = []  # names and contents before changes that may not survive
+
+    def folder(self, path: Path) -> Folder:
+        life = self
+
+        class Watched(Folder):
+            def __getattribute__(self, name: str) -> Any:
+                real = super().__getattribute__(name)
+                return life.step(self, name, real) if name in OPERATIONS else real
+
+        return Watched(path)
+
+    def step(self, folder: Folder, name: str, real: Any) -> Any:
+        def operation(*arguments: Any) -> Any:
+            if self.died:
+                raise Died
+            self.left -= 1
+            if self.left < 0 and not self.after:
+                self.died = True
+                if name == "write":  # half of it got through
+                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+                raise Died
+            self.before(folder, name, arguments)
+            result = real(*arguments)
+            if name == "sync":
+                self.synced[name_of(arguments[0])] = os.fstat(arguments[0]).st_size
+            if name == "sync_names":
+                self.undone.clear()
+            if self.left < 0:
+                self.died = True
+                raise Died
+            return result
+
+        return operation
+
+    def before(self, folder: Folder, name: str, arguments: tuple[Any, ...]) -> None:
+        def remember(file: str) -> None:
+            path = folder.path / file
+            self.undone.append((file, path.read_bytes() if path.exists() else None))
+
+        if name in ("create", "remove"):
+            remember(arguments[0])
+        if name == "rename":
+            remember(arguments[0])
+            remember(arguments[1])
+
+    def cut_power(self, path: Path) -> None:
+        """Leave on disk only what was synced."""
+        for file, size in self.synced.items():
+            if (path / file).exists() and (path / file).stat().st_size > size:
+                os.truncate(path / file, size)
+        for file, content in reversed(self.undone):
+            if content is None:
+                (path / file).unlink(missing_ok=True)
+            else:
+                (path / file).write_bytes(content)
+
+
+def name_of(descriptor: int) -> str:
+    return Path(f"/proc/self/fd/{descriptor}").readlink().name
+
+
+def bury(queue: BatchQueue | None) -> None:
+    """What the kernel does for a dead process."""
+    if queue is not None:
+        queue._owner.release()
+        queue._reader.close()
+        if queue._writer._descriptor >= 0:
+            os.close(queue._writer._descriptor)
+        queue._folder.leave()
+
+
+class Story:
+    """What senders and the destination saw."""
+
+    def __init__(self) -> None:
+        self.offered = 0
+        self.acknowledged: list[int] = []
+        self.delivered: list[tuple[str, int]] = []
+
+    def live(self, state: Path, life: Life) -> bool:
+        """Offers, deliveries, a good end, and again; False when it was cut short."""
+        for _ in range(2):
+            queue = None
+            try:
+                queue = BatchQueue(state, Ledger(), BOUND, open_folder=life.folder)
+                self.work(queue)
+                queue.release()
+            except Died:
+                bury(queue)
+                return False
+        return True
+
+    def work(self, queue: BatchQueue) -> None:
+        for round_ in range(4):
+            for _ in range(3):
+                self.offered += 1
+                if queue.offer(Batch("traces", f"{self.offered:010}".encode(), 1)) is None:
+                    self.acknowledged.append(self.offered)
+            for _ in range(round_ + 1):
+                self.deliver(queue)
+            queue._note()
+
+    def deliver(self, queue: BatchQueue) -> bool:
+        batch = queue.head(0)
+        if batch is None:
+            return False
+        self.delivered.append((batch.id, int(batch.payload)))
+        queue.done()
+        return True
+
+
+def check(state: Path, story: Story) -> None:
+    """The next process delivers what is missing, in order; what comes twice comes under the same id."""
+    queue = BatchQueue(state, Ledger(), BOUND)
+    before = len(story.delivered)
+    while story.deliver(queue):
+        pass
+    after = [number for _, number in story.delivered[before:]]
+    assert after == sorted(set(after))
+    assert {number for _, number in story.delivered} >= set(story.acknowledged)
+    names: dict[int, str] = {}
+    for name, number in story.delivered:
+        assert names.setdefault(number, name) == name
+    assert len(set(names.values())) == len(names)
+    assert queue.offer(Batch("traces", b"1", 1)) is None
+    queue.release()
+
+
+def steps() -> int:
+    """How many operations the whole story takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        life = Life(10**9, after=False)
+        assert Story().live(Path(folder) / "state", life)
+        return 10**9 - life.left
+
+
+@pytest.mark.parametrize("power", ["power stays", "power goes"])
+@pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
+def test_death_at_every_operation(tmp_path: Path, after: bool, power: str) -> None:
+    """Write, sync, rename, remove, cut: whichever is the last one, acknowledged batches arrive, in order."""
+    total = steps()
+    assert total > 100
+    for last in range(total):
+        state = tmp_path / f"{last}"
+        life, story = Life(last, after), Story()
+        assert not story.live(state, life)
+        if power == "power goes":
+            life.cut_power(state / "queue")
+        check(state, story)
+
+
+def test_death_while_recovering_from_death(tmp_path: Path) -> None:
+    """A second crash during the first one's recovery changes nothing."""
+    for first in range(20, steps(), 7):
+        for second in range(6):
+            state = tmp_path / f"{first}-{second}"
+            story = Story()
+            assert not story.live(state, Life(first, after=False))
+            story.live(state, Life(second, after=True))
+            check(state, story)

@@ -1,0 +1,187 @@
+"""A disk that is full, read-only or broken: nothing is taken, readiness says so, delivery goes on, it recovers."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from otlp_peers import PATIENCE, export, running_upstream, trace_request
+
+from sidecar.accounting import Ledger
+from sidecar.delivery import Batch, BatchQueue
+from sidecar.delivery.disk import Folder
+from sidecar.service import Sidecar
+from sidecar.settings import Settings
+
+SMALL = Batch("traces", b"x" * 50, 1)
+
+
+class Failing(Folder):
+    """A folder in which one operation fails with one error, while it is told to."""
+
+    operation = ""
+    code = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == Failing.operation:
+            raise OSError(Failing.code, os.strerror(Failing.code))
+        return super().__getattribute__(name)
+
+
+@pytest.fixture
+def failing() -> Iterator[type[Failing]]:
+    yield Failing
+    Failing.operation = ""
+
+
+def taken_out(queue: BatchQueue) -> list[bytes]:
+    found = []
+    while (batch := queue.head(0)) is not None:
+        found.append(batch.payload)
+        queue.done()
+    return found
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT], ids=errno.errorcode.get)
+@pytest.mark.parametrize("operation", ["create", "reserve", "write", "sync", "sync_names"])
+def test_a_failing_disk_stops_the_taking_and_nothing_else(
+    tmp_path: Path, failing: type[Failing], operation: str, code: int
+) -> None:
+    """Refused, not ready; what is inside goes on; all works again when the disk does, also for the next process."""
+    queue = BatchQueue(tmp_path / "state", Ledger(), 8 * 100, open_folder=failing)
+    numbers = iter(range(1000))
+
+    def offer() -> str | None:
+        return queue.offer(Batch("traces", str(next(numbers)).encode() * 10, 1))
+
+    assert [offer() for _ in range(4)] == [None] * 4
+    assert queue.ready
+    failing.operation, failing.code = operation, code
+    refusals = [offer() for _ in range(4)]
+    assert set(refusals) <= {None, "queue_disk"}  # what is not needed for every batch fails with the next segment
+    assert refusals[-1] == "queue_disk"
+    assert not queue.ready
+    assert not queue.ready
+    first = queue.head(0)
+    assert first is not None
+    queue.done()
+    failing.operation = ""
+    assert queue.ready
+    assert offer() is None
+    kept = [str(n).encode() * 10 for n, refusal in enumerate([None] * 4 + refusals + [None]) if refusal is None]
+    queue.release()
+    queue = BatchQueue(tmp_path / "state", Ledger())
+    assert taken_out(queue) == kept[1:]
+    queue.release()
+
+
+def test_a_write_that_gets_through_in_part_leaves_nothing(tmp_path: Path) -> None:
+    """The kernel's own limit on a file's size, half-way through a batch: refused, and the next segment is sound."""
+    code = """if True:
+        import resource, sys
+        from pathlib import Path
+        from sidecar.accounting import Ledger
+        from sidecar.delivery import Batch, BatchQueue
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        queue = BatchQueue(Path(sys.argv[1]), Ledger())
+        print([queue.offer(Batch("traces", bytes([number]) * size, 1))
+               for number, size in enumerate((6_000, 6_000, 12_000, 30_000, 6_000), 1)], queue.ready)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "state")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[None, None, 'queue_disk', 'queue_disk', None] True"
+    ledger = Ledger()
+    queue = BatchQueue(tmp_path / "state", ledger)  # the process above ended without a word
+    assert [(payload[0], len(payload)) for payload in taken_out(queue)] == [(1, 6000), (2, 6000), (5, 6000)]
+    assert sum(ledger._lost.values()) == 0
+    queue.release()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 0, b"size=1m,mode=700") != 0:
+        pytest.skip("needs the right to mount a file system; the cases above need none")
+    yield folder
+    libc.umount2(bytes(folder), 2)
+
+
+def test_a_disk_that_is_full_and_has_room_again(small_disk: Path) -> None:
+    """A real full disk: put off, not ready, drained, ready by itself; every byte that was taken comes out."""
+    ledger = Ledger()
+    queue = BatchQueue(small_disk / "state", ledger, 8 * 100_000)
+    foreign = small_disk / "foreign"
+    foreign.write_bytes(b"f" * 700_000)
+    taken = 0
+    while queue.offer(Batch("traces", taken.to_bytes(4, "big") * 5_000, 1)) is None:
+        taken += 1
+    assert 5 < taken < 20
+    assert queue.offer(Batch("traces", b"z" * 20_000, 1)) == "queue_disk"
+    assert not queue.ready
+    assert [int.from_bytes(payload[:4], "big") for payload in taken_out(queue)] == list(range(taken))
+    assert queue.ready  # what was delivered made room
+    assert queue.offer(Batch("traces", b"z" * 20_000, 1)) is None
+    assert taken_out(queue) == [b"z" * 20_000]
+    queue.release()
+
+
+def readiness(sidecar: Sidecar) -> tuple[int, list[str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar.admin_address.port, timeout=PATIENCE)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())["not_ready"]
+    finally:
+        connection.close()
+
+
+def test_senders_are_put_off_while_the_disk_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UNAVAILABLE with RetryInfo, `/readyz` names the queue; then everything as before, and the ledger is exact."""
+    with running_upstream() as upstream:
+        environment = {
+            "LISTEN": "127.0.0.1:0", "ADMIN": "127.0.0.1:0", "STATE_DIR": str(tmp_path / "state"),
+            "UPSTREAM": upstream.url,
+        }  # fmt: skip
+        sidecar = Sidecar(
+            Settings.from_environment({f"TENANTSCOPE_{key}": value for key, value in environment.items()})
+        )
+        sidecar.start()
+        try:
+            target = sidecar.listen_address.target
+
+            def broken(descriptor: int) -> None:
+                raise OSError(errno.EIO, "input/output error")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fdatasync", broken)
+                with pytest.raises(grpc.RpcError) as refused:
+                    export(target, trace_request(5))
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "google.rpc.retryinfo-bin" in dict(refused.value.trailing_metadata())
+                assert "queue" in readiness(sidecar)[1]
+            assert sidecar._forwarder is not None
+            assert sidecar._forwarder.wait_until_ready(PATIENCE)
+            assert readiness(sidecar) == (200, [])
+            export(target, trace_request(3))
+            assert sidecar._queue is not None
+            assert sidecar._queue.wait_until_empty(PATIENCE)
+        finally:
+            sidecar.stop(PATIENCE)
+        counts = sidecar.ledger.records()["traces"]
+        assert (counts["received"], counts["forwarded"], counts["rejected"], counts["queued"]) == (8, 3, 5, 0)
+        assert sidecar.ledger.reasons()["traces"]["rejected"] == {"queue_disk": 5}
+        assert upstream.taken == [("traces", upstream.taken[0][1])]
