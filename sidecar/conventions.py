@@ -99,13 +99,22 @@ METRICS: Final[tuple[Metric, ...]] = (
 )  # fmt: skip
 
 # Alerts -------------------------------------------------------------------------------------------------------------
-EVENT_LOOP_STALLED: Final = "EventLoopStalled"
-ALERT_NAMES: Final = (EVENT_LOOP_STALLED,)
+EVENT_LOOP_STALLED: Final = "EventLoopStalled"  # one slice is overdue; the tenant is the culprit
+EVENT_LOOP_SATURATED: Final = "EventLoopSaturated"  # too many slices; the tenant has the largest share
+EVENT_LOOP_STOPPED: Final = "EventLoopStopped"  # the process is held: a signal, a debugger
+EVENT_LOOP_DEAD: Final = "EventLoopDead"  # the process is gone without taking its leave
+EVENT_LOOP_SILENT: Final = "EventLoopSilent"  # the process lives, and nothing is heard of its loop
+ALERT_NAMES: Final = (
+    EVENT_LOOP_STALLED, EVENT_LOOP_SATURATED, EVENT_LOOP_STOPPED, EVENT_LOOP_DEAD, EVENT_LOOP_SILENT,
+)  # fmt: skip
 ALERT_LABELS: Final = ("alertname", "tenant_id", "service_name", "instance", "severity")
 ALERT_ANNOTATIONS: Final = ("summary", "duration_ms", "stack", "victims", "runbook_url", "suppressed_changes")
-CRITICAL_ALERTS: Final[frozenset[str]] = frozenset()
+CRITICAL_ALERTS: Final[frozenset[str]] = frozenset({EVENT_LOOP_DEAD})
+INFO_ALERTS: Final[frozenset[str]] = frozenset({EVENT_LOOP_STOPPED})
 
 
 def severity(alertname: str) -> str:
-    """The label `severity` of an alert: `critical` for what does not end by itself, else `warning`."""
-    return "critical" if alertname in CRITICAL_ALERTS else "warning"
+    """The label `severity` of an alert: `critical`: does not end by itself; `info`: is nobody's fault."""
+    if alertname in CRITICAL_ALERTS:
+        return "critical"
+    return "info" if alertname in INFO_ALERTS else "warning"

@@ -1,11 +1,12 @@
 """The watchdog's judgement, without threads and clocks: what does one look at all cells say?
 
-`Poll.step` looks at the running slice of every loop and returns the alerts that follow. A slice that began longer ago
-than the threshold is a stall; it ends when the cell shows another slice, or none. Every change of verdict happens in
-`step`, so alerts come in order; other threads only leave notes (a stack came, a stream ended).
+`Poll.step` looks at the running slices and returns the alerts that follow. A slice that began longer ago than the
+threshold is a stall; it ends when the cell shows another slice, or none. So a loop need not be looked at before its
+running slice could be overdue. What else can be said of a loop and its process is in `sayings`. Every change of verdict
+happens in `step`, so alerts come in order; other threads only leave notes (a stack came, a stream ended).
 
-What it refuses: to call a process stalled that is stopped or under a debugger, to let one unreadable cell keep it from
-the others, and to wait for anybody.
+What it refuses: to call a process stalled that is stopped, under a debugger or without a CPU, to let an unreadable cell
+keep it from the others, and to wait for anybody.
 """
 
 from __future__ import annotations
@@ -14,43 +15,26 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sidecar.alerts import Alert, printable
 from sidecar.wire import cell as layout
 
-from .cell import CellReader, RefusedError
+from .cell import RefusedError
+from .described import described
+from .pressure import Pressure, Saturation
+from .sayings import Sayings
 from .stacks import left_stack
-from .stall import CELL_LOST, LINK_LOST, LOOP_CLOSED, PROCESS_DIED, Stall
-from .standing import Standing, standing
+from .stall import CELL_LOST, LOOP_CLOSED, PROCESS_DIED, SILENCED, Stall
+from .standing import Standing, run_delay, standing
+from .watched import Watched
 
 STACK_WAIT_NS: Final = 8_000_000  # what the alert waits for its stack
-CHECK_NS: Final = 100_000_000  # how often each process is looked up in the system
-LINK_GRACE_NS: Final = 100_000_000  # what a stream that ended waits for the end of its process
+CHECK_NS: Final = 20_000_000  # how often each process is looked up in the system
+SILENT_NS: Final = 15_000_000_000  # longer than an application waits before it tries its link anew
+REFRESH_NS: Final = 100_000_000  # how often the stack of a stall that lasts is looked at anew
 REMEMBERED: Final = 256
-
-
-@dataclass(slots=True)
-class Watched:
-    """A loop under watch.
-
-    Attributes:
-        ask: sends the question for a stack to the loop's process: (stall id, loop id, RUNNING word).
-        leaving: why it is to be watched no more; set by any thread, acted upon by `step`.
-        excused_until: a slice is not overdue before this plus the threshold: its process was held.
-    """
-
-    service: str
-    instance: str
-    cell: CellReader
-    ask: Callable[[int, int, int], None]
-    leaving: str | None = None
-    stall: Stall | None = None
-    excused_until: int = 0
-    check_at: int = 0
-    part_at: int | None = None
 
 
 class Poll:
@@ -60,6 +44,7 @@ class Poll:
         stall_ns: how long a slice may last.
         runbook_url: base URL of the runbooks, or empty.
         look_up: what the system says of a process (pid, start time).
+        run_delay: how long a thread had no CPU so far (pid, thread), in nanoseconds.
         wall: the present time, for the alerts.
     """
 
@@ -68,11 +53,14 @@ class Poll:
         stall_ns: int,
         runbook_url: str = "",
         look_up: Callable[[int, int], Standing] = standing,
+        run_delay: Callable[[int, int], int] = run_delay,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._stall_ns = stall_ns
         self._runbook_url = runbook_url
         self._look_up = look_up
+        self._run_delay = run_delay
+        self._sayings = Sayings(wall, runbook_url)
         self._wall = wall
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
@@ -90,12 +78,24 @@ class Poll:
             if before is not None:
                 if before.cell.process_start == watched.cell.process_start:
                     watched.stall = before.stall
+                    watched.starvation = before.starvation
                 before.cell.close()
             self._loops[key] = watched
 
-    def leave(self, watched: Watched, why: str) -> None:
-        """Watch this announcement's loop no more; `step` does it."""
-        watched.leaving = why
+    def leave(self, watched: Watched) -> None:
+        """The loop was closed: watch it no more; `step` does it."""
+        watched.leaving = LOOP_CLOSED
+        watched.look_at = 0
+
+    def cut_off(self, watched: Watched) -> None:
+        """The stream that announced it ended. Its cell goes on telling, until the process does not."""
+        watched.cut_off = True
+        watched.look_at = 0
+
+    def next_look(self) -> int | None:
+        """When `step` has something to look at; a time in the past for as soon as possible, None without any loop."""
+        with self._lock:
+            return min((watched.look_at for watched in self._loops.values()), default=None)
 
     def add_stack(self, stall_id: int, ask: Callable[[int, int, int], None], lines: list[str], why_not: str) -> None:
         """The answer to a question for a stack: lines, or why there are none. Only whom we asked may answer.
@@ -105,31 +105,24 @@ class Poll:
         with self._lock:
             for stall in reversed(self._stalls):
                 if stall.id == stall_id and stall.asked is ask:
-                    _take_stack(stall, lines, why_not)
+                    stall.answered(lines, why_not)
 
     def step(self, now: int) -> list[Alert]:
         """Look at every loop once; returns the alerts that follow, in order."""
         alerts: list[Alert] = []
         with self._lock:
             for key, watched in list(self._loops.items()):
+                if now < watched.look_at:
+                    continue
                 try:
                     self._look(watched, now, alerts)
                 except RefusedError:
                     watched.leaving = CELL_LOST
-                if watched.leaving is not None and not self._waits(watched, now):
+                if watched.leaving is not None:
                     self._part(watched, now, alerts)
                     del self._loops[key]
+            alerts += self._sayings.changes(now)
         return alerts
-
-    def _waits(self, watched: Watched, now: int) -> bool:
-        """A killed process's sockets are closed before it is seen to be gone: leave it the time."""
-        if watched.leaving != LINK_LOST:
-            return False
-        if self._look_up(watched.cell.pid, watched.cell.process_start) is Standing.GONE:
-            return False
-        if watched.part_at is None:
-            watched.part_at = now + LINK_GRACE_NS
-        return now < watched.part_at
 
     def _look(self, watched: Watched, now: int, alerts: list[Alert]) -> None:
         header = watched.cell.header()
@@ -140,33 +133,78 @@ class Poll:
             beat = header[layout.BEAT]
             self._end(watched, stall, beat if stall.began < beat <= now else now, now, alerts)
             stall = None
-        if watched.leaving is not None and watched.leaving != LINK_LOST:
+        if watched.leaving is not None:
             return
         if header[layout.CLOSED]:
             watched.leaving = LOOP_CLOSED
             return
         if stall is None:
-            if running and self._overdue(watched, running, now):
+            if running and self._overdue(watched, header, now):
                 self._begin(watched, running, now)
         elif stall.alerted is None or now >= stall.look_at:
             self._look_for_stack(watched, stall, now)
         stall = watched.stall
         if stall is not None and stall.alerted is None and (stall.stack or now >= stall.alert_by):
-            self._fire(stall, now, alerts)
-        if now >= watched.check_at:
-            watched.check_at = now + CHECK_NS
-            if self._look_up(watched.cell.pid, watched.cell.process_start) is Standing.GONE:
-                watched.leaving = PROCESS_DIED
+            alerts.append(stall.fire(now, self._runbook_url))
+        self._listen(watched, header, now)
+        if now >= watched.check_at or watched.just_cut_off(now):
+            self._check(watched, header, now)
+        if watched.stall is None and not watched.just_cut_off(now):
+            began = max(running & layout.START_BITS, watched.excused_until) if running else now
+            watched.look_at = min(began + self._stall_ns, watched.check_at)
 
-    def _overdue(self, watched: Watched, running: int, now: int) -> bool:
-        began = max(running & layout.START_BITS, watched.excused_until)
+    def _listen(self, watched: Watched, header: tuple[int, ...], now: int) -> None:
+        """To the loop's own timer."""
+        pressure = watched.pressure
+        if pressure is None:
+            self._sayings.arrived(watched, now)
+            cell, thread = watched.cell, header[layout.THREAD]
+            pressure = watched.pressure = Pressure(
+                self._stall_ns, cell.totals, lambda: self._run_delay(cell.pid, thread)
+            )
+        if watched.stall is not None:
+            pressure.stalled()
+        found = pressure.look(header[layout.HEARTBEAT], header[layout.LATENESS])
+        if isinstance(found, Saturation):
+            self._sayings.saturated(watched, now, found)
+        elif not found:
+            self._sayings.relieved(watched, now)
+
+    def _check(self, watched: Watched, header: tuple[int, ...], now: int) -> None:
+        """What the system says of the process, and whether anything is heard of it."""
+        found = self._look_up(watched.cell.pid, watched.cell.process_start)
+        if now >= watched.check_at:
+            watched.check_at = (now // CHECK_NS + 1) * CHECK_NS  # together: waking up costs more than a look
+        if watched.starvation.due(now):
+            delay = self._run_delay(watched.cell.pid, header[layout.THREAD])
+            watched.starvation.read(now, header[layout.RUNNING] & layout.START_BITS, delay)
+        if found is Standing.GONE:
+            # It may have closed the loop in good order since we looked.
+            watched.leaving = LOOP_CLOSED if watched.cell.header()[layout.CLOSED] else PROCESS_DIED
+        elif found is Standing.HELD:
+            watched.excused_until = now
+            self._sayings.stopped(watched, now)
+        else:
+            self._sayings.runs(watched, now)
+            if watched.cut_off and watched.cut_off_at is None:
+                watched.cut_off_at = now
+            if watched.cut_off and watched.stall is None and now - watched.quiet_since(header) >= SILENT_NS:
+                watched.leaving = SILENCED
+
+    def _overdue(self, watched: Watched, header: tuple[int, ...], now: int) -> bool:
+        began = max(header[layout.RUNNING] & layout.START_BITS, watched.excused_until)
         if now - began < self._stall_ns:
             return False
         found = self._look_up(watched.cell.pid, watched.cell.process_start)
         if found is Standing.HELD:
             # Not the slice's doing; and once it is let go, it gets the whole threshold again.
             watched.excused_until = now
-        return found is Standing.RUNS
+            self._sayings.stopped(watched, now)
+        if found is not Standing.RUNS:
+            return False
+        # Neither is the time for which the host had no CPU for its thread.
+        delay = self._run_delay(watched.cell.pid, header[layout.THREAD])
+        return now - began - watched.starvation.during(began, delay) >= self._stall_ns
 
     def _begin(self, watched: Watched, running: int, now: int) -> None:
         # What was read may have been torn or have changed while the process was looked up; what stands is read twice.
@@ -195,7 +233,7 @@ class Poll:
 
     def _look_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
         """Take what the process left. While a stall lasts, the newest counts: the slice may have gone on elsewhere."""
-        stall.look_at = now + CHECK_NS
+        stall.look_at = now + REFRESH_NS
         at, lines, why_not = left_stack(watched.cell.stacks, max(stall.began, stall.stack_at), stall.ident)
         if lines:
             # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
@@ -204,13 +242,9 @@ class Poll:
         elif why_not and not stall.stack:
             stall.stack_unavailable = why_not
 
-    def _fire(self, stall: Stall, now: int, alerts: list[Alert]) -> None:
-        stall.alerted = now
-        alerts.append(stall.alert(now, self._runbook_url))
-
     def _end(self, watched: Watched, stall: Stall, ended: int, now: int, alerts: list[Alert]) -> None:
         if stall.alerted is None:
-            self._fire(stall, now, alerts)
+            alerts.append(stall.fire(now, self._runbook_url))
         try:
             suffered = watched.cell.suffered()
         except RefusedError:
@@ -226,13 +260,17 @@ class Poll:
         alerts.append(stall.alert(now, self._runbook_url))
 
     def _part(self, watched: Watched, now: int, alerts: list[Alert]) -> None:
-        stall = watched.stall
-        if stall is not None:
-            why = watched.leaving or LINK_LOST
-            if self._look_up(watched.cell.pid, watched.cell.process_start) is Standing.GONE:
-                why = PROCESS_DIED  # what came first, the end of its stream or our look, does not matter
-            stall.outcome = why
-            self._end(watched, stall, now, now, alerts)
+        why = watched.leaving
+        if watched.stall is not None:
+            watched.stall.outcome = why or LOOP_CLOSED
+            self._end(watched, watched.stall, now, now, alerts)
+        if why == PROCESS_DIED:
+            self._sayings.dead(watched, now, _holder(watched))
+        elif why in (CELL_LOST, SILENCED):
+            gone = self._look_up(watched.cell.pid, watched.cell.process_start) is Standing.GONE
+            if not gone:
+                self._sayings.silent(watched, now, why)
+        self._sayings.parted(watched, now)
         watched.cell.close()
 
     def loops(self, now: int) -> list[dict[str, Any]]:
@@ -241,7 +279,7 @@ class Poll:
             found = []
             for watched in self._loops.values():
                 try:
-                    found.append(_described(watched, now))
+                    found.append(described(watched.service, watched.instance, watched.cell, now))
                 except RefusedError:
                     continue  # the next step parts with it
             return found
@@ -252,40 +290,10 @@ class Poll:
             return [stall.as_dict(now) for stall in self._stalls]
 
 
-def _take_stack(stall: Stall, lines: list[str], why_not: str) -> None:
-    if stall.stack:
-        return
-    if lines:
-        stall.stack, stall.stack_unavailable = tuple(lines), None
-    else:
-        stall.stack_unavailable = why_not or "the process sent no frames"
-
-
-def _described(watched: Watched, now: int) -> dict[str, Any]:
-    header = watched.cell.header()
-    running = header[layout.RUNNING]
-    return {
-        "service": watched.service,
-        "instance": watched.instance,
-        "pid": watched.cell.pid,
-        "loop_id": watched.cell.loop_id,
-        "tenants": [
-            {
-                "tenant": printable(totals.tenant),
-                "loop_seconds": totals.loop_ns / 1e9,
-                "slices": totals.slices,
-                "longest_seconds": totals.longest_ns / 1e9,
-                "delay_suffered_seconds": totals.suffered_ns / 1e9,
-                "delay_caused_seconds": totals.caused_ns / 1e9,
-                "waits": totals.waits,
-            }
-            for totals in watched.cell.totals()
-        ],
-        "running": {
-            "tenant": printable(watched.cell.name(running & layout.SLOT_BITS)),
-            "seconds": max(0, now - (running & layout.START_BITS)) / 1e9,
-        }
-        if running
-        else None,
-        "heartbeat_age_seconds": max(0, now - header[layout.HEARTBEAT]) / 1e9,
-    }
+def _holder(watched: Watched) -> str | None:
+    """The tenant of the slice that never ended."""
+    try:
+        running = watched.cell.header()[layout.RUNNING]
+        return printable(watched.cell.name(running & layout.SLOT_BITS)) if running else None
+    except RefusedError:
+        return None

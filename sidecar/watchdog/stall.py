@@ -12,9 +12,9 @@ from sidecar.alerts import Alert
 NOT_ANSWERED: Final = "the process did not answer in time; its interpreter may be held"
 SLICE_ENDED: Final = "the slice ended"
 PROCESS_DIED: Final = "the process died while the tenant held the loop"
-LINK_LOST: Final = "the link to the process was lost while the tenant held the loop"
 LOOP_CLOSED: Final = "the loop was closed while the tenant held it"
-CELL_LOST: Final = "the cell became unreadable while the tenant held the loop"
+CELL_LOST: Final = "the loop's cell became unreadable"
+SILENCED: Final = "its link is gone, and its loop gives no sign of life"
 
 _NAMED_VICTIMS: Final = 20
 
@@ -64,6 +64,20 @@ class Stall:
     def seconds(self, now: int) -> float:
         """How long the slice lasted, so far or in all."""
         return ((now if self.ended is None else self.ended) - self.began) / 1e9
+
+    def answered(self, lines: list[str], why_not: str) -> None:
+        """What the process said when it was asked; what it had left before counts more."""
+        if self.stack:
+            return
+        if lines:
+            self.stack, self.stack_unavailable = tuple(lines), None
+        else:
+            self.stack_unavailable = why_not or "the process sent no frames"
+
+    def fire(self, now: int, runbook_url: str) -> Alert:
+        """The alert goes out."""
+        self.alerted = now
+        return self.alert(now, runbook_url)
 
     def as_dict(self, now: int) -> dict[str, Any]:
         """As in `/status`. `detected_after_ms` runs from the start of the slice to the alert."""

@@ -1,15 +1,15 @@
-"""Does a process run, or is it held for a reason that is nobody's fault?"""
+"""Does a process run, or is it held for a reason that is nobody's fault? Did its thread get the CPU it asked for?"""
 
 from __future__ import annotations
 
 import re
 from enum import Enum
-from pathlib import Path
 from typing import Final
 
 from sidecar.wire import process
 
 _TRACER: Final = re.compile(rb"^TracerPid:\t(\d+)$", re.MULTILINE)
+_READING_NS: Final = 100_000_000
 
 
 class Standing(Enum):
@@ -28,8 +28,43 @@ def standing(pid: int, start: int) -> Standing:
     if found[0] in "Tt":
         return Standing.HELD
     try:
-        status = Path(f"/proc/{pid}/status").read_bytes()
+        status = process.read(f"/proc/{pid}/status")
     except OSError:
         return Standing.GONE
     tracer = _TRACER.search(status)
     return Standing.HELD if tracer is not None and tracer[1] != b"0" else Standing.RUNS
+
+
+def run_delay(pid: int, thread: int) -> int:
+    """Nanoseconds that a thread was ready to run and had no CPU, since it began; 0 when the system does not tell."""
+    try:
+        return int(process.read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class Starvation:
+    """How long the host kept one thread from running during a slice.
+
+    Args:
+        run_delay: of the thread, so far.
+    """
+
+    def __init__(self) -> None:
+        # Two readings: one from before the running slice, and the last, for slices that are to come.
+        self._before = self._last = (0, 0)
+
+    def due(self, now: int) -> bool:
+        """Whether it is time for a reading."""
+        return now - self._last[0] >= _READING_NS
+
+    def read(self, now: int, began: int, delay: int) -> None:
+        """A reading, every now and then; `began` is the start of the running slice, 0 without one."""
+        if not self._last[0] or not began or began >= self._last[0]:
+            self._before = self._last if self._last[0] else (now, delay)
+        self._last = (now, delay)
+
+    def during(self, began: int, delay: int) -> int:
+        """Nanoseconds, too much by what it was between the last reading and the slice's start; 0 when not known."""
+        at, before = self._last if self._last[0] <= began else self._before
+        return max(0, delay - before) if 0 < at <= began else 0

@@ -20,8 +20,8 @@ from sidecar.alerts import printable
 from sidecar.wire import watchdog_pb2 as wire
 
 from .cell import RefusedError, open_cell
-from .poll import Poll, Watched
-from .stall import LINK_LOST, LOOP_CLOSED
+from .poll import Poll
+from .watched import Watched
 
 MAX_LOOPS: Final = 256  # under watch, of all applications
 MAX_REFUSALS: Final = 32  # of one stream; each is a line in the log
@@ -45,13 +45,13 @@ class Stream:
     Args:
         poll: judges its loops.
         refused: counts a refused cell by reason.
-        arrived: told after each new loop.
+        news: told when there is something to look at.
     """
 
-    def __init__(self, poll: Poll, refused: Callable[[str], None], arrived: Callable[[], None]) -> None:
+    def __init__(self, poll: Poll, refused: Callable[[str], None], news: Callable[[], None]) -> None:
         self._poll = poll
         self._refused = refused
-        self._arrived = arrived
+        self._news = news
         self._loops: dict[int, Watched] = {}
         self._pid: int | None = None
         self._refusals = 0
@@ -82,18 +82,20 @@ class Stream:
         elif kind == "withdraw":
             watched = self._loops.pop(report.withdraw.loop_id, None)
             if watched is not None:
-                self._poll.leave(watched, LOOP_CLOSED)
+                self._poll.leave(watched)
+                self._news()
         elif kind == "stack":
             self._stack(report.stack)
         # A heartbeat needs no answer: what counts is in the cell. Other kinds may come with later versions.
 
     def end(self) -> None:
-        """The stream is over; its loops are watched no more."""
+        """The stream is over; what becomes of its loops, their cells tell."""
         with self._ending:
             self._ended = True
             for watched in self._loops.values():
-                self._poll.leave(watched, LINK_LOST)
+                self._poll.cut_off(watched)
             self._loops.clear()
+        self._news()
         self.outbox.put(_END)
 
     def _announce(self, announce: Any) -> None:
@@ -115,7 +117,7 @@ class Stream:
                 return
             self._loops[announce.loop_id] = watched
             self._poll.add(watched)
-        self._arrived()
+        self._news()
 
     def _refuse(self, announce: Any, refusal: RefusedError) -> None:
         self._refused(refusal.reason)

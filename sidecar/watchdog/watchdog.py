@@ -34,7 +34,7 @@ class Watchdog:
         alerts: told of every stall, twice: while it lasts, and when it is over.
         registry: gets the number of loops under watch and the refused cells.
         clock: nanoseconds of `CLOCK_MONOTONIC`, the clock of the cells.
-        poll_seconds: between two looks.
+        poll_seconds: between two looks at a loop that is stalled.
         runbook_url: base URL for the alerts, or empty.
     """
 
@@ -59,7 +59,7 @@ class Watchdog:
         self._streams = threading.BoundedSemaphore(MAX_STREAMS)
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._arrived = threading.Event()
+        self._news = threading.Event()
         self._last_look = 0
 
     def start(self) -> None:
@@ -71,7 +71,7 @@ class Watchdog:
     def stop(self) -> None:
         """Poll no more. Stalls that last are left as they are: the watchdog can't tell how they end."""
         self._stopping = True
-        self._arrived.set()
+        self._news.set()
         if self._thread is not None:
             self._thread.join()
 
@@ -96,8 +96,11 @@ class Watchdog:
         handler = grpc.stream_stream_rpc_method_handler(self._watch)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Watch": handler}),))
 
+    def _stopped(self) -> bool:
+        return self._stopping
+
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopped():
             try:
                 now = self._clock()
                 for alert in self._poll.step(now):
@@ -106,17 +109,20 @@ class Watchdog:
             except Exception as error:  # noqa: BLE001  # nothing may end the watch
                 _log.error("a look at the loops failed", error=type(error).__name__)
                 time.sleep(_IDLE_SECONDS)
-            if len(self._poll):
-                time.sleep(self._poll_seconds)
+            self._news.clear()
+            if self._stopped():  # after `clear`, which may have cleared what `stop` set
+                return
+            next_look = self._poll.next_look()
+            pause = _IDLE_SECONDS if next_look is None else (next_look - self._clock()) / 1e9
+            if pause > self._poll_seconds:
+                self._news.wait(pause)
             else:
-                self._arrived.clear()
-                if not len(self._poll) and not self._stopping:
-                    self._arrived.wait(_IDLE_SECONDS)
+                time.sleep(pause if pause > 0 else self._poll_seconds)
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         if not self._streams.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} applications are under watch already")
-        stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._arrived.set)
+        stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._news.set)
         try:
             if context.add_callback(stream.end):
                 context.send_initial_metadata(((CONNECTED, "1"), (STALL_NS, str(self._stall_ns))))

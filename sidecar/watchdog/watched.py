@@ -1,0 +1,54 @@
+"""A loop under watch: what the watchdog knows of it between two looks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from sidecar.wire import cell as layout
+
+from .cell import CellReader
+from .pressure import Pressure
+from .stall import Stall
+from .standing import Starvation
+
+_MOMENT_NS: Final = 1_000_000_000
+
+
+@dataclass(slots=True)
+class Watched:
+    """A loop under watch.
+
+    Attributes:
+        ask: sends the question for a stack to the loop's process: (stall id, loop id, RUNNING word).
+        leaving: why it is to be watched no more; set by any thread, acted upon by the next look.
+        cut_off: whether its stream is gone; set by any thread.
+        cut_off_at: when a look found that, None while there is a stream.
+        excused_until: nothing is overdue before this plus its threshold: the process was held.
+        look_at: when to look at the cell again; a time in the past for as soon as possible.
+        check_at: when to look the process up in the system.
+        pressure: how late its timer is; None before the first look.
+    """
+
+    service: str
+    instance: str
+    cell: CellReader
+    ask: Callable[[int, int, int], None]
+    leaving: str | None = None
+    cut_off: bool = False
+    cut_off_at: int | None = None
+    stall: Stall | None = None
+    excused_until: int = 0
+    look_at: int = 0
+    check_at: int = 0
+    pressure: Pressure | None = None
+    starvation: Starvation = field(default_factory=Starvation)
+
+    def just_cut_off(self, now: int) -> bool:
+        """Whether its stream ended a moment ago: the sockets of a killed process are closed before it is gone."""
+        return self.cut_off and (self.cut_off_at is None or now - self.cut_off_at < _MOMENT_NS)
+
+    def quiet_since(self, header: tuple[int, ...]) -> int:
+        """When it was last heard of in any way."""
+        return max(header[layout.HEARTBEAT], self.excused_until, self.cut_off_at or 0)
