@@ -178,6 +178,6 @@ def test_the_explanation_and_the_engine_agree(name: str, key: str, value: str) -
         outcome = try_value(PROBES[name], each, value)
         if each.verdict == "dropped":
             assert outcome.verdict == "dropped"
-            assert outcome.leaves in (None, "")
+            assert outcome.leaves in (None, "")  # what a field of text reads as when it is not there
         else:
             assert outcome.reason not in ("unlisted", "denied", "unknown", "error")
