@@ -145,20 +145,7 @@ def test_a_key_is_read_as_the_nearest_message_says() -> None:
     assert resolve("Status.other") is None
 
 
-TEXTS = [
-    "acme",
-    "7",
-    "0.5",
-    "true",
-    "send",
-    "openai",
-    "a b",
-    "chat x",
-    "bob@example.com",
-    "4111111111111111",
-    "1.37.0",
-    "",
-]
+TEXTS = ["acme", "7", "0.5", "true", "send", "openai", "a b", "chat x", "bob@ab.co", "4111111111111111", "1.37.0"]
 KEYS = sorted({key for loaded in SHIPPED.values() for section, key in loaded.rules if section != "fields"})
 TEXT_PATHS = [path for path, decision in TABLE.items() if decision in (Decision.TEXT, Decision.NAME, Decision.DROP)]
 SINGLE = [path for path in TEXT_PATHS if fields()[path].message_type is None or path == "LogRecord.body"]
