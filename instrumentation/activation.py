@@ -10,7 +10,6 @@ Why these seams, and what else was tried: docs/decisions/0001-how-we-hook-autoge
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import logging
@@ -116,6 +115,7 @@ class Activation:
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
         trace_tap, handler, dispatches = self._trace_tap, self._handler, self._waiting.dispatches
+        alone = First(handler, None)
         # All of them before the first change: an AutoGen that lacks one is left alone, not half changed.
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
@@ -145,9 +145,11 @@ class Activation:
                 await process_next(self)
             finally:
                 # The garbage collector may throw a run loop away in somebody else's context: `reset` knows.
-                with contextlib.suppress(ValueError):
+                try:
                     _dispatching.reset(here)
                     tenancy.bind(before)
+                except ValueError:
+                    pass
 
         def serialize_if_read(self: SingleThreadedAgentRuntime, message: Any) -> str:
             return try_serialize(self, message) if somebody_reads() else ""
@@ -166,7 +168,9 @@ class Activation:
 
         def handlers(own: Any) -> Any:
             # For the run loop alone: the application reads its own list, and may append to it.
-            return First(handler, own) if sys._getframe(2).f_globals is globals_ else own
+            if sys._getframe(2).f_globals is not globals_:
+                return own
+            return First(handler, own) if own else alone
 
         self._put(runtime, "_tracer_helper", _InPlaceOf("_tracer_helper", lambda _: trace_tap))
         self._put(runtime, "_intervention_handlers", _InPlaceOf("_intervention_handlers", handlers))

@@ -225,9 +225,10 @@ def current_tenant() -> str | None:
 
 def bind(binding: Binding | None) -> None:
     """Make `binding` this context's; the running slice changes hands with it."""
-    BOUND.set(binding)
-    if _on_switch is not None:
-        _on_switch(binding)
+    if BOUND.get() is not binding:
+        BOUND.set(binding)
+        if _on_switch is not None:
+            _on_switch(binding)
 
 
 class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant("acme"):`

@@ -12,6 +12,7 @@ never becomes a log record.
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from typing import Any, Final
@@ -42,12 +43,17 @@ def observe(recorder: Recorder, event: object) -> None:
 def reaches_somebody(logger: Any) -> bool:
     """Whether an event could be seen: the logger is on, or does something of its own whether it is on or not."""
     try:
-        kind = type(logger)
-        if "info" in vars(logger) or getattr(kind, _BENEATH, kind).info is not logging.Logger.info:
+        if "info" in logger.__dict__ or not _is_plain(logger.__class__):
             return True
         return bool(logger.isEnabledFor(logging.INFO))
     except Exception:  # no logger at all, a mock say
         return True
+
+
+@functools.lru_cache(maxsize=64)
+def _is_plain(kind: Any) -> bool:
+    """Whether a logger's class, ours taken off, leaves `info` to logging."""
+    return getattr(kind, _BENEATH, kind).info is logging.Logger.info
 
 
 def _tenant() -> str:
