@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import inspect
+import multiprocessing.util
 import os
 import platform
 import socket
@@ -266,3 +267,11 @@ def _resource(settings: Settings) -> Resource:
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 atexit.register(stop)
+
+
+def _in_child_of_multiprocessing(_: object) -> None:
+    # Such a child ends by `os._exit`, past `atexit`; this list it goes through. After the application's own entries.
+    multiprocessing.util.Finalize(None, stop, exitpriority=-100)
+
+
+multiprocessing.util.register_after_fork(_in_child_of_multiprocessing, _in_child_of_multiprocessing)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 _TESTS = Path(__file__).parent.parent
 #: The environment that a developer's shell adds nothing to; the library's own log is on standard error.
-_PATHS = os.pathsep.join((str(_TESTS.parent), str(_TESTS)))
+_PATHS = os.pathsep.join((str(_TESTS.parent), str(_TESTS), str(Path(__file__).parent)))
 
 
 def run_python(
@@ -27,3 +27,23 @@ def run_python(
         timeout=timeout,
         env={**os.environ, "PYTHONPATH": _PATHS, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environ},
     )
+
+
+def spawned(endpoint: str) -> None:
+    """What a spawned child of multiprocessing runs; it does not stop the library, it just ends."""
+    import asyncio
+
+    from autogen_apps import Ask, Asked, ask_runtime
+    from autogen_core import AgentId
+
+    import instrumentation
+
+    async def work() -> None:
+        runtime = await ask_runtime(child=Asked)
+        runtime.start()
+        for _ in range(5):
+            await runtime.send_message(Ask("x"), AgentId("child", "k"))
+        await runtime.stop_when_idle()
+
+    instrumentation.start(endpoint=endpoint)
+    asyncio.run(work())
