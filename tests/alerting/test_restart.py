@@ -77,6 +77,7 @@ def test_what_fired_before_and_is_gone_is_resolved(begin: Callable[[], Courier],
     (alert,) = receiver.requests[1].document["alerts"]
     assert (alert["startsAt"], alert["endsAt"]) == ("2030-01-02T03:04:05.678Z", "2030-01-02T04:04:05.678Z")
     assert alert["annotations"]["summary"].endswith("when the sidecar was restarted, and nobody has reported it since.")
+    assert after.outbox.counts() == (1, 1, {}, 0)
     assert settle(begin(), 1e6) == float("inf")
     assert len(receiver.requests) == 2
 
@@ -144,6 +145,19 @@ def test_a_restart_with_many_alerts_is_no_storm(begin: Callable[[], Courier], re
     settle(last, GRACE_SECONDS + GROUP_SECONDS)
     assert len(receiver.requests) == sent + 1
     assert len(receiver.requests[-1].document["alerts"]) == 50
+
+
+def test_a_group_goes_on_after_a_restart(begin: Callable[[], Courier], receiver: Receiver) -> None:
+    """What is new in it is gathered, not sent at once: a sidecar that restarts again and again rings no bell."""
+    before = begin()
+    before.submit(firing("acme"))
+    settle(before, 0.0)
+    after = begin()
+    settle(after, 0.0)
+    after.submit(firing("globex"))
+    assert settle(after, 1.0) == GROUP_SECONDS
+    assert settle(after, GROUP_SECONDS - 0.1) == GROUP_SECONDS
+    assert len(receiver.requests) == 1
 
 
 def test_an_alertmanager_hears_of_it_at_once_lest_it_lapses(receiver: Receiver, file: Path) -> None:

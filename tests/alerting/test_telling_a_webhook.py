@@ -179,6 +179,25 @@ def test_a_flood_of_one_tenant_holds_back_that_tenant_alone(receiver: Receiver) 
     assert courier.outbox.counts() == (13, 13, {}, 0)
 
 
+def test_what_is_held_back_looks_as_it_was_told(receiver: Receiver) -> None:
+    """Another tenant's news may go out before it: the end that waits is neither told nor counted as told."""
+    courier = telling(receiver)
+    for number in range(10):
+        courier.submit(firing("flood", instance=f"i-{number}"))
+    settle(courier, 0.0)
+    for number in range(10):
+        courier.submit(resolved("flood", instance=f"i-{number}"))
+    courier.submit(firing("acme"))
+    settle(courier, INTERVAL)
+    assert sorted(told(receiver)[1]) == sorted(
+        [("acme", "firing")] + [("flood", "resolved")] * 5 + [("flood", "firing")] * 5
+    )
+    assert courier.outbox.counts() == (21, 16, {}, 5)
+    settle(courier, 2 * INTERVAL)
+    assert sorted(told(receiver)[2]) == sorted([("acme", "firing")] + [("flood", "resolved")] * 5)
+    assert courier.outbox.counts() == (21, 21, {}, 0)
+
+
 @unhurried
 @given(body=st.binary(), secret=st.binary(min_size=16), seconds=st.integers(0, 2**40))
 def test_a_signature_is_what_the_documents_say(body: bytes, secret: bytes, seconds: int) -> None:
