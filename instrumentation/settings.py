@@ -101,8 +101,9 @@ class Settings:
         reader.check_endpoint(where)
         tenants = reader.number("TENANTSCOPE_MAX_TENANTS", 254, 1, 4094, max_tenants)
         folder = cell_dir if cell_dir is not None else environ.get("TENANTSCOPE_CELL_DIR") or None
-        if folder is not None and not Path(folder).is_absolute():
+        if folder is not None and not _is_absolute(folder):
             reader.mistakes.append("TENANTSCOPE_CELL_DIR: must be an absolute path")
+            folder = None
         settings = cls(
             service_name=name or cls.service_name,
             endpoint=where,
@@ -119,6 +120,13 @@ class Settings:
         if reader.mistakes:
             raise ConfigurationError("\n".join(reader.mistakes))
         return settings
+
+
+_MAX_SOCKET_PATH: Final = 107  # sockaddr_un, and its zero at the end
+
+
+def _is_absolute(folder: object) -> bool:
+    return isinstance(folder, str | Path) and Path(folder).is_absolute() and str(folder).isprintable()
 
 
 class _Reader:
@@ -140,7 +148,13 @@ class _Reader:
         if not isinstance(endpoint, str):
             self.mistakes.append(f"{key}: must be a string")
             return
+        if not endpoint.isprintable():
+            self.mistakes.append(f"{key}: must not contain control characters")
+            return
         if endpoint.startswith("unix:"):
+            path = "/" + endpoint.removeprefix("unix:").lstrip("/")
+            if not endpoint.startswith("unix:/") or not 1 < len(path.encode()) <= _MAX_SOCKET_PATH:
+                self.mistakes.append(f"{key}: must name an absolute path of at most {_MAX_SOCKET_PATH} bytes")
             return
         try:
             parts = urlsplit(endpoint)
@@ -148,6 +162,8 @@ class _Reader:
                 self.mistakes.append(f"{key}: must be http://host:port, https://host:port or unix:/path")
             elif parts.username or parts.password:
                 self.mistakes.append(f"{key}: must not contain credentials")
+            elif parts.query or parts.fragment:
+                self.mistakes.append(f"{key}: must not contain a query or a fragment")
             else:
                 _ = parts.port
         except ValueError:
