@@ -9,7 +9,7 @@ from typing import Final
 from sidecar.wire import process
 
 _TRACER: Final = re.compile(rb"^TracerPid:\t(\d+)$", re.MULTILINE)
-_READING_NS: Final = 100_000_000
+_READING_NS: Final = 20_000_000
 
 
 class Standing(Enum):
