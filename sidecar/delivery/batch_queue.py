@@ -23,29 +23,28 @@ from typing import Final
 import structlog
 
 from sidecar.accounting import Ledger
-from sidecar.conventions import Signal
 from sidecar.ownership import FolderLock, private_folder
 from sidecar.settings import ConfigurationError
 
 from . import cursor
 from .batch import Batch
-from .disk import Folder
+from .disk import Folder, lasting
 from .frames import FRAME_BYTES, Damaged, Frame
-from .segments import Reader, Segment, Writer, recover
+from .recovery import recover
+from .segments import Reader, Segment, Writer
 
 KEY: Final = "TENANTSCOPE_STATE_DIR"
 FOLDER_NAME: Final = "queue"
 MAX_BYTES: Final = 256 * 1024 * 1024
 SEGMENT_BYTES: Final = 8 * 1024 * 1024
-# Batches after which, and seconds without work after which, progress is noted on disk.
-NOTE_BATCHES: Final = 64
+NOTE_BATCHES: Final = 64  # after so many, or so many seconds without work, progress is noted on disk
 NOTE_SECONDS: Final = 0.2
+READ_AGAIN_SECONDS: Final = 1.0
 
-# Why a batch was not taken.
+# Why a batch was not taken; and, the last one, why one that was taken cannot be delivered.
 FULL: Final = "queue_full"
 DISK: Final = "queue_disk"
 SHUTDOWN: Final = "shutdown"
-# Why a batch that was taken can't be delivered.
 DAMAGED: Final = "queue_corrupt"
 
 log = structlog.get_logger("sidecar.delivery")
@@ -108,18 +107,13 @@ class BatchQueue:
         self._unnoted = 0
         self._closed = False
         self._released = False
-        self._tell(found.lost)
-
-    def _tell(self, lost: Counter[str]) -> None:
-        held: Counter[Signal] = Counter()
-        for segment in self._segments:
-            held.update(segment.held)
-        for signal, records in held.items():
-            self._ledger.recovered(signal, records)
-        for how, size in lost.items():
-            self._ledger.lost(how, size)
-        if held or +lost:
-            log.info("queue recovered", records=held.total(), **{f"{how}_bytes": size for how, size in lost.items()})
+        for segment in found.segments:
+            for signal, records in segment.held.items():
+                ledger.recovered(signal, records)
+        for how, size in found.lost.items():
+            ledger.lost(how, size)
+        if found.segments or +found.lost:
+            log.info("queue recovered", records=self.records, **{f"{how}_bytes": n for how, n in found.lost.items()})
 
     # Offering -----------------------------------------------------------------------------------------------
     def offer(self, batch: Batch) -> str | None:
@@ -151,13 +145,13 @@ class BatchQueue:
     def _write(self) -> None:
         """Write what waits. To be called with the lock, which others may have meanwhile."""
         group, self._waiting = self._waiting, []
-        size = sum(FRAME_BYTES + len(offer.batch.payload) for offer in group)
-        fault = DISK
-        written: tuple[Segment, int] | None = None
+        batches = [offer.batch for offer in group]
+        size = sum(FRAME_BYTES + len(batch.payload) for batch in batches)
+        fault, written = DISK, None
         self._writing = True
         self._lock.release()
         try:
-            written = self._writer.write([offer.batch for offer in group], size if group else self._missing)
+            written = self._writer.write(batches, size if group else self._missing)
         except OSError as error:
             fault = errno.errorcode.get(error.errno or 0, "EIO").lower()
         finally:
@@ -167,7 +161,7 @@ class BatchQueue:
             if written is None:
                 self._failed(fault, size)
             else:
-                self._written(*written, [offer.batch for offer in group])
+                self._written(*written, batches)
             for offer in group:
                 offer.settled, offer.refusal = True, DISK if written is None else None
             self._settled.notify_all()
@@ -204,13 +198,12 @@ class BatchQueue:
 
     def done(self) -> None:
         """The oldest batch has met its fate."""
-        if self._head is None:
-            raise ValueError("no batch was taken")
         with self._lock:
-            segment, batch = self._segments[0], self._head.batch
-            segment.start = self._head.end
-            segment.held[batch.signal] -= batch.records
-            self._head = None
+            frame, self._head = self._head, None
+            if frame is None:
+                raise ValueError("no batch was taken")
+            self._segments[0].start = frame.end
+            self._segments[0].held[frame.batch.signal] -= frame.batch.records
             self._changed.notify_all()
         self._unnoted += 1
         if self._unnoted >= NOTE_BATCHES:
@@ -227,6 +220,10 @@ class BatchQueue:
                 return self._reader.read(segment, segment.end)
             except (Damaged, OSError) as damage:
                 log.error("the queue cannot be read", name=segment.name, error=type(damage).__name__)
+                if isinstance(damage, OSError) and not lasting(damage):
+                    with self._lock:
+                        self._changed.wait_for(lambda: self._closed, READ_AGAIN_SECONDS)
+                    return None
                 with self._lock:
                     lost, segment.held = segment.held, Counter()
                     segment.start, segment.sound = segment.end, False
@@ -253,18 +250,14 @@ class BatchQueue:
     def _note(self) -> None:
         """Note on disk how far delivery is. A disk that fails costs a second delivery after a crash, not data."""
         with self._lock:
-            if self._segments:
-                first = self._segments[0]
-                position = cursor.Cursor(first.number, first.id, first.start)
-            else:
-                position = cursor.Cursor(self._next_number, b"", 0)
+            first = self._segments[0] if self._segments else Segment(self._next_number, b"", 0)
+            position = cursor.Cursor(first.number, first.id, first.start)
         self._unnoted = 0
         try:
             cursor.save(self._folder, position)
         except OSError as error:
             log.debug("progress could not be noted", error=type(error).__name__)
 
-    # End ----------------------------------------------------------------------------------------------------
     def close(self) -> None:
         """Refuse new batches; those inside can still be taken."""
         with self._lock:
@@ -288,8 +281,7 @@ class BatchQueue:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        with self._lock:
-            return self._closed
+        return self._closed
 
     @property
     def records(self) -> int:

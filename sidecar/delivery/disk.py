@@ -14,6 +14,16 @@ from typing import Final
 
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 
+# What does not pass by itself: the file is gone, is something else, or the disk cannot read it.
+_LASTING: Final = frozenset(
+    {errno.EIO, errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.EBADMSG, errno.EUCLEAN}
+)
+
+
+def lasting(error: OSError) -> bool:
+    """Whether a file that could not be read will not be readable later either; too many open files, say, will pass."""
+    return error.errno in _LASTING
+
 
 class Folder:
     """An open folder; files in it are made with mode 0600."""

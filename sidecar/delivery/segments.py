@@ -1,4 +1,4 @@
-"""The queue's files: written at one end, read at the other, looked through at the start.
+"""The queue's files: written at one end, read at the other.
 
 One segment is written at a time, by one thread at a time. A write that fails takes its segment out of use: what the
 disk holds after a failed sync is unknown, so the next write begins a new one. Each process begins its own, so a
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,15 +21,12 @@ import structlog
 
 from sidecar.conventions import Signal
 
-from . import cursor, frames
+from . import frames
 from .batch import Batch
 from .disk import Folder
-from .frames import HEADER_BYTES, Damaged, Frame
+from .frames import HEADER_BYTES, Frame
 
 QUARANTINED: Final = 4  # files
-TORN: Final = "torn"
-CORRUPT: Final = "corrupt"
-_NAME: Final = re.compile(r"(\d{12})\.(queue|corrupt)", re.ASCII)
 
 log = structlog.get_logger("sidecar.delivery")
 
@@ -173,72 +169,3 @@ def quarantine(folder: Folder, number: int) -> None:
     log.error("a part of the queue is damaged; it is put aside", put_aside=str(folder.path / aside))
     for old in sorted(name for name in folder.names() if name.endswith(".corrupt"))[:-QUARANTINED]:
         folder.remove(old)
-
-
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a process found of those before it.
-
-    Attributes:
-        segments: with something to deliver, in order.
-        next_number: higher than that of any segment so far.
-        lost: bytes that could not be recovered, as `torn` or `corrupt`.
-    """
-
-    segments: Sequence[Segment]
-    next_number: int
-    lost: Counter[str]
-
-
-def recover(folder: Folder) -> Recovered:
-    """Look through the folder: what is whole is kept, what is not is counted. Raises OSError for the folder alone."""
-    position = cursor.load(folder)
-    found = [(int(match[1]), match[2]) for match in map(_NAME.fullmatch, folder.names()) if match]
-    numbers = sorted(number for number, kind in found if kind == "queue")
-    first = 0 if position is None else position.number
-    highest = max([first, *(number for number, _ in found)])
-    lost: Counter[str] = Counter()
-    segments = []
-    for number in numbers:
-        segment = Segment(number, b"")
-        if number >= first:
-            _examine(folder, segment, position, lost, last=number == numbers[-1])
-        if segment.start < segment.end:
-            segments.append(segment)
-        else:
-            Reader(folder).retire(segment)
-    return Recovered(segments, highest + 1, lost)
-
-
-def _examine(
-    folder: Folder, segment: Segment, position: cursor.Cursor | None, lost: Counter[str], *, last: bool
-) -> None:
-    """Read a segment from the cursor, or from its beginning, as far as it is whole."""
-    segment.end = segment.start = segment.size = 0
-    descriptor = -1
-    try:
-        descriptor = folder.open(segment.name)
-        segment.size = folder.size(descriptor)
-
-        def read(offset: int, length: int) -> bytes:
-            return folder.read(descriptor, offset, length)
-
-        segment.id = frames.read_header(read, segment.size)
-        at_cursor = position is not None and (position.number, position.segment) == (segment.number, segment.id)
-        segment.end = segment.start = position.offset if position is not None and at_cursor else HEADER_BYTES
-        while segment.end < segment.size:
-            frame = frames.read_frame(read, segment.id, segment.end, segment.size)
-            segment.held[frame.batch.signal] += frame.batch.records
-            segment.end = frame.end
-    except (Damaged, OSError) as damage:
-        # Only the last segment can be torn by a crash; the others were complete when their successor was begun.
-        torn = last and isinstance(damage, Damaged) and damage.torn
-        segment.sound = torn
-        lost[TORN if torn else CORRUPT] += max(0, segment.size - segment.end)
-        if torn:
-            with contextlib.suppress(OSError):
-                folder.truncate(descriptor, segment.end)
-                segment.size = segment.end
-    finally:
-        if descriptor >= 0:
-            folder.close(descriptor)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from otlp_peers import PATIENCE
 
 from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue
@@ -193,3 +195,37 @@ def test_death_while_recovering_from_death(tmp_path: Path) -> None:
             assert not story.live(state, Life(first, after=False))
             story.live(state, Life(second, after=True))
             check(state, story)
+
+
+def test_progress_that_is_noted_during_a_write_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new segment is being written while the last one before it is removed: the cursor stays before the new one."""
+    queue = BatchQueue(tmp_path / "state", Ledger(), 8)  # every batch has a segment of its own
+    queue._max_bytes = 1_000
+    assert queue.offer(Batch("traces", b"first", 1)) is None
+    assert queue.head(0) is not None
+    queue.done()
+    busy, go_on, real = threading.Event(), threading.Event(), os.fdatasync
+
+    def sync(descriptor: int) -> None:
+        if threading.current_thread() is sender:
+            busy.set()
+            assert go_on.wait(PATIENCE)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    answers: list[str | None] = []
+    sender = threading.Thread(target=lambda: answers.append(queue.offer(Batch("traces", b"second", 1))))
+    sender.start()
+    assert busy.wait(PATIENCE)
+    assert queue.head(0) is None  # notes progress, and removes the first segment
+    go_on.set()
+    sender.join()
+    assert answers == [None]
+    bury(queue)
+    queue = BatchQueue(tmp_path / "state", Ledger())
+    batch = queue.head(0)
+    assert batch is not None
+    assert batch.payload == b"second"
+    queue.release()

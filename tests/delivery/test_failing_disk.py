@@ -21,7 +21,7 @@ from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue
 from sidecar.delivery.disk import Folder
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
+from sidecar.settings import ConfigurationError, Settings
 
 SMALL = Batch("traces", b"x" * 50, 1)
 
@@ -185,3 +185,21 @@ def test_senders_are_put_off_while_the_disk_fails(tmp_path: Path, monkeypatch: p
         assert (counts["received"], counts["forwarded"], counts["rejected"], counts["queued"]) == (8, 3, 5, 0)
         assert sidecar.ledger.reasons()["traces"]["rejected"] == {"queue_disk": 5}
         assert upstream.taken == [("traces", upstream.taken[0][1])]
+
+
+def test_what_cannot_be_read_now_is_not_given_up(tmp_path: Path, failing: type[Failing]) -> None:
+    """Too many open files: the batch stays; a process that cannot read it either does not start; later it is there."""
+    state = tmp_path / "state"
+    queue = BatchQueue(state, Ledger(), open_folder=failing)
+    assert queue.offer(SMALL) is None
+    failing.operation, failing.code = "open", errno.EMFILE
+    queue.close()  # ends the wait before the next attempt
+    assert queue.head(0) is None
+    assert queue.records == 1
+    queue.release()
+    with pytest.raises(ConfigurationError, match="TENANTSCOPE_STATE_DIR: cannot read"):
+        BatchQueue(state, Ledger(), open_folder=failing)
+    failing.operation = ""
+    queue = BatchQueue(state, Ledger(), open_folder=failing)
+    assert taken_out(queue) == [SMALL.payload]
+    queue.release()
