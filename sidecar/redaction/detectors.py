@@ -34,6 +34,8 @@ UUID: Final = (
     r"(?=[0-9-]{0,35}[a-fA-F])[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?"
     r"[1-8][0-9a-fA-F]{3}-?[89abAB][0-9a-fA-F]{3}-?[0-9a-fA-F]{12}"
 )
+# Quick to tell that there is none, which is the usual case.
+_LONG_AS_UUID: Final = re.compile(r"[0-9A-Fa-f-]{32}")
 _UUID: Final = re.compile(rf"(?<![0-9A-Fa-f]){UUID}(?![0-9A-Fa-f])")
 _EMAIL: Final = re.compile(r"[^\s@]@\w[\w-]{0,62}\.\w")
 _PHONE: Final = re.compile(
@@ -55,6 +57,8 @@ _CREDENTIAL: Final = re.compile(
     r"|://[^\s/@]{1,255}@",
     re.IGNORECASE,
 )
+# Between a label and its secret, in every form above and below.
+_LABELLED: Final = re.compile(r"[\s:=]")
 _BASIC: Final = re.compile(r"\bbasic[\s:]+([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE)
 # The fixed beginnings that providers gave their keys, so that scanners can find them.
 _KEY: Final = re.compile(
@@ -95,12 +99,22 @@ def _matches(pattern: re.Pattern[str], needle: str = "") -> Callable[[str], bool
     return lambda text: needle in text and pattern.search(text) is not None
 
 
+def _matches_near(pattern: re.Pattern[str], word: str) -> Callable[[str], bool]:
+    """Whether the pattern is found; an ASCII text without the word, in whatever case, is not searched.
+
+    Beyond ASCII some letters have cases that only the pattern knows.
+    """
+    return lambda text: (word in text.lower() or not text.isascii()) and pattern.search(text) is not None
+
+
 def _matches_in_digits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: _SEVEN_DIGITS.search(text) is not None and pattern.search(text) is not None
 
 
 def _has_credential(text: str) -> bool:
     """A password or token beside its label, in a URL, or in the header of HTTP's Basic scheme (RFC 7617)."""
+    if not _LABELLED.search(text):
+        return False
     if _CREDENTIAL.search(text):
         return True
     for found in _BASIC.finditer(text):
@@ -112,6 +126,8 @@ def _has_credential(text: str) -> bool:
 
 def _has_card(text: str) -> bool:
     """13 to 19 digits with a right check digit (ISO/IEC 7812, Luhn), alone or among more digits."""
+    if not _SEVEN_DIGITS.search(text):
+        return False
     for match in _CARD_DIGITS.finditer(text):
         digits = [int(character) for character in match[0] if character.isdecimal()]
         count = len(digits)
@@ -191,8 +207,8 @@ class Detector(NamedTuple):
 
 #: In the order of certainty: the first that finds something gives the mask its name.
 DETECTORS: Final = (
-    Detector("pem", _matches(_PEM)),
-    Detector("jwt", _matches(_JWT)),
+    Detector("pem", _matches_near(_PEM, "begin")),
+    Detector("jwt", _matches_near(_JWT, "eyj")),
     Detector("key", _matches(_KEY)),
     Detector("credential", _has_credential),
     Detector("email", _matches(_EMAIL, "@")),
@@ -222,7 +238,7 @@ def detect(text: str, *, numbers: bool = True) -> str | None:
         raise ValueError("a text to scan must be bounded")
     # UUIDs are random and harmless, and full of things that look like numbers.
     encoded = False
-    for form in readings(_UUID.sub("uuid", text)):
+    for form in readings(_UUID.sub("uuid", text) if _LONG_AS_UUID.search(text) else text):
         for detector in DETECTORS:
             if detector.finds(form.text):
                 return detector.name

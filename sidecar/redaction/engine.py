@@ -168,6 +168,8 @@ class Pass:
             return 0, self._drop("error")
         if masked is None:
             return bit, None
+        if isinstance(masked, str):
+            return 0, self._drop(masked)
         self.actions["mask", masked.reason] += 1
         return bit, masked.content
 

@@ -2,7 +2,8 @@
 
 A gate is asked `judge(entry, keys)`: the bytes in question, and the bits of the keys that stand in the list
 already. It answers with the bit of the entry's own key and what to write in its place, None for nothing, or
-raises.
+raises. Keys without a rule, which are the bulk of what a careless sender sends, are answered with `UNLISTED`: an
+exception each would cost more than all else that is done about them.
 """
 
 from __future__ import annotations
@@ -18,22 +19,27 @@ from .wire_format import delimited, read_length
 _KEY: Final = 0x0A
 _VALUE: Final = 0x12
 
+#: In the place of a judgement: the key has no rule.
+UNLISTED: Final = "unlisted"
+
 
 class AttributeGate:
     """An allow-list of attributes. Other keys don't pass, nor does the second of two with one key."""
 
-    __slots__ = ("_rules", "memo")
+    __slots__ = ("_masks", "_rules", "memo")
 
     def __init__(self, rules: Mapping[str, AttributeRule]) -> None:
         self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
+        # What is written for a mask under a key: as many as there are keys and reasons.
+        self._masks: dict[tuple[bytes, Masked], Masked] = {}
         self.memo = Memo()
 
-    def judge(self, entry: bytes, keys: int) -> tuple[int, Masked | None]:
+    def judge(self, entry: bytes, keys: int) -> tuple[int, Masked | str | None]:
         """`entry` is the content of a `KeyValue`. Raises `Refused` or `Broken`."""
         key, value = read_entry(entry)
         listed = self._rules.get(key)
         if listed is None:
-            raise Refused("unlisted")
+            return 0, UNLISTED
         bit, rule = listed
         if bit & keys:
             raise Refused("duplicate")
@@ -41,7 +47,11 @@ class AttributeGate:
             return bit, None
         masked = rule.judge(value)
         if masked is not None:
-            return bit, Masked(masked.reason, delimited(1, key) + delimited(2, masked.content))
+            written = self._masks.get((key, masked))
+            if written is None:
+                written = Masked(masked.reason, delimited(1, key) + delimited(2, masked.content))
+                self._masks[key, masked] = written
+            return bit, written
         if rule.repeats:
             self.memo.remember(entry, bit)
         return bit, None

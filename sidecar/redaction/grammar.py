@@ -7,7 +7,7 @@ further keys with it: `shape: enum` brings `values`. What is not here is a mista
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -22,6 +22,7 @@ SECTIONS: Final = (*ATTRIBUTE_SECTIONS, FIELDS)
 MAX_KEY: Final = 255
 
 _INT64: Final = 1 << 63
+_LARGEST: Final = sys.float_info.max
 
 
 class Value(Protocol):
@@ -76,12 +77,11 @@ class Number:
     what = "a finite number"
 
     def fits(self, value: object) -> bool:
-        if type(value) is int:
-            return abs(value) < _INT64
-        return type(value) is float and math.isfinite(value)
+        # Not a number is beyond no bound, and within none.
+        return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST  # type: ignore[operator]
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "number"}
+        return {"type": "number", "minimum": -_LARGEST, "maximum": _LARGEST}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ searched.
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
@@ -132,7 +133,7 @@ class StringValue:
 
     def judge(self, value: bytes) -> Masked | None:
         masked = self.text.judge(_string(value))
-        return None if masked is None else Masked(masked.reason, delimited(1, masked.content))
+        return None if masked is None else _as_value(masked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +235,12 @@ class BoolValue:
         if len(value) != 2 or value[0] != _BOOL or value[1] > 1:
             raise Refused("type")
         return None
+
+
+@functools.cache  # as many as there are masks
+def _as_value(masked: Masked) -> Masked:
+    """A masked text as an `AnyValue`."""
+    return Masked(masked.reason, delimited(1, masked.content))
 
 
 def _string(value: bytes) -> bytes:

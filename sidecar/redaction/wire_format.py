@@ -90,6 +90,8 @@ def varint(value: int) -> bytes:
     """`value`, at least 0, in its shortest form."""
     if value < 0x80:
         return _ONE_BYTE[value]
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     written = bytearray()
     while value > 0x7F:
         written.append(value & 0x7F | 0x80)
