@@ -122,7 +122,7 @@ def top(arguments: Sequence[str]) -> int:
     parser.add_argument("--once", action="store_true", help="look for one interval, print the picture, and end")
     parser.add_argument("--json", action="store_true", help="one line of JSON each interval instead of the picture")
     options = parser.parse_args(arguments)
-    _require("demo", _TOP_NEEDS)
+    _require("top", _TOP_NEEDS)
     from .top.command import Options, run
     from .top.screen import View
     from .view.client import Admin
