@@ -142,6 +142,15 @@ def test_the_threshold_is_a_whole_number_of_milliseconds(text: str) -> None:
     assert line.startswith("TENANTSCOPE_STALL_MS: must be a whole number")
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "16777215", "256MiB", "1e9", "9" * 16, "٣٣٣٣٣٣٣٣٣"])
+def test_the_bound_of_the_queue_is_a_number_of_bytes(text: str) -> None:
+    """Not less than what lets the largest request into an empty queue."""
+    (line,) = errors(QUEUE_BYTES=text)
+    assert line.startswith("TENANTSCOPE_QUEUE_BYTES: must be a whole number of bytes, 16777216 (16 MiB) or more")
+    assert read(QUEUE_BYTES="16777216").queue_bytes == 16_777_216
+    assert read().queue_bytes == 256 * 1024 * 1024
+
+
 def test_a_misspelt_key_is_an_error_with_a_suggestion() -> None:
     """A setting that silently does nothing is worse than an error."""
     assert errors(UPSTRAEM="http://x") == (
