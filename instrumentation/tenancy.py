@@ -38,15 +38,17 @@ class Tenant:
     """One tenant, interned by `TenantTable.intern`.
 
     Attributes:
-        id: the validated id, as it appears in `tenant.id`.
+        id: as it appears in `tenant.id`; `other` for all beyond the bound.
+        name: as the application bound it, beyond the bound too: what telemetry sums up, an application may route by.
         slot: index into every per-tenant table of this process, below the table's bound.
         binding: what a message carries across a queue: this tenant and nothing of the sender's own nesting.
     """
 
-    __slots__ = ("binding", "id", "slot")
+    __slots__ = ("binding", "id", "name", "slot")
 
-    def __init__(self, tenant_id: str, slot: int) -> None:
+    def __init__(self, tenant_id: str, slot: int, name: str | None = None) -> None:
         self.id = tenant_id
+        self.name = tenant_id if name is None else name
         self.slot = slot
         self.binding = Binding(self)
 
@@ -143,7 +145,7 @@ class TenantTable:
                 return known
             if len(self._in_order) >= self.slots:
                 count("tenant.over_bound")
-                return self.other
+                return Tenant(self.other.id, OTHER_SLOT, tenant_id)  # not kept: there may be millions
             if self._adding:  # a finalizer or signal handler in the middle of the lines below: two would get one slot
                 count("tenant.reentered")
                 return self.unknown
@@ -218,9 +220,12 @@ def current() -> Tenant | None:
 
 
 def current_tenant() -> str | None:
-    """The id of the tenant that the running code works for; None when nobody bound one."""
+    """The id of the tenant that the running code works for, as it was bound; None when nobody bound one.
+
+    `unknown` for an invalid id. Beyond the bound on tenants it is still the id: only telemetry says `other`.
+    """
     binding = BOUND.get()
-    return None if binding is None else binding.tenant.id
+    return None if binding is None else binding.tenant.name
 
 
 def bind(binding: Binding | None) -> None:

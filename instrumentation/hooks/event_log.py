@@ -12,7 +12,6 @@ never becomes a log record.
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
 from typing import Any, Final
@@ -24,7 +23,7 @@ from instrumentation.activity import name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder
 
-_BENEATH: Final = "_tenantscope_beneath"  # on the tapped class: the logger's own
+_PLAIN: Final = "_tenantscope_plain"  # on the tapped class: whether the logger's own leaves `info` to logging
 
 
 def observe(recorder: Recorder, event: object) -> None:
@@ -43,21 +42,19 @@ def observe(recorder: Recorder, event: object) -> None:
 def reaches_somebody(logger: Any) -> bool:
     """Whether an event could be seen: the logger is on, or does something of its own whether it is on or not."""
     try:
-        if "info" in logger.__dict__ or not _is_plain(logger.__class__):
+        kind = logger.__class__
+        plain = kind.__dict__.get(_PLAIN)
+        if plain is None:  # not tapped
+            plain = kind.info is logging.Logger.info
+        if not plain or "info" in logger.__dict__:
             return True
         return bool(logger.isEnabledFor(logging.INFO))
     except Exception:  # no logger at all, a mock say
         return True
 
 
-@functools.lru_cache(maxsize=64)
-def _is_plain(kind: Any) -> bool:
-    """Whether a logger's class, ours taken off, leaves `info` to logging."""
-    return getattr(kind, _BENEATH, kind).info is logging.Logger.info
-
-
 def _tenant() -> str:
-    return tenancy.current_tenant() or tenancy.TABLE.unknown.id
+    return (tenancy.current() or tenancy.TABLE.unknown).id
 
 
 def tapped(original: type[logging.Logger], recorder: Recorder) -> type[logging.Logger]:
@@ -72,7 +69,7 @@ def tapped(original: type[logging.Logger], recorder: Recorder) -> type[logging.L
     # Its parameter `stacklevel` would say the same, but a class of the application's need not know it.
     code = TappedLogger.info.__code__
     TappedLogger.info.__code__ = code.replace(co_filename=str(logging._srcfile))  # noqa: SLF001
-    setattr(TappedLogger, _BENEATH, original)
+    setattr(TappedLogger, _PLAIN, original.info is logging.Logger.info)
     TappedLogger.__name__ = original.__name__
     TappedLogger.__qualname__ = original.__qualname__
     TappedLogger.__module__ = original.__module__

@@ -34,6 +34,6 @@ class Isolation:
         if known is None:
             if len(self._first) < _MAX_AGENTS:
                 self._first[key] = (weakref.ref(agent, lambda _: self._first.pop(key, None)), tenant)
-        elif known[1] is not tenant and known[1] is not None:
+        elif known[1] is not None and known[1].name != tenant.name:
             self._first[key] = (known[0], None)
             self._recorder.finding(tenant.id, AGENT_SHARED)

@@ -204,3 +204,25 @@ def test_nothing_is_left_behind(captured: Captured) -> None:
     runtime = asyncio.run(main())
     assert runtime.unprocessed_messages_count == 0
     assert not [name for name in vars(runtime) if "tenant" in name]
+
+
+def test_beyond_the_bound_an_application_still_sees_whose_work_it_does() -> None:
+    """Telemetry sums tenants beyond the bound up as `other`; who routes by `current_tenant()` must not mix them."""
+
+    async def main() -> list[str | None]:
+        runtime = await ask_runtime(asked=Asked)
+        runtime.start()
+        answers = []
+        for who in ("first", "second", "third"):
+            with tenant(who):
+                assert current_tenant() == who
+                answers.append(await runtime.send_message(Ask("x"), AgentId("asked", who)))
+        await runtime.stop_when_idle()
+        return [answer.tenant for answer in answers]
+
+    known = len(tenancy.TABLE.in_order())
+    with capture(max_tenants=1) as captured, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tenancy.TABLE, "slots", known)
+        assert asyncio.run(main()) == ["first", "second", "third"]
+        assert {(span.attributes or {})["tenant.id"] for span in captured.spans()} == {"other"}
+        assert not captured.points("autogen.isolation.findings")
