@@ -29,9 +29,11 @@ from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
 from .conventions import POLICY_INFO, Signal
 from .delivery import Batch, BatchQueue, EmbeddedStore, Forwarder, UpstreamOtlp
 from .intake import Intake
+from .ownership import secret_key
 from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
 
+KEY_NAME: Final = "tenants.key"
 GRACE_SECONDS: Final = 10.0
 INTAKE_GRACE_SECONDS: Final = 2.0
 RECEIVERS_GRACE_SECONDS: Final = 2.0
@@ -62,7 +64,7 @@ class Sidecar:
         self.registry.register(self.ledger)
         self.store: EmbeddedStore | None = None
         self.policy = load_policy(settings)
-        self._redactor = redaction.Redactor(self.policy)
+        self._redactor: redaction.Redactor | None = None  # made at start: its key is in the state folder
         info = Gauge(POLICY_INFO.name, POLICY_INFO.description, POLICY_INFO.labels, registry=self.registry)
         info.labels(self.policy.digest).set(1)
         self._queue: BatchQueue | None = None
@@ -96,6 +98,8 @@ class Sidecar:
         """
         try:
             self._queue = BatchQueue(self.settings.state_dir, self.ledger, self.settings.queue_bytes)
+            key = secret_key(self.settings.state_dir, KEY_NAME, "TENANTSCOPE_STATE_DIR")
+            self._redactor = redaction.Redactor(self.policy, key)
             self._forwarder = Forwarder(self._queue, self._destination(), self.ledger)
             self._forwarder.start()
             self._admin = Admin(self.settings.admin, ready=self.readiness, status=self.status, registry=self.registry)
@@ -143,6 +147,8 @@ class Sidecar:
 
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes) -> int:
+        if self._redactor is None:  # intake is the last to start; but nothing passes that has not been redacted
+            raise intake.Busy(RETRY_AFTER_SECONDS)
         try:
             redacted = self._redactor.redact(signal, payload)
         except redaction.Malformed:

@@ -8,16 +8,19 @@ exception each would cost more than all else that is done about them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from .memo import Memo
-from .rules import AttributeRule, Masked, Refused, Text
+from .rules import AttributeRule, Masked, Refused, Text, tagged
 from .wire_format import delimited, read_length
 
 # Tags of KeyValue.
 _KEY: Final = 0x0A
 _VALUE: Final = 0x12
+
+#: A short word for a value that says nothing about it, but is another for another value.
+Tag = Callable[[bytes], str]
 
 #: In the place of a judgement: the key has no rule.
 UNLISTED: Final = "unlisted"
@@ -26,9 +29,10 @@ UNLISTED: Final = "unlisted"
 class AttributeGate:
     """An allow-list of attributes. Other keys don't pass, nor does the second of two with one key."""
 
-    __slots__ = ("_masks", "_rules", "memo")
+    __slots__ = ("_masks", "_rules", "_tag", "memo")
 
-    def __init__(self, rules: Mapping[str, AttributeRule]) -> None:
+    def __init__(self, rules: Mapping[str, AttributeRule], tag: Tag | None = None) -> None:
+        self._tag = tag
         self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
         # What is written for a mask under a key: as many as there are keys and reasons.
         self._masks: dict[tuple[bytes, Masked], Masked] = {}
@@ -46,6 +50,10 @@ class AttributeGate:
         if rule.repeats and self.memo.recall(entry) is not None:
             return bit, None
         masked = rule.judge(value)
+        if masked is not None and rule.told_apart and self._tag is not None:
+            masked = tagged(masked, self._tag(value))
+            # Not kept: there may be as many as there are values.
+            return bit, Masked(masked.reason, delimited(1, key) + delimited(2, masked.content))
         if masked is not None:
             written = self._masks.get((key, masked))
             if written is None:

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from sidecar.conventions import Signal
 
-from .gates import AttributeGate, TextGate
+from .gates import AttributeGate, Tag, TextGate
 from .policy import Policy
 from .rules import Text
 from .schema import ROOTS, path_of
@@ -52,11 +52,11 @@ _NOTHING: Final = Text(enum(()), 0)
 class Planner:
     """Makes the plans of all messages that a request can hold."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, tag: Tag | None = None) -> None:
         self._gates = {
-            Decision.ATTRIBUTES: AttributeGate(policy.attributes),
-            Decision.EVENT_ATTRIBUTES: AttributeGate(policy.events),
-            Decision.RESOURCE_ATTRIBUTES: AttributeGate(policy.resource),
+            Decision.ATTRIBUTES: AttributeGate(policy.attributes, tag),
+            Decision.EVENT_ATTRIBUTES: AttributeGate(policy.events, tag),
+            Decision.RESOURCE_ATTRIBUTES: AttributeGate(policy.resource, tag),
         }
         self._fields = policy.fields
         self._plans: dict[str, Plan] = {}

@@ -7,6 +7,8 @@ request: reasons are words from a fixed set, and the log names types of exceptio
 
 from __future__ import annotations
 
+import functools
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,10 +20,16 @@ from sidecar.conventions import Signal
 from .engine import Pass
 from .plan import Planner
 from .policy import Policy
-from .rules import Refused
-from .wire_format import Broken
+from .rules import REDACTED, Refused
+from .wire_format import Broken, delimited
 
+TENANT_ID: Final = "tenant.id"
 _MAX_REPORTED: Final = 32
+_DIGEST_BYTES: Final = 6  # 48 bits: two of a million tenants share a tag in one sidecar of five hundred
+
+
+def _digest(key: bytes, value: bytes) -> str:
+    return hmac.digest(key, value, "sha256")[:_DIGEST_BYTES].hex()
 
 
 class Malformed(ValueError):  # noqa: N818  # part of the contract with intake
@@ -48,10 +56,18 @@ class Redacted:
 
 
 class Redactor:
-    """Redacts requests by one policy, for as long as it lives; another policy is another redactor."""
+    """Redacts requests by one policy, for as long as it lives; another policy is another redactor.
 
-    def __init__(self, policy: Policy) -> None:
-        self._plans = Planner(policy).requests()
+    Args:
+        policy: the rules.
+        key: 32 secret bytes. With them, tenants whose ids are masked stay apart: each mask ends in a keyed digest of
+            the id. Without, all that are masked for one reason share one mask, and overwrite each other's series.
+    """
+
+    def __init__(self, policy: Policy, key: bytes | None = None) -> None:
+        self._tag = None if key is None else functools.partial(_digest, key)
+        self._plans = Planner(policy, self._tag).requests()
+        self._tenant = policy.attributes.get(TENANT_ID)
         self._log = structlog.get_logger("tenantscope.redaction")
         self._reported: set[str] = set()
 
@@ -70,6 +86,20 @@ class Redactor:
             self._report(error)
             raise Malformed("error") from None
         return Redacted(allowed, work.records_in, work.records_out, dict(work.dropped), dict(work.actions))
+
+    def tenant(self, tenant_id: str) -> str:
+        """A tenant's id as telemetry shows it, for what reaches people by another way. `redacted` if it does not."""
+        try:
+            value = delimited(1, tenant_id.encode())
+            if self._tenant is None:
+                return REDACTED.decode()
+            masked = self._tenant.judge(value)
+            if masked is None:
+                return tenant_id
+            tag = "" if self._tag is None else f":{self._tag(value)}"
+            return f"[redacted:{masked.reason}{tag}]"
+        except Exception:  # noqa: BLE001  # refused, or not even text
+            return REDACTED.decode()
 
     def _report(self, error: Exception) -> None:
         """Log an unexpected exception by type, once each: the counts say how often."""

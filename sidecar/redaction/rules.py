@@ -59,6 +59,10 @@ class AttributeRule(Protocol):
     repeats: ClassVar[bool]
 
     @property
+    def told_apart(self) -> bool:
+        """Whether a mask must say which value it hides from which other, and nothing more."""
+
+    @property
     def written(self) -> Written:
         """The rule as a policy's file says it, in the order of the file's own; two that say the same are equal."""
 
@@ -128,6 +132,10 @@ class StringValue:
     repeats: ClassVar[bool] = True
 
     @property
+    def told_apart(self) -> bool:
+        return self.text.shape.told_apart
+
+    @property
     def written(self) -> Written:
         return {"type": "string", **self.text.written}
 
@@ -146,6 +154,7 @@ class StringListValue:
     text: Text
     max_items: int
     repeats: ClassVar[bool] = True
+    told_apart: ClassVar[bool] = False
 
     @property
     def written(self) -> Written:
@@ -183,6 +192,7 @@ class IntValue:
     least: int
     most: int
     repeats: ClassVar[bool] = False
+    told_apart: ClassVar[bool] = False
 
     @property
     def written(self) -> Written:
@@ -208,6 +218,7 @@ class DoubleValue:
     least: float
     most: float
     repeats: ClassVar[bool] = False
+    told_apart: ClassVar[bool] = False
 
     @property
     def written(self) -> Written:
@@ -226,6 +237,7 @@ class BoolValue:
     """An attribute that is true or false."""
 
     repeats: ClassVar[bool] = True
+    told_apart: ClassVar[bool] = False
 
     @property
     def written(self) -> Written:
@@ -238,6 +250,11 @@ class BoolValue:
 
 
 @functools.cache  # as many as there are masks
+def tagged(masked: Masked, tag: str) -> Masked:
+    """The mask of an attribute's text, with a word that tells it from others."""
+    return _as_value(Masked(masked.reason, f"[redacted:{masked.reason}:{tag}]".encode()))
+
+
 def _as_value(masked: Masked) -> Masked:
     """A masked text as an `AnyValue`."""
     return Masked(masked.reason, delimited(1, masked.content))

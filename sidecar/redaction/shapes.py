@@ -27,6 +27,7 @@ class Shape(NamedTuple):
         fits: true for a text that has the shape.
         scanned: whether detectors look at what fits; not where the shape leaves no room for a secret.
         numbers: whether nine digits in a row are suspicious here.
+        told_apart: whether two texts that are masked must not become one: whose series these are.
         words: those that the policy gave it, in alphabetical order.
     """
 
@@ -34,6 +35,7 @@ class Shape(NamedTuple):
     fits: Callable[[str], bool]
     scanned: bool = True
     numbers: bool = True
+    told_apart: bool = False
     words: tuple[str, ...] = ()
 
 
@@ -55,7 +57,7 @@ SHAPES: Final = {
         # Class names, agent types, tools, models, providers, metrics: no blanks.
         Shape("identifier", _pattern(_IDENTIFIER)),
         # Whatever a customer calls his customers, numbers included.
-        Shape("tenant", _is_written, numbers=False),
+        Shape("tenant", _is_written, numbers=False, told_apart=True),
         Shape("uuid", _pattern(UUID), scanned=False),
         Shape("version", _pattern(r"[A-Za-z0-9][A-Za-z0-9.+_\-]*")),
         Shape("hostname", _pattern(r"[A-Za-z0-9][A-Za-z0-9._\-]*")),
