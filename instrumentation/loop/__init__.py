@@ -237,22 +237,7 @@ class Loops:
 _instances: weakref.WeakSet[Loops] = weakref.WeakSet()
 
 
-_held: list[Lookout] = []  # while the process forks
-
-
-def _before_fork() -> None:
-    for loops in list(_instances):
-        loops._lookout.before_fork()  # noqa: SLF001
-        _held.append(loops._lookout)  # noqa: SLF001
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().after_fork()
-
-
 def _after_fork_in_child() -> None:
-    _held.clear()
     for loops in list(_instances):
         try:
             loops.forked()
@@ -260,4 +245,4 @@ def _after_fork_in_child() -> None:
             fault("loop.fork", error)
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -19,19 +19,14 @@ from typing import Final
 from sidecar.wire import process
 from sidecar.wire import stacks as layout
 
-_ROOM: Final = layout.DUMP_TEXT - layout.TAKEN_TEXT
-_CLEAN: Final = bytes(layout.SIZE - layout.DUMP_TEXT)
+_ROOM: Final = layout.SIZE - layout.TAKEN_TEXT
 
 
 class StacksFile:
-    """The stacks file of this process. Use `create`.
-
-    Attributes:
-        descriptor: where a dump goes; its position is right for that.
-    """
+    """The stacks file of this process. Use `create`."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
-        self.descriptor = descriptor
+        self._descriptor = descriptor
         self._path = path
         self._memory = mmap.mmap(descriptor, layout.SIZE)
         self._words = memoryview(self._memory)[: layout.HEADER_WORDS * 8].cast("Q")
@@ -51,7 +46,6 @@ class StacksFile:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.fchmod(descriptor, 0o600)
             os.posix_fallocate(descriptor, 0, layout.SIZE)
-            os.lseek(descriptor, layout.DUMP_TEXT, os.SEEK_SET)
             return cls(descriptor, path)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -67,26 +61,16 @@ class StacksFile:
         self._memory[layout.TAKEN_TEXT : layout.TAKEN_TEXT + len(text)] = text
         words[layout.TAKEN] = now
 
-    def expect(self, due: int, aside: int) -> None:
-        """From `due` on a dump may come, or none because `aside`. With no timer armed."""
-        if self._memory[layout.DUMP_TEXT]:  # one came
-            self._words[layout.DUE] = 0
-            self._memory[layout.DUMP_TEXT :] = _CLEAN
-            os.ftruncate(self.descriptor, layout.SIZE)  # not further: beyond the end a mapping is a SIGBUS
-            os.lseek(self.descriptor, layout.DUMP_TEXT, os.SEEK_SET)
-        self._words[layout.DUE] = due
-        self._words[layout.ASIDE] = aside
-
     def ours(self) -> bool:
         """Whether the descriptor is still this file's."""
         try:
-            found = os.fstat(self.descriptor)
+            found = os.fstat(self._descriptor)
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == self._identity
 
     def close(self) -> None:
-        """Take the file away; with no timer armed."""
+        """Take the file away."""
         with contextlib.suppress(OSError):
             self._path.unlink()
         self.forget()
@@ -94,4 +78,4 @@ class StacksFile:
     def forget(self) -> None:
         """Give the descriptor up, and leave the file: in a forked child it is the parent's."""
         if self.ours():
-            os.close(self.descriptor)
+            os.close(self._descriptor)

@@ -234,13 +234,11 @@ class Poll:
     def _look_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
         """Take what the process left. While a stall lasts, the newest counts: the slice may have gone on elsewhere."""
         stall.look_at = now + REFRESH_NS
-        at, lines, why_not = left_stack(watched.cell.stacks, max(stall.began, stall.stack_at), stall.ident)
+        at, lines = left_stack(watched.cell.stacks, max(stall.began, stall.stack_at), stall.ident)
         if lines:
             # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
             if watched.cell.header()[layout.RUNNING] == stall.running:
                 stall.stack, stall.stack_at, stall.stack_unavailable = tuple(lines), at, None
-        elif why_not and not stall.stack:
-            stall.stack_unavailable = why_not
 
     def _end(self, watched: Watched, stall: Stall, ended: int, now: int, alerts: list[Alert]) -> None:
         if stall.alerted is None:

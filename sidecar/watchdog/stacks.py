@@ -16,48 +16,38 @@ from sidecar.alerts import printable
 from sidecar.wire import cell
 from sidecar.wire import stacks as layout
 
-IN_USE: Final = "the interpreter was held, and the application uses faulthandler's timer itself"
-NO_TIMER: Final = "the interpreter was held, and this Python cannot look into it meanwhile"
-_WHY: Final = {layout.TIMER_IN_USE: IN_USE, layout.NO_TIMER: NO_TIMER}
 _HEADER: Final = struct.Struct(f"={layout.HEADER_WORDS}Q")
 # The start of a slice is known to this much.
 _GRAIN: Final = cell.SLOT_BITS
 
 
-def left_stack(path: Path, began: int, ident: int) -> tuple[int, list[str], str]:
-    """The newest stack of a thread that was taken after `began`: when at the earliest, and its lines, outermost first.
+def left_stack(path: Path, began: int, ident: int) -> tuple[int, list[str]]:
+    """The stack of a thread that was taken after `began`: when, and its lines, outermost first; 0 and none without.
 
-    Whether that slice still runs is the caller's to look at, after this. Without a stack, 0, no lines, and the reason
-    if one is known.
+    Whether that slice still runs is the caller's to look at, after this.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
-        return 0, [], ""
+        return 0, []
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            return 0, [], ""
-        return _newest(descriptor, began, ident)
+            return 0, []
+        return _taken(descriptor, began, ident)
     except (OSError, struct.error):
-        return 0, [], ""
+        return 0, []
     finally:
         os.close(descriptor)
 
 
-def _newest(descriptor: int, began: int, ident: int) -> tuple[int, list[str], str]:
+def _taken(descriptor: int, began: int, ident: int) -> tuple[int, list[str]]:
     header = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
-    taken, due = header[layout.TAKEN], header[layout.DUE]
-    places = [
-        (due, layout.DUMP_TEXT, layout.MAX_SIZE - layout.DUMP_TEXT),
-        (taken, layout.TAKEN_TEXT, min(header[layout.TAKEN_BYTES], layout.DUMP_TEXT - layout.TAKEN_TEXT)),
-    ]
-    for at, offset, length in sorted(places, reverse=True):
-        if at <= began + _GRAIN:
-            continue
-        text = os.pread(descriptor, length, offset)
-        lines = [f"{printable(file)}:{line} {printable(name)}" for file, line, name in layout.frames(text, ident)]
-        again = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
-        if lines and (again[layout.TAKEN], again[layout.DUE]) == (taken, due):
-            return at, lines[::-1], ""
-    return 0, [], _WHY.get(header[layout.ASIDE], "")
+    taken = header[layout.TAKEN]
+    if taken <= began + _GRAIN:
+        return 0, []
+    length = min(header[layout.TAKEN_BYTES], layout.SIZE - layout.TAKEN_TEXT)
+    text = os.pread(descriptor, length, layout.TAKEN_TEXT)
+    lines = [f"{printable(file)}:{line} {printable(name)}" for file, line, name in layout.frames(text, ident)]
+    again = _HEADER.unpack(os.pread(descriptor, _HEADER.size, 0))
+    return (taken, lines[::-1]) if lines and again[layout.TAKEN] == taken else (0, [])

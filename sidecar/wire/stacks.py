@@ -1,21 +1,17 @@
 """The stacks file: where a process leaves the stacks of its loops for a watchdog, one file beside its cells.
 
-An interpreter that is held (a regular expression that backtracks) answers no question. So the process takes stacks
-ahead of time, when a slice has lasted for a part of the threshold, and has a timer take them when even that is
-impossible. Who reads decides whose they are: a stack that was taken at `t` is of the slice that began before `t` and
+A process whose interpreter is busy answers late. So it takes stacks ahead of time, when a slice has lasted for a part of
+the threshold. Who reads decides whose they are: a stack that was taken at `t` is of the slice that began before `t` and
 runs still.
 
 | bytes | content |
 | --- | --- |
 | words | unsigned 64-bit, native order; times are nanoseconds of `CLOCK_MONOTONIC` |
 | `TAKEN`, `TAKEN_BYTES` | when the text at `TAKEN_TEXT` was written, and how long it is; 0 while it is written |
-| `DUE` | what is at `DUMP_TEXT` was written then or later; nothing is there before |
-| `ASIDE` | why there is no such timer at present, or 0 |
-| `TAKEN_TEXT` .. `DUMP_TEXT` | stacks by the process's own code |
-| `DUMP_TEXT` .. end of file | stacks by `faulthandler`'s timer; zeros when there are none |
+| `TAKEN_TEXT` .. end of file | the stacks |
 
-Both texts are as `faulthandler` writes them: `Thread 0x<ident> (most recent call first):`, then a line
-`  File "<file>", line <line> in <function>` a frame, ASCII only. Nothing else in them is ever read.
+The text is written as Python's `faulthandler` writes it: `Thread 0x<ident> (most recent call first):`, then a line
+`  File "<file>", line <line> in <function>` a frame, ASCII only. Nothing else in it is ever read.
 """
 
 from __future__ import annotations
@@ -26,20 +22,12 @@ from typing import Final
 
 TAKEN: Final = 0
 TAKEN_BYTES: Final = 1
-DUE: Final = 2
-ASIDE: Final = 3
 HEADER_WORDS: Final = 8
 
 TAKEN_TEXT: Final = HEADER_WORDS * 8
-DUMP_TEXT: Final = 32 * 1024
-SIZE: Final = DUMP_TEXT + 4096  # allocated; a longer dump makes the file longer
-MAX_SIZE: Final = 1024 * 1024  # further than this nobody reads
+SIZE: Final = 32 * 1024
 MAX_FRAMES: Final = 64
 SUFFIX: Final = ".stacks"
-
-# Why there is no timer.
-TIMER_IN_USE: Final = 1
-NO_TIMER: Final = 2
 
 _FRAME: Final = re.compile(rb'  File "([^\n]{1,2048})", line (\d{1,9}) in ([^\n]{1,2048})\n')
 _OURS: Final = b"/instrumentation/loop/"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instrumentation.loop.stacks import StacksFile
-from sidecar.watchdog.stacks import IN_USE, left_stack
+from sidecar.watchdog.stacks import left_stack
 from sidecar.wire import stacks as layout
 
 IDENT = 0xABC
@@ -32,7 +30,7 @@ TEXT = (
 )
 LINES = ["outer.py:1 outer", "in ner.py:3 Class.inner"]
 
-Left = Callable[..., tuple[list[str], str]]
+Left = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -42,9 +40,9 @@ def file(cells: Path) -> StacksFile:
 
 @pytest.fixture
 def left(cells: Path) -> Left:
-    def read(began: int = BEGAN) -> tuple[list[str], str]:
+    def read(began: int = BEGAN) -> list[str]:
         (path,) = cells.glob("*.stacks")
-        return left_stack(path, began, IDENT)[1:]
+        return left_stack(path, began, IDENT)[1]
 
     return read
 
@@ -52,53 +50,16 @@ def left(cells: Path) -> Left:
 def test_a_stack_of_this_slice_is_shown(file: StacksFile, left: Left) -> None:
     """Outermost first, the loop's own thread, without the frames of the accounting."""
     file.publish(BEGAN + 10_000, TEXT)
-    assert left() == (LINES, "")
+    assert left() == LINES
     file.close()
 
 
 @pytest.mark.parametrize("late", [-1, 0, 4095])
 def test_a_stack_that_may_be_of_an_earlier_slice_is_not(late: int, file: StacksFile, left: Left) -> None:
-    """Neither one that was taken nor one that was dumped before the slice began, to what is known of that."""
+    """One that was taken before the slice began, to what is known of that."""
     file.publish(BEGAN + late, TEXT)
-    file.expect(BEGAN + late, 0)
-    os.write(file.descriptor, TEXT)
-    assert left() == ([], "")
-    assert left(BEGAN - 10_000) == (LINES, "")
-    file.close()
-
-
-def test_the_newest_of_both_is_shown(file: StacksFile, left: Left) -> None:
-    """The one that the process took, or the one of the timer."""
-    file.publish(BEGAN + 10_000, TEXT)
-    file.expect(BEGAN + 20_000, 0)
-    assert left() == (LINES, "")
-    os.write(file.descriptor, TEXT.replace(b"inner", b"later"))
-    assert left()[0][-1] == "in ner.py:3 Class.later"
-    file.publish(BEGAN + 30_000, TEXT)
-    assert left() == (LINES, "")
-    file.close()
-
-
-def test_a_dump_makes_room_for_the_next(file: StacksFile, left: Left) -> None:
-    """Longer than what is allocated, and nothing of it is left behind a shorter one."""
-    for text in (TEXT * 1000, TEXT):
-        file.expect(BEGAN + 10_000, 0)
-        assert left() == ([], "")
-        os.write(file.descriptor, text)
-        assert left() == (LINES, "")
-    file.expect(0, layout.TIMER_IN_USE)
-    assert left() == ([], IN_USE)
-    file.close()
-
-
-def test_what_faulthandler_writes_is_read(file: StacksFile, cells: Path) -> None:
-    """The real thing, of this very thread."""
-    file.expect(BEGAN + 10_000, 0)
-    faulthandler.dump_traceback(file=file.descriptor, all_threads=True)
-    (path,) = cells.glob("*.stacks")
-    _, lines, _ = left_stack(path, BEGAN, threading.get_ident())
-    assert lines[-1].startswith(__file__[-100:])
-    assert lines[-1].endswith("test_what_faulthandler_writes_is_read")
+    assert left() == []
+    assert left(BEGAN - 10_000) == LINES
     file.close()
 
 
@@ -106,7 +67,7 @@ def test_what_faulthandler_writes_is_read(file: StacksFile, cells: Path) -> None
 def test_a_line_that_is_no_frame_ends_the_stack(line: bytes, file: StacksFile, left: Left) -> None:
     """Source text, values: whatever does not belong there is not shown, nor is what follows."""
     file.publish(BEGAN + 10_000, TEXT.replace(b'  File "outer', line + b'\n  File "outer'))
-    assert left() == (LINES[1:], "")
+    assert left() == LINES[1:]
     file.close()
 
 
@@ -115,21 +76,21 @@ def test_another_users_or_a_redirected_file_is_not_read(file: StacksFile, left: 
     file.publish(BEGAN + 10_000, TEXT)
     (path,) = cells.glob("*.stacks")
     path.chmod(0o640)
-    assert left() == ([], "")
+    assert left() == []
     path.chmod(0o600)
-    assert left() == (LINES, "")
+    assert left() == LINES
     copy = path.rename(cells / "elsewhere")
     path.symlink_to(copy)
-    assert left() == ([], "")
+    assert left() == []
     path.unlink()
     os.mkfifo(path, 0o600)
-    assert left() == ([], "")
+    assert left() == []
     path.unlink()
     path.write_bytes(copy.read_bytes()[:20])
     path.chmod(0o600)
-    assert left() == ([], "")
+    assert left() == []
     path.unlink()
-    assert left_stack(path, BEGAN, IDENT) == (0, [], "")
+    assert left_stack(path, BEGAN, IDENT) == (0, [])
     file.close()
 
 
@@ -139,9 +100,8 @@ def test_any_file_is_survived(words: list[int], text: bytes, cells: Path) -> Non
     """Whatever it holds, what is shown is bounded and printable."""
     path = cells / "hostile.stacks"
     body = TEXT.replace(b"inner", text)
-    path.write_bytes(b"".join(word.to_bytes(8, "little") for word in words) + body.ljust(layout.DUMP_TEXT) + body)
+    path.write_bytes(b"".join(word.to_bytes(8, "little") for word in words) + body.ljust(layout.SIZE))
     path.chmod(0o600)
-    _, lines, why = left_stack(path, 0, IDENT)
+    _, lines = left_stack(path, 0, IDENT)
     assert len(lines) <= layout.MAX_FRAMES
     assert all(line.isprintable() and len(line) < 1100 for line in lines)
-    assert why.isprintable()

@@ -98,17 +98,15 @@ def test_the_tenant_is_named_while_it_blocks(
     assert sample("tenantscope_stall_seconds_total", tenant_id="hooli") > 0.1
 
 
-def test_a_stack_is_had_while_the_interpreter_is_held(
-    start: Start, inbox: Any, release: Path, watchdog: Watchdog, cells: Path
+def test_the_tenant_is_named_while_the_interpreter_is_held(
+    start: Start, inbox: Any, release: Path, cells: Path
 ) -> None:
-    """No thread of the process can run, and the alert has the line that holds it; the program goes on as ever."""
+    """No thread of the process can run, so there is no stack, and the alert says so; the program goes on as ever."""
     application = start("held")
     firing = inbox.next()
     assert firing.labels["tenant_id"] == "hooli"
-    wait_until(lambda: watchdog.stalls()[0]["stack"])
     assert not release.exists()
-    assert "hold_the_interpreter" in watchdog.stalls()[0]["stack"][-1]
-    assert "instrumentation/loop" not in "\n".join(watchdog.stalls()[0]["stack"])
+    assert firing.annotations["stack"].startswith("not available: ")
     release.touch()
     assert inbox.next().status == "resolved"
     output, _ = application.communicate(timeout=DEADLINE)
