@@ -1,8 +1,8 @@
 """The stacks file: where a process leaves the stacks of its loops for a watchdog, one file beside its cells.
 
-A process whose interpreter is busy answers late. So it takes stacks ahead of time, when a slice has lasted for a part of
-the threshold. Who reads decides whose they are: a stack that was taken at `t` is of the slice that began before `t` and
-runs still.
+A process whose interpreter is busy answers late. So it takes stacks ahead of time, when a slice has lasted for a part
+of the threshold. Who reads decides whose they are: a stack that was taken at `t` is of the slice that began before `t`
+and runs still.
 
 | bytes | content |
 | --- | --- |
