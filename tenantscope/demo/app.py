@@ -16,9 +16,10 @@ import threading
 from pathlib import Path
 
 import instrumentation
+from instrumentation import diagnostics
 
 from .canaries import Canaries
-from .handover import SERVICE, Plan
+from .handover import SERVICE, Plan, Report
 from .scenario import play
 from .stage import Stage
 
@@ -30,11 +31,13 @@ def main() -> None:
     # searched.
     logging.basicConfig(filename=plan.log, level=logging.WARNING)
     instrumentation.start(service_name=SERVICE)
-    asyncio.run(_run(plan))
+    report = asyncio.run(_run(plan))
     instrumentation.stop()
+    report.faults = diagnostics.counts()
+    report.save(Path(plan.report))
 
 
-async def _run(plan: Plan) -> None:
+async def _run(plan: Plan) -> Report:
     stop = asyncio.Event()
     stage = Stage(plan.model_url, Canaries(plan.marker), stop)
     _stop_with_conductor(asyncio.get_running_loop(), stop)
@@ -42,7 +45,7 @@ async def _run(plan: Plan) -> None:
     await play(stage)
     stage.report.canaries = stage.canaries.planted()
     stage.report.places = stage.canaries.places()
-    stage.report.save(Path(plan.report))
+    return stage.report
 
 
 def _stop_with_conductor(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

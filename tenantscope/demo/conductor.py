@@ -222,7 +222,6 @@ class Conductor:
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self._tap.port}",
             "OTEL_BSP_SCHEDULE_DELAY": "500",  # milliseconds: the table is to be live
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
-            "OTEL_BSP_MAX_QUEUE_SIZE": "16384",
             "TENANTSCOPE_CELL_DIR": str(self._cells),
         }
         command = [sys.executable, "-m", "tenantscope.demo.app", str(self._folder / "plan.json")]

@@ -22,7 +22,7 @@ CAST: Final[dict[str, str]] = {
     HOG: "a tool of its team blocks the event loop",
     BURSTER: "sends 200 messages at a time",
     FAILER: "its tools fail, with a secret in the message",
-    MAILER: "uses e-mail addresses as agent keys",
+    MAILER: "uses e-mail addresses as agent keys, and the front desk of another",
     VICTIM: "does nothing wrong, and waits for the others",
 }
 
@@ -67,6 +67,7 @@ class Report:
         round_trips: how long each small call of the victim took, in seconds.
         canaries: all that the application planted.
         places: how often something was planted, by place.
+        faults: what tenantscope's library says that it dropped or caught, by reason.
     """
 
     sent: dict[str, int] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Report:
     round_trips: list[float] = field(default_factory=list)
     canaries: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the report to `path`."""

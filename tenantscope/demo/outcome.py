@@ -47,6 +47,9 @@ class Outcome:
         if self.leaked:
             self.failures.append(f"canaries leaked: {len(self.leaked)}")
         self.failures += [f"{place} could not be searched, so nothing is known about leaks there" for place in unread]
+        dropped = {reason: count for reason, count in self.report.faults.items() if reason.startswith("export.")}
+        if dropped:
+            self.failures.append(f"the application dropped telemetry: {dropped}")
         if not self.picture.records.get("traces", {}).get("received"):
             self.failures.append("the sidecar received no spans")
         for signal, counts in self.picture.records.items():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from tenantscope.view.status import Alert, Loop, Stall, Status
+from tenantscope.view.status import Alert, Finding, Loop, Stall, Status
 from tenantscope.view.tenants import History, Row
 
 _SHARE_OVER: Final = 5.0  # seconds that the live table's loop share looks back
@@ -60,6 +60,11 @@ class Picture:
         return self._status.alerts
 
     @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Rules of isolation that were seen broken."""
+        return self._status.findings
+
+    @property
     def active_stalls(self) -> list[Stall]:
         """Stalls that last at this moment."""
         return [stall for stall in self.stalls if stall.active]
@@ -91,5 +96,5 @@ class Picture:
             "records": self.records,
             "stalls": [asdict(stall) for stall in self.stalls],
             "alerts": [asdict(alert) for alert in self.alerts],
-            "findings": [{"tenant": row.tenant, "count": row.findings} for row in rows if row.findings],
+            "findings": [asdict(finding) for finding in self.findings],
         }

@@ -54,6 +54,8 @@ async def mailer(stage: Stage, team: RoundRobinGroupChat) -> None:
         for address in addresses:
             await stage.order(MAILER, "clerk", address)
             await stage.pause(0.05)
+        # A mistake of its own: that agent works for somebody else as well, and remembers.
+        await stage.order(MAILER, "clerk", "front-desk")
         await stage.run_team(MAILER, team)
         await stage.pause(0.5)
 

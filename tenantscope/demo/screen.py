@@ -156,7 +156,7 @@ def _facts(outcome: Outcome) -> Iterable[tuple[str, RenderableType]]:
         told = f" got answers after {median * 1e3:.1f} ms (median) to {worst * 1e3:,.0f} ms (worst)"
         yield "The victim", Text.assemble((VICTIM, "cyan"), told)
     yield "Records", _records(picture)
-    findings = [f"{row.tenant}: {row.findings}" for row in picture.rows(recent=False) if row.findings]
+    findings = [f"{found.rule}: {found.count} x {found.tenant}" for found in picture.findings]
     yield "Findings", ", ".join(findings) or "none"
     leaked = len(outcome.leaked)
     yield (

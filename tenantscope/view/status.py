@@ -115,6 +115,15 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule of isolation that was seen broken, with a tenant who was part of it."""
+
+    tenant: str
+    rule: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One answer of a sidecar; stalls and alerts are in the order in which they came.
 
@@ -131,6 +140,7 @@ class Status:
     stalls: tuple[Stall, ...] = ()
     alerts: tuple[Alert, ...] = ()
     tenants: tuple[Stored, ...] = ()
+    findings: tuple[Finding, ...] = ()
     faults: int = 0
 
 
@@ -160,6 +170,7 @@ def read(body: bytes) -> Status:
         stalls=tuple(map(_stall, status.each("stalls"))),
         alerts=tuple(map(_alert, status.each("alerts"))),
         tenants=tuple(map(_stored, status.each("tenants"))),
+        findings=tuple(map(_finding, status.each("findings"))),
         faults=len(faults),
     )
 
@@ -215,6 +226,10 @@ def _alert(alert: _Fields) -> Alert:
         starts_at=alert.text("starts_at"),
         ends_at=alert.text("ends_at") if alert.has("ends_at") else None,
     )
+
+
+def _finding(entry: _Fields) -> Finding:
+    return Finding(entry.text("tenant"), entry.text("rule"), entry.count("count"))
 
 
 def _stored(entry: _Fields) -> Stored:

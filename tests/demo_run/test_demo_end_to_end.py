@@ -104,6 +104,17 @@ def test_many_canaries_are_planted_and_none_gets_out(finished: tuple[Demo, str, 
     assert sum(searched.values()) > 100_000
 
 
+def test_the_shared_desk_is_found(finished: tuple[Demo, str, dict[str, Any]]) -> None:
+    """An agent that works for two tenants is named, with the rule and a tenant who was part of it."""
+    _, printed, figures = finished
+    assert {(found["rule"], found["tenant"]) for found in figures["findings"]} <= {
+        ("agent_shared", "umbrella"),
+        ("agent_shared", "hooli"),
+    }
+    assert figures["findings"]
+    assert "agent_shared" in printed
+
+
 def test_every_span_that_was_received_was_forwarded(finished: tuple[Demo, str, dict[str, Any]]) -> None:
     """Nothing vanishes, and nothing of ours is refused or dropped by our own sidecar."""
     _, _, figures = finished

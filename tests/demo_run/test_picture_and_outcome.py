@@ -41,6 +41,7 @@ def document(*loops: Json) -> Json:
         "stalls": [],
         "alerts": [],
         "tenants": [stored],
+        "findings": [{"tenant": "acme", "rule": "agent_shared", "count": 2}],
     }
 
 
@@ -124,3 +125,19 @@ def test_whatever_speaks_against_a_run_is_named(
     bad.judge(unread)
     assert len(bad.failures) == 1
     assert word in bad.failures[0]
+
+
+def test_telemetry_that_the_application_dropped_fails_the_run() -> None:
+    """The sidecar can only account for what it was sent; the library says what it was not."""
+    bad = outcome(lambda said: None, {})
+    bad.report.faults = {"export.queue_full": 3, "link.lost": 1}
+    bad.judge()
+    assert len(bad.failures) == 1
+    assert "export.queue_full" in bad.failures[0]
+
+
+def test_findings_name_tenant_and_rule() -> None:
+    """As they stand in the JSON file."""
+    assert outcome(lambda said: None, {}).as_json()["findings"] == [
+        {"tenant": "acme", "rule": "agent_shared", "count": 2}
+    ]
