@@ -107,6 +107,11 @@ class Activation:
                 logger.__class__ = self._logger_class[0]
             self._logger_class = None
 
+    def after_fork(self) -> None:
+        """In a forked child that is not to be watched: off again, whoever of the parent's threads was at it."""
+        self._lock = threading.RLock()
+        self.detach()
+
     def _put(self, owner: Any, name: str, value: object) -> None:
         self._changes.append((owner, name, vars(owner).get(name, _ABSENT), value))
         setattr(owner, name, value)

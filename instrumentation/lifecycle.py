@@ -29,7 +29,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from . import conventions, diagnostics, tenancy
+from . import channels, conventions, diagnostics, tenancy
 from .activation import Activation
 from .diagnostics import fault, log
 from .hooks.runtime import Resolver
@@ -43,7 +43,7 @@ from .telemetry.otlp import otlp_exporters
 from .telemetry.recorder import Recorder
 from .telemetry.spans import SpanFactory
 
-_FORK_PATIENCE: Final = 0.25  # seconds
+_UNWATCHED: Final = "not watched: forked from a process that has used gRPC, which must not be used here any more"
 _SCOPE: Final = InstrumentationScope(conventions.SCOPE)
 MakeExporters = Callable[[Settings, Resource], tuple[SpanSink, MetricExporter]]
 
@@ -93,9 +93,7 @@ class Running:
         )
 
     def after_fork(self) -> None:
-        """In the child: the parent's threads are gone and its channel is not ours; identity and counts begin anew."""
-        # Collected, they would close what is still the parent's.
-        self._inherited = (self.exporter, self.loops)
+        """In the child of a process that has not sent anything yet: identity and counts begin anew."""
         self._open_telemetry()
         self.recorder.accumulators = self.accumulators
         self.recorder.emit = self.exporter.emit
@@ -131,7 +129,7 @@ _starting = False
 # Held while parts are put on and taken off, so that two of these never interleave. A signal handler may call us while
 # its own thread is at it: then it finds nothing to stop, and nothing more is started.
 _lock = threading.RLock()
-_held: threading.Lock | None = None  # an exporter's, while the process forks
+_inherited: list[object] = []  # a parent's: collected, they would close what is still his
 
 
 def start(
@@ -165,6 +163,8 @@ def start(
     started = start_with(settings, resolver, otlp_exporters)
     if started is not None:
         log.info("watching", service=started.resource.attributes["service.name"], endpoint=settings.endpoint)
+    elif channels.forbidden():
+        log.info(_UNWATCHED)
     elif _running is not None:
         log.info("is watching already; this call of start() changes nothing")
 
@@ -176,7 +176,7 @@ def start_with(settings: Settings, resolver: Resolver | None, make_exporters: Ma
     """
     global _running, _starting
     with _lock:
-        if _running is not None or _starting:
+        if _running is not None or _starting or channels.forbidden():
             return None
         _starting = True
         try:
@@ -223,32 +223,26 @@ def running() -> Running | None:
     return _running
 
 
-def _before_fork() -> None:
-    # Not for long: a peer that does not answer must not keep the application from forking.
-    global _held
-    if _running is not None and _running.exporter.wire.acquire(timeout=_FORK_PATIENCE):
-        _held = _running.exporter.wire
-
-
-def _after_fork_in_parent() -> None:
-    global _held
-    if _held is not None:
-        _held.release()
-        _held = None
-
-
 def _after_fork_in_child() -> None:
-    global _lock, _held, _starting
-    _held = None
+    global _lock, _starting, _running
     _starting = False
-    _lock = threading.RLock()  # another thread of the parent may have held it, as with those of these two
+    _lock = threading.RLock()  # another thread of the parent may have held it, as with those of these
     diagnostics.after_fork()
     tenancy.TABLE.after_fork()
-    if _running is not None:
-        try:
+    channels.after_fork()
+    if _running is None:
+        return
+    _inherited.append((_running, _running.exporter, _running.loops))
+    try:
+        if channels.forbidden():
+            running, _running = _running, None
+            running.activation.after_fork()
+            diagnostics.count("fork.unwatched")
+            log.info(_UNWATCHED)
+        else:
             _running.after_fork()
-        except Exception as error:
-            fault("fork", error)
+    except Exception as error:
+        fault("fork", error)
 
 
 def _resource(settings: Settings) -> Resource:
@@ -265,7 +259,7 @@ def _resource(settings: Settings) -> Resource:
     return Resource(about).merge(Resource.create({})).merge(named)
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(stop)
 
 

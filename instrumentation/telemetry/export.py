@@ -72,8 +72,6 @@ class Exporter:
         self._asked = self._answered = 0
         self._exporters: tuple[SpanSink, MetricExporter] | None = None
         self._failing = False
-        #: held while gRPC works; a fork in that moment would leave the child with locks that nobody releases
-        self.wire = threading.Lock()
 
     # In the application's threads -----------------------------------------------------------------------------------
     def emit(self, span: EndedSpan) -> None:
@@ -194,16 +192,14 @@ class Exporter:
                         fault("export.encode", error)
 
     def _send_spans(self, batch: list[EndedSpan]) -> None:
-        with self.wire:
-            result = self._connected()[0].export(batch)
+        result = self._connected()[0].export(batch)
         self._note(result is SpanExportResult.SUCCESS, len(batch))
 
     def _export_metrics(self) -> None:
         try:
             data = self._collect()
             if data is not None:
-                with self.wire:
-                    result = self._connected()[1].export(data)
+                result = self._connected()[1].export(data)
                 self._note(result is MetricExportResult.SUCCESS, 0)
         except Exception as error:
             fault("export.metrics", error)

@@ -27,7 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.util.types import AttributeValue
 
-from instrumentation import conventions
+from instrumentation import channels, conventions
 from instrumentation.activity import Outcome
 from instrumentation.settings import Settings
 from instrumentation.telemetry.export import SpanSink
@@ -41,6 +41,7 @@ _REMOTE: Final = _LOCAL | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 
 def otlp_exporters(settings: Settings, resource: Resource) -> tuple[SpanSink, MetricExporter]:
     """The real exporters; headers, certificates and compression follow the standard `OTEL_EXPORTER_OTLP_*`."""
+    channels.opening()
     common: dict[str, Any] = {
         "endpoint": settings.endpoint,
         "insecure": not settings.endpoint.startswith("https:"),

@@ -89,7 +89,6 @@ def spans_by_instance(upstream: Upstream) -> dict[str, list[str]]:
 
 PREFORK = """
     instrumentation.start(service_name="prefork")
-    asyncio.run(work(2, "master"))
     workers = []
     for _ in range(3):
         pid = os.fork()
@@ -105,7 +104,6 @@ MULTIPROCESSING = """
     from processes import spawned
     if __name__ == "__main__":
         instrumentation.start(service_name="multi")
-        asyncio.run(work(2, "master"))
         context = multiprocessing.get_context("fork")
         processes = [context.Process(target=child, args=(5,)) for _ in range(2)]
         where = os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"]
@@ -121,21 +119,24 @@ MULTIPROCESSING = """
 
 @pytest.mark.parametrize("code", [PREFORK, MULTIPROCESSING], ids=["prefork", "multiprocessing"])
 def test_children_tell_of_themselves(code: str) -> None:
-    """Master and children each send what they did, under ids of their own, also children that end at once."""
+    """Children that are made before the master sends anything: each sends what it did under an id of its own, also one
+    that ends at once."""
     with running_upstream() as upstream:
         ran = run_python(APPLICATION, code, OTEL_EXPORTER_OTLP_ENDPOINT=upstream.url)
         assert ran.returncode == 0, ran.stderr
         found = sorted(spans_by_instance(upstream).values())
-    assert found == [["process child"] * 5] * 3 + [["process master"] * 4]
+    assert found == [["process child"] * 5] * 3 + [["process master"] * 2]
 
 
 def test_forks_in_the_middle_of_everything() -> None:
     """Thirty children, forked while another thread sends messages and the exporter is at work.
 
-    All of them end, and each one's spans are its own.
+    All of them work and end. None of them is watched, for gRPC must not be used there; the master is, as if nothing had been.
     """
     code = """
         instrumentation.start(service_name="forks")
+        asyncio.run(work(1, "master"))
+        assert instrumentation.flush(20)
         enough = threading.Event()
         def busy():
             while not enough.is_set():
@@ -159,5 +160,4 @@ def test_forks_in_the_middle_of_everything() -> None:
         ran = run_python(APPLICATION, code, OTEL_EXPORTER_OTLP_ENDPOINT=upstream.url, timeout=110)
         assert ran.returncode == 0, ran.stderr
         found = spans_by_instance(upstream).values()
-    assert sorted(names for names in found if "process child" in names) == [["process child"] * 3] * 30
-    assert sum("process master" in names for names in found) == 1
+    assert [set(names) for names in found] == [{"process master"}]
