@@ -131,7 +131,7 @@ def test_children_tell_of_themselves(code: str) -> None:
 def test_forks_in_the_middle_of_everything() -> None:
     """Thirty children, forked while another thread sends messages and the exporter is at work.
 
-    All of them work and end. None of them is watched, for gRPC must not be used there; the master is, as if nothing had been.
+    All of them work and end. None is watched, for gRPC must not be used there; the master is, as if nothing had been.
     """
     code = """
         instrumentation.start(service_name="forks")
