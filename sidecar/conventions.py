@@ -69,6 +69,10 @@ ALERTS: Final = Metric("tenantscope_alerts", "counter", "changes of verdict", ("
 CELLS_REFUSED: Final = Metric(
     "tenantscope_cells_refused", "counter", "cells that could not be trusted or read", ("reason",)
 )
+STREAMS_REFUSED: Final = Metric(
+    "tenantscope_streams_refused", "counter", "streams to the watchdog that had no room, or announced nothing in time",
+    ("reason",),
+)  # fmt: skip
 # Each receiver of alerts has its own account: taken = told + dropped + waiting. Told in sum is told.
 CHANGES_TAKEN: Final = Metric(
     "tenantscope_alert_changes_taken", "counter", "changes of verdict to be told to a receiver, those from before a "
@@ -94,7 +98,7 @@ POLICY_INFO: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     POLICY_INFO,
     RECEIVED, RECOVERED, FORWARDED, REJECTED, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS, FORWARD_RETRIES,
-    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED,
+    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED, STREAMS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,
 )  # fmt: skip
 

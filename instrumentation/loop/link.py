@@ -1,7 +1,8 @@
 """The link to the watchdog: one gRPC stream for the process, kept by a daemon thread.
 
 Says where the cells are, sends a heartbeat every second, and answers the watchdog's one question: where is the loop's
-thread now? Without a sidecar it retries quietly: one log line, a count, more and more seldom.
+thread now? Without a sidecar, or refused by it, it retries quietly: one log line, a count, more and more seldom. While
+there is no loop it does not try: the watchdog has no room for streams that announce none.
 
 What it refuses: to keep the process alive, to log through the application, to use a channel that a parent process made.
 """
@@ -20,7 +21,6 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from instrumentation import channels
 from instrumentation.diagnostics import count, fault, log
 from sidecar.wire import CONNECTED, STALL_NS
 from sidecar.wire import watchdog_pb2 as wire
@@ -32,6 +32,8 @@ _WATCH: Final = f"/{wire.DESCRIPTOR.services_by_name['Watchdog'].full_name}/Watc
 _BEAT_SECONDS: Final = 1.0
 _FIRST_DELAY: Final = 0.25
 _LONGEST_DELAY: Final = 10.0
+# The watchdog is there, and cannot watch this process: to come back at once would change nothing.
+_REFUSED: Final = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 20_000))
 
 
@@ -62,12 +64,14 @@ class Link:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._stopping = threading.Event()
+        self._needed = threading.Event()
         self._connected = False
         self._inherited: Any = None
 
     def announce(self, account: Account) -> None:
         """Tell of a loop; the first one starts the thread."""
         self._put(self._announcement(account))
+        self._needed.set()
         with self._starting:
             if self._thread is None and not self._stopping.is_set():
                 self._thread = threading.Thread(target=self._run, name="tenantscope-link", daemon=True)
@@ -80,6 +84,7 @@ class Link:
     def stop(self, timeout: float) -> None:
         """End the stream in good order, within `timeout` seconds."""
         self._stopping.set()
+        self._needed.set()
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return
@@ -95,6 +100,7 @@ class Link:
         self._inherited = (self._call, self._outbox)
         self._call = self._outbox = self._thread = None
         self._starting = threading.Lock()
+        self._needed = threading.Event()
         self._stopping = threading.Event()
         self._stopping.set()
 
@@ -106,12 +112,13 @@ class Link:
     def _run(self) -> None:
         delay = _FIRST_DELAY
         said = False
-        while not self._stopping.is_set():
+        while self._wanted():
             self._connected = False
             try:
                 self._talk()
-            except grpc.RpcError:
-                pass  # refused, cut off, or stopped
+            except grpc.RpcError as error:  # refused, cut off, or stopped
+                if isinstance(error, grpc.Call) and error.code() in _REFUSED:
+                    self._connected = False
             except Exception as error:
                 fault("link", error)
             if self._connected:
@@ -121,10 +128,17 @@ class Link:
             count("link.lost")
             if not said:
                 said = True
-                log.info("no watchdog at the endpoint, will go on trying", endpoint=self._endpoint)
+                log.info("no watchdog at the endpoint for this process, will go on trying", endpoint=self._endpoint)
             # Jitter: the processes of a host must not come back to a restarted sidecar all at once.
             self._stopping.wait(delay * random.uniform(0.5, 1.0))  # noqa: S311
             delay = min(_LONGEST_DELAY, delay * 2)
+
+    def _wanted(self) -> bool:
+        """Wait until there is a loop to tell of; False when the link is to stop."""
+        self._needed.clear()
+        if not self._accounts() and not self._stopping.is_set():
+            self._needed.wait()
+        return not self._stopping.is_set()
 
     def _talk(self) -> None:
         """One stream, from its opening to its end."""
@@ -180,7 +194,6 @@ class Link:
 
 
 def _channel(endpoint: str) -> grpc.Channel:
-    channels.opening()
     if endpoint.startswith("unix:"):
         return grpc.insecure_channel(endpoint, _OPTIONS)
     parts = urlsplit(endpoint)

@@ -21,7 +21,7 @@ from sidecar.wire import process, stacks
 
 REASONS: Final = (
     "path", "missing", "folder", "not_a_file", "owner", "mode", "size", "magic", "version", "slots", "pid", "process",
-    "loop", "truncated", "loops", "announcements",
+    "loop", "truncated", "loops", "announced",
 )  # fmt: skip
 _HEADER: Final = struct.Struct(f"={layout.HEADER_WORDS}Q")
 _MAX_PATH: Final = 4096

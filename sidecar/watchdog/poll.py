@@ -35,6 +35,7 @@ CHECK_NS: Final = 20_000_000  # how often each process is looked up in the syste
 SILENT_NS: Final = 15_000_000_000  # longer than an application waits before it tries its link anew
 REFRESH_NS: Final = 100_000_000  # how often the stack of a stall that lasts is looked at anew
 REMEMBERED: Final = 256
+MAX_LOOPS: Final = 256  # under watch, of all applications
 
 
 class Poll:
@@ -64,27 +65,38 @@ class Poll:
         self._wall = wall
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
-        self._loops: dict[tuple[int, int], Watched] = {}
+        self._loops: dict[tuple[int, int, int], Watched] = {}  # pid, its start, loop id
         self._stalls: deque[Stall] = deque(maxlen=REMEMBERED)
 
     def __len__(self) -> int:
         return len(self._loops)
 
     def add(self, watched: Watched) -> None:
-        """Watch a loop. Announced again (after a reconnect), the newest announcement counts and a stall goes on."""
-        key = (watched.cell.pid, watched.cell.loop_id)
+        """Watch a loop. Announced again, by its stream or after that ended, a stall goes on.
+
+        While the stream that announced it lives, no other may: paths of cells can be guessed, and who announces a loop
+        names it and is asked for its stacks. grpc does not tell which process is at the other end of a Unix socket, so
+        the first is believed; the cell bounds what a wrong one can do, for only the application writes it.
+
+        Raises:
+            RefusedError: somebody else announced it, or there are too many.
+        """
+        key = (watched.cell.pid, watched.cell.process_start, watched.cell.loop_id)
         with self._lock:
             before = self._loops.get(key)
-            if before is not None:
-                if before.cell.process_start == watched.cell.process_start:
-                    watched.stall = before.stall
-                    watched.starvation = before.starvation
+            if before is None:
+                if len(self._loops) >= MAX_LOOPS:
+                    raise RefusedError("loops", f"{MAX_LOOPS} loops are under watch already")
+            elif before.ask is not watched.ask and not before.cut_off:
+                raise RefusedError("announced", "a stream that lives announced this loop before")
+            else:
+                watched.stall = before.stall
+                watched.starvation = before.starvation
                 before.cell.close()
             self._loops[key] = watched
 
-    def leave(self, watched: Watched) -> None:
-        """The loop was closed: watch it no more; `step` does it."""
-        watched.leaving = LOOP_CLOSED
+    def look_at(self, watched: Watched) -> None:
+        """It is said to be closed: see whether its cell says so, which is what counts."""
         watched.look_at = 0
 
     def cut_off(self, watched: Watched) -> None:
@@ -235,10 +247,9 @@ class Poll:
         """Take what the process left. While a stall lasts, the newest counts: the slice may have gone on elsewhere."""
         stall.look_at = now + REFRESH_NS
         at, lines = left_stack(watched.cell.stacks, max(stall.began, stall.stack_at), stall.ident)
-        if lines:
-            # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
-            if watched.cell.header()[layout.RUNNING] == stall.running:
-                stall.stack, stall.stack_at, stall.stack_unavailable = tuple(lines), at, None
+        # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
+        if lines and watched.cell.header()[layout.RUNNING] == stall.running:
+            stall.stack, stall.stack_at, stall.stack_unavailable = tuple(lines), at, None
 
     def _end(self, watched: Watched, stall: Stall, ended: int, now: int, alerts: list[Alert]) -> None:
         if stall.alerted is None:
@@ -263,7 +274,7 @@ class Poll:
             watched.stall.outcome = why or LOOP_CLOSED
             self._end(watched, watched.stall, now, now, alerts)
         if why == PROCESS_DIED:
-            self._sayings.dead(watched, now, _holder(watched))
+            self._sayings.dead(watched, now, watched.holder())
         elif why in (CELL_LOST, SILENCED):
             gone = self._look_up(watched.cell.pid, watched.cell.process_start) is Standing.GONE
             if not gone:
@@ -286,12 +297,3 @@ class Poll:
         """The last stalls, newest last, as in `/status`."""
         with self._lock:
             return [stall.as_dict(now) for stall in self._stalls]
-
-
-def _holder(watched: Watched) -> str | None:
-    """The tenant of the slice that never ended."""
-    try:
-        running = watched.cell.header()[layout.RUNNING]
-        return printable(watched.cell.name(running & layout.SLOT_BITS)) if running else None
-    except RefusedError:
-        return None

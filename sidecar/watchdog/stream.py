@@ -1,7 +1,7 @@
 """One application's `Watch` stream: what its reports mean, and how far it may go.
 
-What it refuses: bytes that are no report (INVALID_ARGUMENT ends the stream), a second process's pid on one stream, and
-more announcements, refused cells or loops than an application has use for.
+What it refuses: bytes that are no report (INVALID_ARGUMENT ends the stream), a second process's pid on one stream, a
+loop that another stream announced and keeps, and more refused cells than an application has use for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from .cell import RefusedError, open_cell
 from .poll import Poll
 from .watched import Watched
 
-MAX_LOOPS: Final = 256  # under watch, of all applications
 MAX_REFUSALS: Final = 32  # of one stream; each is a line in the log
 MAX_FRAMES: Final = 64
 
@@ -55,11 +54,23 @@ class Stream:
         self._loops: dict[int, Watched] = {}
         self._pid: int | None = None
         self._refusals = 0
+        # Announced while another stream had the loop: that may be our own old one, not known yet to be over.
+        self._in_the_way: dict[int, Any] = {}
         # One object for the life of the stream: the poll tells by it who may answer.
         self._ask = self.ask
         self._ending = threading.Lock()
         self._ended = False
+        self._announced = False
         self.outbox: SimpleQueue[bytes | ClosedError | None] = SimpleQueue()
+
+    @property
+    def announced(self) -> bool:
+        """Whether a loop that it announced came under watch."""
+        return self._announced
+
+    def close(self, code: grpc.StatusCode, details: str) -> None:
+        """End it with this status."""
+        self.outbox.put(ClosedError(code, details))
 
     def ask(self, stall_id: int, loop_id: int, running: int) -> None:
         """Ask the application for a stack."""
@@ -80,13 +91,18 @@ class Stream:
         if kind == "announce":
             self._announce(report.announce)
         elif kind == "withdraw":
+            self._in_the_way.pop(report.withdraw.loop_id, None)
             watched = self._loops.pop(report.withdraw.loop_id, None)
             if watched is not None:
-                self._poll.leave(watched)
+                self._poll.look_at(watched)
                 self._news()
         elif kind == "stack":
             self._stack(report.stack)
-        # A heartbeat needs no answer: what counts is in the cell. Other kinds may come with later versions.
+        elif kind == "heartbeat":
+            # It needs no answer: what counts is in the cell.
+            for announce in list(self._in_the_way.values()):
+                self._announce(announce, again=True)
+        # Other kinds may come with later versions.
 
     def end(self) -> None:
         """The stream is over; what becomes of its loops, their cells tell."""
@@ -98,25 +114,34 @@ class Stream:
         self._news()
         self.outbox.put(_END)
 
-    def _announce(self, announce: Any) -> None:
+    def _announce(self, announce: Any, again: bool = False) -> None:
+        self._in_the_way.pop(announce.loop_id, None)
         try:
-            if self._pid is None:
-                self._pid = announce.pid
-            elif self._pid != announce.pid:
-                raise RefusedError("pid", "this stream speaks for another process")
-            if announce.loop_id not in self._loops and len(self._poll) >= MAX_LOOPS:
-                raise RefusedError("loops", f"{MAX_LOOPS} loops are under watch already")
-            cell = open_cell(announce.cell_path, announce.pid, announce.loop_id)
+            self._watch(announce)
         except RefusedError as refusal:
-            self._refuse(announce, refusal)
-            return
+            if refusal.reason == "announced":
+                self._in_the_way[announce.loop_id] = announce
+            if refusal.reason != "announced" or not again:  # what was told and counted is not told again
+                self._refuse(announce, refusal)
+
+    def _watch(self, announce: Any) -> None:
+        if self._pid is None:
+            self._pid = announce.pid
+        elif self._pid != announce.pid:
+            raise RefusedError("pid", "this stream speaks for another process")
+        cell = open_cell(announce.cell_path, announce.pid, announce.loop_id)
         watched = Watched(printable(announce.service_name, 255), printable(announce.instance, 255), cell, self._ask)
         with self._ending:  # the end of the stream comes from another thread; no loop may be added after it
             if self._ended:
                 cell.close()
                 return
+            try:
+                self._poll.add(watched)
+            except RefusedError:
+                cell.close()
+                raise
             self._loops[announce.loop_id] = watched
-            self._poll.add(watched)
+            self._announced = True
         self._news()
 
     def _refuse(self, announce: Any, refusal: RefusedError) -> None:

@@ -17,9 +17,9 @@ from sidecar.wire import CONNECTED, STALL_NS
 from sidecar.wire import watchdog_pb2 as wire
 
 from .poll import Poll
+from .room import Room
 from .stream import ClosedError, Stream
 
-MAX_STREAMS: Final = 100  # each takes a thread of the server's for as long as it lasts
 _READY_WITHIN_NS: Final = 1_000_000_000
 _IDLE_SECONDS: Final = 0.25
 
@@ -32,7 +32,7 @@ class Watchdog:
     Args:
         stall_ns: how long a slice may last before it is a stall.
         alerts: told of every stall, twice: while it lasts, and when it is over.
-        registry: gets the number of loops under watch and the refused cells.
+        registry: gets the number of loops under watch, of refused cells and of refused streams.
         clock: nanoseconds of `CLOCK_MONOTONIC`, the clock of the cells.
         poll_seconds: between two looks at a loop that is stalled.
         runbook_url: base URL for the alerts, or empty.
@@ -56,7 +56,7 @@ class Watchdog:
         self._loops.set_function(lambda: len(self._poll))
         refused = conventions.CELLS_REFUSED
         self._refused = Counter(refused.name, refused.description, refused.labels, registry=registry)
-        self._streams = threading.BoundedSemaphore(MAX_STREAMS)
+        self._room = Room(registry)
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._news = threading.Event()
@@ -105,6 +105,7 @@ class Watchdog:
                 now = self._clock()
                 for alert in self._poll.step(now):
                     self._alerts.submit(alert)
+                self._room.end_silent(now)
                 self._last_look = now
             except Exception as error:  # noqa: BLE001  # nothing may end the watch
                 _log.error("a look at the loops failed", error=type(error).__name__)
@@ -120,9 +121,11 @@ class Watchdog:
                 time.sleep(pause if pause > 0 else self._poll_seconds)
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        if not self._streams.acquire(blocking=False):
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} applications are under watch already")
         stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._news.set)
+        try:
+            self._room.enter(stream, self._clock())
+        except ClosedError as closed:
+            context.abort(closed.code, str(closed))
         try:
             if context.add_callback(stream.end):
                 context.send_initial_metadata(((CONNECTED, "1"), (STALL_NS, str(self._stall_ns))))
@@ -135,7 +138,7 @@ class Watchdog:
                         yield message
         finally:
             stream.end()
-            self._streams.release()
+            self._room.leave(stream)
 
 
 def _read(reports: Iterator[bytes], stream: Stream) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from sidecar.alerts import printable
 from sidecar.wire import cell as layout
 
-from .cell import CellReader
+from .cell import CellReader, RefusedError
 from .pressure import Pressure
 from .stall import Stall
 from .standing import Starvation
@@ -48,6 +49,14 @@ class Watched:
     def just_cut_off(self, now: int) -> bool:
         """Whether its stream ended a moment ago: the sockets of a killed process are closed before it is gone."""
         return self.cut_off and (self.cut_off_at is None or now - self.cut_off_at < _MOMENT_NS)
+
+    def holder(self) -> str | None:
+        """The tenant of the running slice; None without one."""
+        try:
+            running = self.cell.header()[layout.RUNNING]
+            return printable(self.cell.name(running & layout.SLOT_BITS)) if running else None
+        except RefusedError:
+            return None
 
     def quiet_since(self, header: tuple[int, ...]) -> int:
         """When it was last heard of in any way."""

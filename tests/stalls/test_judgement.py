@@ -233,9 +233,9 @@ def test_announced_again_a_stall_goes_on(bench: Bench) -> None:
     bench.run("acme")
     bench.step(100)
     bench.step(130)
-    old = bench.watched
+    bench.poll.cut_off(bench.watched)
+    assert bench.step(150) == []
     bench.announce(bench.cell, 1)
-    bench.poll.cut_off(old)  # the old stream's end comes after the new announcement
     assert bench.step(200) == []
     assert len(bench.poll) == 1
     bench.cell.words[layout.RUNNING] = 0
@@ -252,7 +252,7 @@ def test_a_cell_that_shrinks_under_watch_is_let_go(bench: Bench) -> None:
     copy.write_bytes(bench.cell.path.read_bytes())
     copy.chmod(0o600)
     reader = open_cell(str(copy), os.getpid(), 1)
-    bench.poll.add(Watched("service", "instance", reader, lambda *_: None))
+    bench.poll.add(Watched("service", "instance", reader, bench.watched.ask))
     bench.step(100)
     bench.step(130)
     os.truncate(copy, 64)

@@ -140,14 +140,6 @@ def test_a_process_that_closed_its_loops_is_not_dead(bench: Bench, order: str) -
     assert len(bench.poll) == 0
 
 
-def test_a_withdrawn_loop_is_not_dead(bench: Bench) -> None:
-    """It was said in good order that it ends."""
-    bench.pass_time(50 * MS)
-    bench.poll.leave(bench.watched)
-    bench.standing = Standing.GONE
-    assert bench.pass_time(SECOND) == []
-
-
 def test_the_dead_are_forgotten_when_the_service_is_back(bench: Bench) -> None:
     """After ten seconds at least, so that a process that dies again and again is not told of each time anew."""
     bench.pass_time(50 * MS)
