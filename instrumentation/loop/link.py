@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
+from instrumentation import channels
 from instrumentation.diagnostics import count, fault, log
 from sidecar.wire import CONNECTED, STALL_NS
 from sidecar.wire import watchdog_pb2 as wire
@@ -194,6 +195,7 @@ class Link:
 
 
 def _channel(endpoint: str) -> grpc.Channel:
+    channels.opening()
     if endpoint.startswith("unix:"):
         return grpc.insecure_channel(endpoint, _OPTIONS)
     parts = urlsplit(endpoint)
