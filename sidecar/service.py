@@ -34,6 +34,7 @@ from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
 
 KEY_NAME: Final = "tenants.key"
+REDACTED: Final = "redacted"
 GRACE_SECONDS: Final = 10.0
 INTAKE_GRACE_SECONDS: Final = 2.0
 RECEIVERS_GRACE_SECONDS: Final = 2.0
@@ -82,6 +83,7 @@ class Sidecar:
             alerts=self._alerts,
             registry=self.registry,
             runbook_url=settings.runbook_url,
+            shown=lambda tenant: REDACTED if self._redactor is None else self._redactor.tenant(tenant),
         )
         self._intake = Intake(settings.listen, self._consume, self.ledger, [self._watchdog.add_to])
         self._forwarder: Forwarder | None = None

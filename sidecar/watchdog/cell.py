@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,10 @@ class RefusedError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+#: A tenant's id, as people may see it.
+Shown = Callable[[str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,11 @@ class CellReader:
         stacks: path of the process's stacks file, which need not exist.
     """
 
-    def __init__(self, descriptor: int, slots: int, pid: int, process_start: int, loop_id: int, folder: Path) -> None:
+    def __init__(
+        self, descriptor: int, slots: int, pid: int, process_start: int, loop_id: int, folder: Path, shown: Shown
+    ) -> None:
         self._descriptor = descriptor
+        self._shown = shown
         self._slots = slots
         self._names: list[str] = []
         self.pid = pid
@@ -111,11 +119,12 @@ class CellReader:
         for slot in range(len(self._names), min(count, self._slots)):
             raw = _read(self._descriptor, layout.NAME_BYTES, layout.name_offset(self._slots, slot))
             length = int.from_bytes(raw[:8], sys.byteorder)
-            self._names.append(raw[8 : 8 + min(length, _MAX_NAME)].decode("utf-8", "backslashreplace"))
+            name = raw[8 : 8 + min(length, _MAX_NAME)].decode("utf-8", "backslashreplace")
+            self._names.append(self._shown(name))
 
 
-def open_cell(path: str, pid: int, loop_id: int) -> CellReader:
-    """Open and verify the cell that a process announced.
+def open_cell(path: str, pid: int, loop_id: int, shown: Shown = str) -> CellReader:
+    """Open and verify the cell that a process announced; `shown` says how a tenant's id is shown to people.
 
     The file must be a regular one, reached by no symbolic link at its end, ours (the watchdog runs as the application's
     user), closed to others like its folder, of exactly the size that its header implies, and written by the process
@@ -133,7 +142,7 @@ def open_cell(path: str, pid: int, loop_id: int) -> CellReader:
     except OSError as error:
         raise RefusedError("missing", f"it cannot be opened: {error.strerror}") from None
     try:
-        return _verified(descriptor, pid, loop_id, Path(path).parent)
+        return _verified(descriptor, pid, loop_id, Path(path).parent, shown)
     except BaseException:
         os.close(descriptor)
         raise
@@ -148,7 +157,7 @@ def _check_folder(folder: Path) -> None:
         raise RefusedError("folder", "its folder is a link, another user's, or open to others")
 
 
-def _verified(descriptor: int, pid: int, loop_id: int, folder: Path) -> CellReader:
+def _verified(descriptor: int, pid: int, loop_id: int, folder: Path, shown: Shown) -> CellReader:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise RefusedError("not_a_file", "it is not a regular file")
@@ -173,7 +182,7 @@ def _verified(descriptor: int, pid: int, loop_id: int, folder: Path) -> CellRead
         raise RefusedError("process", "no such process runs here; a container of its own hides it")
     if header[layout.LOOP_ID] != loop_id:
         raise RefusedError("loop", "it is another loop's")
-    return CellReader(descriptor, slots, pid, alive[1], loop_id, folder)
+    return CellReader(descriptor, slots, pid, alive[1], loop_id, folder, shown)
 
 
 def _header(descriptor: int) -> tuple[int, ...]:

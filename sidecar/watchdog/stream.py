@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from sidecar.alerts import printable
 from sidecar.wire import watchdog_pb2 as wire
 
-from .cell import RefusedError, open_cell
+from .cell import RefusedError, Shown, open_cell
 from .poll import Poll
 from .watched import Watched
 
@@ -45,10 +45,14 @@ class Stream:
         poll: judges its loops.
         refused: counts a refused cell by reason.
         news: told when there is something to look at.
+        shown: how a tenant's id is shown to people.
     """
 
-    def __init__(self, poll: Poll, refused: Callable[[str], None], news: Callable[[], None]) -> None:
+    def __init__(
+        self, poll: Poll, refused: Callable[[str], None], news: Callable[[], None], shown: Shown = str
+    ) -> None:
         self._poll = poll
+        self._shown = shown
         self._refused = refused
         self._news = news
         self._loops: dict[int, Watched] = {}
@@ -129,7 +133,7 @@ class Stream:
             self._pid = announce.pid
         elif self._pid != announce.pid:
             raise RefusedError("pid", "this stream speaks for another process")
-        cell = open_cell(announce.cell_path, announce.pid, announce.loop_id)
+        cell = open_cell(announce.cell_path, announce.pid, announce.loop_id, self._shown)
         watched = Watched(printable(announce.service_name, 255), printable(announce.instance, 255), cell, self._ask)
         with self._ending:  # the end of the stream comes from another thread; no loop may be added after it
             if self._ended:

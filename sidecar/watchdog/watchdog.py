@@ -16,6 +16,7 @@ from sidecar.alerts import Alerts
 from sidecar.wire import CONNECTED, STALL_NS
 from sidecar.wire import watchdog_pb2 as wire
 
+from .cell import Shown
 from .poll import Poll
 from .room import Room
 from .stream import ClosedError, Stream
@@ -36,6 +37,7 @@ class Watchdog:
         clock: nanoseconds of `CLOCK_MONOTONIC`, the clock of the cells.
         poll_seconds: between two looks at a loop that is stalled.
         runbook_url: base URL for the alerts, or empty.
+        shown: how a tenant's id is shown to people: what the policy masks in telemetry is not to be read here.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Watchdog:
         clock: Callable[[], int] = time.monotonic_ns,
         poll_seconds: float = 0.002,
         runbook_url: str = "",
+        shown: Shown = str,
     ) -> None:
+        self._shown = shown
         self._stall_ns = stall_ns
         self._poll = Poll(stall_ns, runbook_url)
         self._alerts = alerts
@@ -121,7 +125,7 @@ class Watchdog:
                 time.sleep(pause if pause > 0 else self._poll_seconds)
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._news.set)
+        stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._news.set, self._shown)
         try:
             self._room.enter(stream, self._clock())
         except ClosedError as closed:

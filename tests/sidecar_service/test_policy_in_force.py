@@ -47,3 +47,25 @@ def test_the_policy_in_force_is_told_by_its_digest(tmp_path: Path, name: str) ->
     assert [line for line in metrics.splitlines() if line.startswith("tenantscope_policy_info")] == [
         f'tenantscope_policy_info{{digest="{digest}"}} 1.0'
     ]
+
+
+def test_tenants_are_shown_alike_on_both_ways(tmp_path: Path) -> None:
+    """An id that the policy masks in telemetry is not in the status, the alerts or the log by way of the cell."""
+    sidecar = Sidecar(
+        Settings.from_environment(
+            {
+                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
+                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
+                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
+            }
+        )
+    )
+    sidecar.start()
+    try:
+        tenants = ("acme", "jane.doe@corp.example", "bob@corp.example")
+        shown = [sidecar._watchdog._shown(tenant) for tenant in tenants]
+    finally:
+        sidecar.stop(1)
+    assert shown[0] == "acme"
+    assert shown[1] != shown[2]
+    assert all(tenant.startswith("[redacted:email:") for tenant in shown[1:])
