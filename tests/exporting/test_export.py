@@ -31,8 +31,9 @@ import instrumentation
 from instrumentation import diagnostics, tenancy
 from instrumentation.activity import Activity, Kind, Outcome
 from instrumentation.settings import Settings
+from instrumentation.telemetry.encoding import request_of
 from instrumentation.telemetry.export import Exporter
-from instrumentation.telemetry.otlp import otlp_exporters, request_of
+from instrumentation.telemetry.otlp import otlp_exporters
 from instrumentation.telemetry.spans import EndedSpan, SpanFactory
 from instrumentation.testing import _Metrics, capture
 
