@@ -42,6 +42,7 @@ class _Account:
     dropped: Counter[str] = field(default_factory=Counter)
     redactions: Counter[tuple[str, str]] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
 
 
 class Ledger(Collector):
@@ -99,6 +100,11 @@ class Ledger(Collector):
             account.queued -= records
             account.rejected[reason] += records
 
+    def kept(self, signal: Signal, records: int) -> None:
+        """Rejected records were kept as dead letters."""
+        with self._lock:
+            self._accounts[signal].kept += records
+
     def dropped(self, signal: Signal, records: int, reason: str) -> None:
         """Held records were given up."""
         with self._lock:
@@ -150,13 +156,14 @@ class Ledger(Collector):
 
     def collect(self) -> Iterator[Family]:
         """For `/metrics`: every family read at one moment, so that the equation holds within one scrape."""
-        received, recovered, forwarded, rejected, dropped, requests, redactions, retries, lost = (
+        received, recovered, forwarded, rejected, kept, dropped, requests, redactions, retries, lost = (
             CounterMetricFamily(metric.name, metric.description, labels=metric.labels)
             for metric in (
                 conventions.RECEIVED,
                 conventions.RECOVERED,
                 conventions.FORWARDED,
                 conventions.REJECTED,
+                conventions.DEAD_LETTERS,
                 conventions.DROPPED,
                 conventions.REQUESTS,
                 conventions.REDACTIONS,
@@ -172,6 +179,7 @@ class Ledger(Collector):
                 received.add_metric((signal,), account.received)
                 recovered.add_metric((signal,), account.recovered)
                 forwarded.add_metric((signal,), account.forwarded)
+                kept.add_metric((signal,), account.kept)
                 queued.add_metric((signal,), account.queued)
                 for reason, count in account.rejected.items():
                     rejected.add_metric((signal, reason), count)
@@ -184,4 +192,6 @@ class Ledger(Collector):
             retries.add_metric((), self._retries)
             for how, size in self._lost.items():
                 lost.add_metric((how,), size)
-        yield from (received, recovered, forwarded, rejected, dropped, queued, requests, redactions, retries, lost)
+        yield from (
+            received, recovered, forwarded, rejected, kept, dropped, queued, requests, redactions, retries, lost,
+        )  # fmt: skip

@@ -55,6 +55,10 @@ QUEUE_LOST: Final = Metric(
     "tenantscope_queue_lost_bytes", "counter",
     "bytes of the queue on disk that were not what was written: torn by a crash, or corrupt", ("reason",),
 )  # fmt: skip
+DEAD_LETTERS: Final = Metric(
+    "tenantscope_dead_letters", "counter",
+    "rejected records that are kept in the state folder's `dead-letters`, within its bound", ("signal",),
+)  # fmt: skip
 FORWARD_RETRIES: Final = Metric("tenantscope_forward_retries", "counter", "attempts that the upstream put off")
 LOOPS: Final = Metric("tenantscope_loops", "gauge", "event loops under watch")
 STALLS: Final = Metric("tenantscope_stalls", "counter", "stalls, by the tenant who held the loop", ("tenant_id",))
@@ -97,7 +101,8 @@ POLICY_INFO: Final = Metric(
 
 METRICS: Final[tuple[Metric, ...]] = (
     POLICY_INFO,
-    RECEIVED, RECOVERED, FORWARDED, REJECTED, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS, FORWARD_RETRIES,
+    RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS,
+    FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED, STREAMS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,
 )  # fmt: skip

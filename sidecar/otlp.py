@@ -16,10 +16,15 @@ MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024  # what gRPC servers take by default,
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One OTLP collector service: its full name, and the count of refused records in its response."""
+    """One OTLP collector service: its full name, its messages, and the count of refused records in its response."""
 
     signal: Signal
     name: str
+    request: type[
+        trace_service_pb2.ExportTraceServiceRequest
+        | metrics_service_pb2.ExportMetricsServiceRequest
+        | logs_service_pb2.ExportLogsServiceRequest
+    ]
     response: type[
         trace_service_pb2.ExportTraceServiceResponse
         | metrics_service_pb2.ExportMetricsServiceResponse
@@ -55,18 +60,21 @@ SERVICES: Final[dict[Signal, Service]] = {
     "traces": Service(
         "traces",
         "opentelemetry.proto.collector.trace.v1.TraceService",
+        trace_service_pb2.ExportTraceServiceRequest,
         trace_service_pb2.ExportTraceServiceResponse,
         "rejected_spans",
     ),
     "metrics": Service(
         "metrics",
         "opentelemetry.proto.collector.metrics.v1.MetricsService",
+        metrics_service_pb2.ExportMetricsServiceRequest,
         metrics_service_pb2.ExportMetricsServiceResponse,
         "rejected_data_points",
     ),
     "logs": Service(
         "logs",
         "opentelemetry.proto.collector.logs.v1.LogsService",
+        logs_service_pb2.ExportLogsServiceRequest,
         logs_service_pb2.ExportLogsServiceResponse,
         "rejected_log_records",
     ),

@@ -27,7 +27,7 @@ from .address import Address
 from .admin import Admin
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
 from .conventions import POLICY_INFO, Signal
-from .delivery import Batch, BatchQueue, EmbeddedStore, Forwarder, UpstreamOtlp
+from .delivery import Batch, BatchQueue, DeadLetters, EmbeddedStore, Forwarder, UpstreamOtlp
 from .intake import Intake
 from .ownership import secret_key
 from .settings import ConfigurationError, Settings
@@ -102,7 +102,8 @@ class Sidecar:
             self._queue = BatchQueue(self.settings.state_dir, self.ledger, self.settings.queue_bytes)
             key = secret_key(self.settings.state_dir, KEY_NAME, "TENANTSCOPE_STATE_DIR")
             self._redactor = redaction.Redactor(self.policy, key)
-            self._forwarder = Forwarder(self._queue, self._destination(), self.ledger)
+            letters = DeadLetters(self.settings.state_dir, self.ledger)
+            self._forwarder = Forwarder(self._queue, self._destination(), self.ledger, letters)
             self._forwarder.start()
             self._admin = Admin(self.settings.admin, ready=self.readiness, status=self.status, registry=self.registry)
             self._admin.start()

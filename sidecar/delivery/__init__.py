@@ -2,6 +2,7 @@
 
 from .batch import Batch, Destination, Refused, RetryLater
 from .batch_queue import BatchQueue
+from .dead_letters import DeadLetters
 from .forwarder import Backoff, Forwarder
 from .store import EmbeddedStore
 from .upstream import UpstreamOtlp
@@ -10,6 +11,7 @@ __all__ = [
     "Backoff",
     "Batch",
     "BatchQueue",
+    "DeadLetters",
     "Destination",
     "EmbeddedStore",
     "Forwarder",

@@ -43,11 +43,13 @@ class Refused(Exception):  # noqa: N818  # a verdict, not an error
 
     Attributes:
         reason: a word of ours.
+        divisible: it may take parts of the batch: what it will not have is in one of them, or is their number.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, divisible: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.divisible = divisible
 
 
 class Destination(Protocol):

@@ -1,6 +1,9 @@
 """The forwarder: one thread that hands the oldest batch to the destination until it is taken, refused or
 given up.
 
+A batch that is refused for what is in it is halved until the records at fault stand alone: the others are taken. What
+is refused for good becomes a dead letter.
+
 A destination that cannot take a batch now is asked again, for as long as it takes: the queue fills behind it,
 the senders are put off, and nothing is lost without somebody being told. What is left at the end stays in the queue,
 for the next process. What it refuses: to outlive its grace period, to skip a batch without a count, and to log anything
@@ -21,8 +24,12 @@ from sidecar.accounting import Ledger
 
 from .batch import Batch, Destination, Refused, RetryLater
 from .batch_queue import BatchQueue
+from .dead_letters import DeadLetters
+from .halves import halves
 
 FAULT: Final = "delivery_fault"
+# Finds four bad records among 512. A destination that refuses everything must not cost a thousand calls for each batch.
+MAX_HALVINGS: Final = 40
 _JOIN_SECONDS: Final = 5.0
 
 log = structlog.get_logger("sidecar.delivery")
@@ -57,6 +64,7 @@ class Forwarder:
     """Empties `queue` into `destination` and settles each batch in `ledger`.
 
     Args:
+        dead_letters: keeps what the destination refuses for good.
         wait: waits so many seconds or until the forwarder is to give up; True in that case. For tests.
     """
 
@@ -65,6 +73,7 @@ class Forwarder:
         queue: BatchQueue,
         destination: Destination,
         ledger: Ledger,
+        dead_letters: DeadLetters,
         *,
         backoff: Backoff | None = None,
         wait: Callable[[float], bool] | None = None,
@@ -72,6 +81,7 @@ class Forwarder:
         self._queue = queue
         self._destination = destination
         self._ledger = ledger
+        self._dead_letters = dead_letters
         self._backoff = backoff or Backoff()
         self._abandon = threading.Event()
         self._wait = wait or self._abandon.wait
@@ -136,7 +146,31 @@ class Forwarder:
             self._works()
 
     def _settle(self, batch: Batch) -> bool:
-        """Deliver the batch; False when there is no time left for it."""
+        """Deliver the batch, part by part if need be; False when there is no time left for all of it."""
+        parts, halvings = [batch], 0
+        while parts:
+            part = parts.pop()
+            try:
+                if not self._deliver(part):
+                    return False
+            except Refused as refusal:
+                both = halves(part) if refusal.divisible and halvings < MAX_HALVINGS else None
+                if both is None:
+                    self._refused(part, refusal.reason)
+                else:
+                    halvings += 1
+                    parts += reversed(both)
+        return True
+
+    def _refused(self, part: Batch, reason: str) -> None:
+        self._ledger.rejected(part.signal, part.records, reason)
+        self._dead_letters.keep(part)
+        if reason != self._refusal:  # the first of a row; the metric counts the others
+            log.warning("batch refused", signal=part.signal, reason=reason, kept_in=self._dead_letters.path)
+        self._refusal = reason
+
+    def _deliver(self, batch: Batch) -> bool:
+        """Deliver the batch, or a part of one; False when there is no time left for it. Raises Refused."""
         while not self._abandon.is_set():
             try:
                 refused = min(self._destination.deliver(batch), batch.records)
@@ -146,13 +180,9 @@ class Forwarder:
                 self._ledger.retried()
                 self._put_off(later)
                 self._wait(self._backoff.delay(self._failures - 1, later.after))
-            except Refused as refusal:
-                self._ledger.rejected(batch.signal, batch.records, refusal.reason)
-                if refusal.reason != self._refusal:  # the first of a row; the metric counts the others
-                    log.warning("batch refused", signal=batch.signal, reason=refusal.reason)
-                self._refusal = refusal.reason
+            except Refused:
                 self._works()
-                return True
+                raise
             except Exception as error:  # noqa: BLE001  # a fault of ours costs one batch, with a count
                 self._ledger.dropped(batch.signal, batch.records, FAULT)
                 log.error("delivery failed", signal=batch.signal, records=batch.records, error=type(error).__name__)

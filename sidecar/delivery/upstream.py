@@ -2,7 +2,8 @@
 
 Redacted bytes go out as they are. What comes back becomes a verdict by OTLP's table of retryable codes:
 CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE and DATA_LOSS are retried, RESOURCE_EXHAUSTED
-only with RetryInfo, everything else is final (https://opentelemetry.io/docs/specs/otlp/, "Failures").
+only with RetryInfo, everything else is final (https://opentelemetry.io/docs/specs/otlp/, "Failures"). But for one:
+UNAUTHENTICATED says nothing of the batch. It is retried too, so that an expired token costs no data.
 
 The batch's id goes along as metadata: a receiver that keeps the last ones can tell a second delivery from a first.
 
@@ -50,8 +51,11 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.OUT_OF_RANGE,
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.UNAUTHENTICATED,
     }
 )
+# Something in the batch is at fault, or its size: without it, or in parts, the rest may be taken.
+_DIVISIBLE: Final = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 
 class UpstreamOtlp:
@@ -120,7 +124,7 @@ def _verdict(error: grpc.RpcError) -> RetryLater | Refused:
     asked = _asked_delay(error)
     if code in _RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and asked is not None):
         return RetryLater(word, asked)
-    return Refused(word)
+    return Refused(word, divisible=code in _DIVISIBLE)
 
 
 def _asked_delay(error: grpc.RpcError) -> float | None:

@@ -13,13 +13,10 @@ from otlp_peers import PATIENCE, Upstream, refuse, running_upstream, take_in_par
 
 from sidecar.accounting import Ledger
 from sidecar.address import upstream as parse_upstream
-from sidecar.delivery import Backoff, Batch, BatchQueue, Forwarder, UpstreamOtlp
+from sidecar.delivery import Backoff, Batch, BatchQueue, DeadLetters, Forwarder, UpstreamOtlp
 
-RETRYABLE = ["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"]
-PERMANENT = [
-    "INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "INTERNAL", "UNKNOWN",
-    "RESOURCE_EXHAUSTED",
-]  # fmt: skip
+RETRYABLE = ["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
+PERMANENT = ["PERMISSION_DENIED", "UNIMPLEMENTED", "INTERNAL", "UNKNOWN"]
 
 
 class Delivery:
@@ -35,6 +32,7 @@ class Delivery:
             self.queue,
             self.destination,
             self.ledger,
+            DeadLetters(state, self.ledger),
             backoff=Backoff(chance=lambda: 0.5),
             wait=None if patient else self._wait,
         )
@@ -232,7 +230,8 @@ def test_a_forwarder_that_never_started_can_be_stopped(upstream: Upstream, tmp_p
     """A start that failed half-way is undone without a thread."""
     destination = UpstreamOtlp(parse_upstream(upstream.url))
     ledger = Ledger()
-    Forwarder(BatchQueue(tmp_path / "state", ledger), destination, ledger).stop(0)
+    queue = BatchQueue(tmp_path / "state", ledger)
+    Forwarder(queue, destination, ledger, DeadLetters(tmp_path / "state", ledger)).stop(0)
     BatchQueue(tmp_path / "state", ledger).release()  # the folder is free again
 
 
