@@ -224,7 +224,8 @@ def test_the_equation_holds_with_many_senders_and_a_failing_upstream(forwarding:
     target = forwarding.listen_address.target
     for number in range(60):
         upstream.answers.append(
-            refuse(grpc.StatusCode.INVALID_ARGUMENT) if number % 6 == 0
+            refuse(grpc.StatusCode.PERMISSION_DENIED) if number % 6 == 0
+            else refuse(grpc.StatusCode.INVALID_ARGUMENT) if number % 6 == 3
             else refuse(grpc.StatusCode.UNAVAILABLE, retry_after=0) if number % 20 == 1
             else lambda context: b""
         )  # fmt: skip
