@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import enum
 import ipaddress
 import math
 import re
@@ -21,13 +22,14 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from .disguises import readings
+from .disguises import is_plain, readings
+from .encodings import never_holds_text
 
 #: Longer texts are refused before they come here.
 MAX_TEXT: Final = 1024
 
-# Digits, each with at most two separators before it.
-_SEPARATOR: Final = r"[ .\-\n]{0,2}"
+# Between digits of one number: whatever is neither letter nor digit, at most three of it.
+_SEPARATOR: Final = r"[\W_]{0,3}"
 # RFC 9562, with or without dashes. Its variant digit, 8 to b, is none that ASCII text has in this place, and
 # one letter at least sets it apart from a number: neither can pose as a UUID.
 UUID: Final = (
@@ -37,29 +39,35 @@ UUID: Final = (
 # Quick to tell that there is none, which is the usual case.
 _LONG_AS_UUID: Final = re.compile(r"[0-9A-Fa-f-]{32}")
 _UUID: Final = re.compile(rf"(?<![0-9A-Fa-f]){UUID}(?![0-9A-Fa-f])")
-_EMAIL: Final = re.compile(r"[^\s@]@\w[\w-]{0,62}\.\w")
+_EMAIL: Final = re.compile(
+    r"[^\s@]@\w[\w-]{0,62}\.\w"
+    # Spelt out, as people write it and as names of things allow it.
+    r"|\w[ _.-]at[ _.-][a-z0-9][a-z0-9-]{0,62}"
+    r"(?:[ _.-]dot[ _.-][a-z]{2}|\.(?:com|net|org|edu|gov|io|co|de|fr|uk|eu)\b)",
+    re.IGNORECASE,
+)
 _PHONE: Final = re.compile(
-    rf"(?<!\w)(?:\+|00(?=[1-9]))\d(?:[()]?{_SEPARATOR}[()]?\d){{6,14}}(?!\w)"
-    r"|(?<![\w.-])(?:1[ .-])?(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\d-])"
+    rf"(?:(?<![0-9A-Za-z])\+|(?<!\w)00(?=[1-9]))\d(?:{_SEPARATOR}\d){{6,14}}(?![0-9A-Za-z])"
+    r"|(?<![0-9A-Za-z.-])(?:1[\W_])?(?:\(\d{3}\)[\W_]?|\d{3}[\W_]{1,3})\d{3}[\W_]{1,3}\d{4}(?![\d-])"
     r"|(?<![\w.-])0\d{2,4}[ /-]\d{5,9}(?!\w)"
 )
 # A quick test before those that look for long numbers, for most names have none.
 _SEVEN_DIGITS: Final = re.compile(r"\d(?:\D{0,5}\d){6}")
+# A number that somebody spaced out, digit by digit, with the same thing between all of them.
+_SPACED_DIGITS: Final = re.compile(r"(?<!\d)\d([\W_]{1,3})\d(?:\1\d){6,}(?!\d)")
 _CARD_DIGITS: Final = re.compile(rf"\d(?:{_SEPARATOR}\d){{12,}}")
-_IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}", re.IGNORECASE)
-_SSN: Final = re.compile(r"(?<![\d.-])(?!000|666|9)\d{3}([ .\-\n])(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
+_IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[\W_]{0,3}[A-Za-z0-9]){11,30}", re.IGNORECASE)
+_SSN: Final = re.compile(r"(?<![\d.-])(?!000|666|9)\d{3}([\W_]{1,3})(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
 _IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])")
-_IPV6: Final = re.compile(r"(?<![\w:.])[0-9A-Fa-f:]{2,39}(?![\w:])")
+_IPV6: Final = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{2,39}(?![0-9A-Za-z:])")
 _JWT: Final = re.compile(r"eyJ[A-Z0-9_-]{8,}\.[A-Z0-9_-]{8,}", re.IGNORECASE)
 _CREDENTIAL: Final = re.compile(
-    r"\bbearer[\s:=]+[A-Za-z0-9._~+/-]{12}"
+    r"(?<![A-Za-z])bearer[\s:=]+[A-Za-z0-9._~+/-]{12}"
     r"|(?:password|passwd|pwd|secret|token|api[_-]?key|account[_-]?key|access[_-]?key)[\"']?\s?[=:]\s?[\"']?\S{4}"
     r"|://[^\s/@]{1,255}@",
     re.IGNORECASE,
 )
-# Between a label and its secret, in every form above and below.
-_LABELLED: Final = re.compile(r"[\s:=]")
-_BASIC: Final = re.compile(r"\bbasic[\s:]+([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE)
+_BASIC: Final = re.compile(r"(?<![A-Za-z])basic[\s:]+([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE)
 # The fixed beginnings that providers gave their keys, so that scanners can find them.
 _KEY: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:"
@@ -70,11 +78,16 @@ _KEY: Final = re.compile(
     r"|xox[a-z]-[A-Za-z0-9-]{10}|xapp-[A-Za-z0-9-]{10}"
     r"|(?:hf|gsk|r8|npm|xai|pplx|nvapi|tgp|lsv2|shpat|dop_v1)[-_][A-Za-z0-9_-]{20}"
     r"|pypi-[A-Za-z0-9_-]{16}|SG\.[A-Za-z0-9_-]{16}|AGE-SECRET-KEY-1"
-    r")",
+    # In its own case it is no part of a word, whatever stands before it.
+    r")|(?-i:AKIA[A-Z0-9]{16})",
     re.IGNORECASE,
 )
 _PEM: Final = re.compile(r"-----\s?BEGIN|BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE|PGP )", re.IGNORECASE)
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
+_ONE_CASE: Final = re.compile(r"(?<![A-Za-z0-9])(?:[a-z0-9]{24,64}|[A-Z0-9]{24,64})(?![A-Za-z0-9])")
+# A ULID, in Crockford's base32: a time and random bits, as harmless as a UUID. And any hexadecimal number.
+_IDENTITY: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}|[0-9A-F]+", re.IGNORECASE)
+_CHANGE: Final = re.compile(r"(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]")
 _WORD: Final = re.compile(r"[a-z]{4,}|[A-Z]{4,}")
 _LONG_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{40,}(?![0-9A-Za-z])")
 _NUMBER: Final = re.compile(r"\d{9}")
@@ -94,27 +107,12 @@ _IBAN_LENGTHS: Final = {
 }  # fmt: skip
 
 
-def _matches(pattern: re.Pattern[str], needle: str = "") -> Callable[[str], bool]:
-    """Whether the pattern is found; a text without the needle is not searched."""
-    return lambda text: needle in text and pattern.search(text) is not None
-
-
-def _matches_near(pattern: re.Pattern[str], word: str) -> Callable[[str], bool]:
-    """Whether the pattern is found; an ASCII text without the word, in whatever case, is not searched.
-
-    Beyond ASCII some letters have cases that only the pattern knows.
-    """
-    return lambda text: (word in text.lower() or not text.isascii()) and pattern.search(text) is not None
-
-
-def _matches_in_digits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
-    return lambda text: _SEVEN_DIGITS.search(text) is not None and pattern.search(text) is not None
+def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
+    return lambda text: pattern.search(text) is not None
 
 
 def _has_credential(text: str) -> bool:
     """A password or token beside its label, in a URL, or in the header of HTTP's Basic scheme (RFC 7617)."""
-    if not _LABELLED.search(text):
-        return False
     if _CREDENTIAL.search(text):
         return True
     for found in _BASIC.finditer(text):
@@ -126,8 +124,6 @@ def _has_credential(text: str) -> bool:
 
 def _has_card(text: str) -> bool:
     """13 to 19 digits with a right check digit (ISO/IEC 7812, Luhn), alone or among more digits."""
-    if not _SEVEN_DIGITS.search(text):
-        return False
     for match in _CARD_DIGITS.finditer(text):
         digits = [int(character) for character in match[0] if character.isdecimal()]
         count = len(digits)
@@ -151,7 +147,7 @@ def _is_card(digits: list[int]) -> bool:
 def _has_iban(text: str) -> bool:
     """Right length for its country and the remainder 1 modulo 97 (ISO 13616)."""
     for match in _IBAN.finditer(text):
-        account = "".join(character for character in match[0].upper() if character not in " -")
+        account = "".join(filter(str.isalnum, match[0].upper()))
         length = _IBAN_LENGTHS.get(account[:2])
         if length is not None and len(account) >= length:
             moved = account[4:length] + account[:4]
@@ -182,7 +178,7 @@ def _has_random_token(text: str) -> bool:
     """Long and without structure: cases and digits mixed, few pieces as long as a word, high entropy."""
     if any(len(set(run)) >= 8 for run in _LONG_HEX.findall(text)):
         return True
-    return any(_is_random(run) for run in _RUN.findall(text))
+    return any(map(_is_random, _RUN.findall(text))) or any(map(_is_random_in_one_case, _ONE_CASE.findall(text)))
 
 
 def _is_random(run: str) -> bool:
@@ -193,39 +189,86 @@ def _is_random(run: str) -> bool:
     return in_words < 0.43 * len(run) and entropy > 3.8
 
 
+def _is_random_in_one_case(run: str) -> bool:
+    """Letters and digits change places often; words with numbers behind them do so rarely."""
+    return len(_CHANGE.findall(run)) >= 8 and not _IDENTITY.fullmatch(run)
+
+
 def _has_number(text: str) -> bool:
     """Nine digits in a row, but for identifiers in hexadecimal: in one of twelve digits they are no surprise."""
     return _NUMBER.search(text) is not None and _NUMBER.search(_HEX_ID.sub("", text)) is not None
 
 
+class Trait(enum.IntFlag):
+    """What can be told of a text with a look; without its traits a detector need not be asked."""
+
+    LONG = 1  # as long as the shortest key with a fixed beginning, or an IBAN
+    DIGITS = 2  # seven of them, close together
+    DOTTED = 4  # as addresses are
+    LABELLED = 8  # something may stand beside its label, or between rows of dashes
+    AT = 16
+
+
+#: Texts below this length have not the trait.
+LONG: Final = 15
+_DOTTED: Final = re.compile(r"\d\.\d|:")
+_LABELLED: Final = re.compile(r"[\s:=]|--")
+_AT: Final = re.compile(r"@|[ _.-][aA][tT][ _.-]")
+
+
+def traits(text: str) -> int:
+    """The traits of a text. Which digit stands where has no influence on them."""
+    return (
+        (len(text) >= LONG)
+        | (_SEVEN_DIGITS.search(text) is not None) << 1
+        | (_DOTTED.search(text) is not None) << 2
+        | (_LABELLED.search(text) is not None) << 3
+        | (_AT.search(text) is not None) << 4
+    )
+
+
 class Detector(NamedTuple):
-    """A kind of secret: its name is the reason word of a masking, and stands in the mask."""
+    """A kind of secret.
+
+    Attributes:
+        name: the reason word of a masking; stands in the mask.
+        needs: a text without any of these traits has none.
+        finds: whether a text has one.
+    """
 
     name: str
+    needs: Trait
     finds: Callable[[str], bool]
 
 
+#: A number that is somebody's: nine digits in a row. Not looked for where a number is a legitimate name, such as a
+#: tenant's; one that was spaced out is found there, too.
+NUMBER: Final = "number"
 #: In the order of certainty: the first that finds something gives the mask its name.
 DETECTORS: Final = (
-    Detector("pem", _matches_near(_PEM, "begin")),
-    Detector("jwt", _matches_near(_JWT, "eyj")),
-    Detector("key", _matches(_KEY)),
-    Detector("credential", _has_credential),
-    Detector("email", _matches(_EMAIL, "@")),
-    Detector("iban", _has_iban),
-    Detector("card", _has_card),
-    Detector("ssn", _matches_in_digits(_SSN)),
-    Detector("phone", _matches_in_digits(_PHONE)),
-    Detector("ip", _has_address),
-    Detector("token", _has_random_token),
+    Detector("pem", Trait.LABELLED, _matches(_PEM)),
+    Detector("jwt", Trait.LONG, _matches(_JWT)),
+    Detector("key", Trait.LONG, _matches(_KEY)),
+    Detector("credential", Trait.LABELLED, _has_credential),
+    Detector("email", Trait.AT, _matches(_EMAIL)),
+    Detector("iban", Trait.LONG, _has_iban),
+    Detector("card", Trait.DIGITS, _has_card),
+    Detector("ssn", Trait.DIGITS, _matches(_SSN)),
+    Detector("phone", Trait.DIGITS, _matches(_PHONE)),
+    Detector("ip", Trait.DOTTED, _has_address),
+    Detector("token", Trait.LONG, _has_random_token),
+    Detector(NUMBER, Trait.DIGITS, _matches(_SPACED_DIGITS)),
 )
-#: Nine digits in a row: a phone, social security or account number without its separators. Not looked for
-#: where a number is a legitimate name, such as a tenant's.
-NUMBER: Final = "number"
 #: Text that somebody wrote as base64 or hexadecimal: nobody names things so.
 ENCODED: Final = "encoded"
 
-REASONS: Final = (*(detector.name for detector in DETECTORS), NUMBER, ENCODED)
+REASONS: Final = (*(detector.name for detector in DETECTORS), ENCODED)
+
+# The detectors to ask, by traits.
+_ASKED: Final = [
+    tuple((detector.name, detector.finds) for detector in DETECTORS if detector.needs & found)
+    for found in range(sum(Trait) + 1)
+]
 
 
 def detect(text: str, *, numbers: bool = True) -> str | None:
@@ -238,11 +281,20 @@ def detect(text: str, *, numbers: bool = True) -> str | None:
         raise ValueError("a text to scan must be bounded")
     # UUIDs are random and harmless, and full of things that look like numbers.
     encoded = False
-    for form in readings(_UUID.sub("uuid", text) if _LONG_AS_UUID.search(text) else text):
-        for detector in DETECTORS:
-            if detector.finds(form.text):
-                return detector.name
+    for form in readings(_UUID.sub("uuid", text) if len(text) >= 32 and _LONG_AS_UUID.search(text) else text):
+        for name, finds in _ASKED[traits(form.text)]:
+            if finds(form.text):
+                return name
         if numbers and _has_number(form.text):
             return NUMBER
         encoded = encoded or form.encoded
     return ENCODED if encoded else None
+
+
+def is_name(text: str) -> bool:
+    """Whether a short ASCII text cannot hold anything, and no other that differs from it in digits alone.
+
+    `text` has zeros in the place of digits. A necessary condition of each detector and each disguise is looked at, so
+    this says no more than `detect` does; it says it of all such texts at once.
+    """
+    return traits(text) == 0 and is_plain(text) and never_holds_text(text)

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import functools
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
-from .detectors import REASONS, detect
+from .detectors import LONG, REASONS, detect, is_name
+from .encodings import ALL_DIGITS
+from .memo import Memo
 from .shapes import ENUM, Shape
 from .wire_format import delimited, read_length, read_varint
 
@@ -82,6 +84,8 @@ class Text:
     shape: Shape
     max_length: int
     misfit_masks: bool = False
+    # Short names that passed, with zeros for digits: `agent-17` passes because `agent-00` stands here.
+    _names: Memo = field(default_factory=Memo, init=False, compare=False, repr=False)
 
     @property
     def written(self) -> Written:
@@ -97,13 +101,23 @@ class Text:
         """`raw` is the content of a string field. Raises `Refused`."""
         if raw in _HARMLESS:
             return None
+        short = len(raw) < LONG
+        zeros = raw.translate(ALL_DIGITS) if short else raw
+        if short and self._names.recall(zeros) is not None:
+            return None
         try:
             text = self._fitting(raw)
         except Refused as refused:
             if self.misfit_masks:
                 return Masked(refused.reason, REDACTED)
             raise
-        return self.scan(text) if self.shape.scanned else None
+        if not self.shape.scanned:
+            return None
+        # Shapes without words of the policy's own take any digit where they take one.
+        if short and raw.isascii() and not self.shape.words and is_name(zeros.decode("ascii")):
+            self._names.remember(zeros)
+            return None
+        return self.scan(text)
 
     def _fitting(self, raw: bytes) -> str:
         if len(raw) > 4 * self.max_length:  # no character takes more than four bytes

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import html
+import json
 import random
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import quote
@@ -153,6 +156,38 @@ ENCODINGS: Final[dict[str, Callable[[str], str]]] = {
     "zero width": lambda text: "\u200b".join(text),
     "combining": lambda text: "".join(character + "\u0301" for character in text),
     "full width": lambda text: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
+}
+
+#: Those that nobody uses by accident, and some use by habit.
+RARE_ENCODINGS: Final[dict[str, Callable[[str], str]]] = {
+    "octal": lambda text: "".join(f"\\{ord(character):03o}" for character in text),
+    "escaped bytes": lambda text: "".join(f"\\x{ord(character):02x}" for character in text),
+    "url, of javascript": lambda text: "".join(f"%u{ord(character):04X}" for character in text),
+    "quoted-printable": lambda text: "".join(f"={ord(character):02X}" for character in text),
+    "json in json": lambda text: json.dumps(json.dumps({"to": text})),
+    "html, hexadecimal": lambda text: "".join(f"&#x{ord(character):x};" for character in text),
+    "url three times": lambda text: quote(quote(quote(text, safe=""), safe=""), safe=""),
+    "hex with bars": lambda text: "_".join(f"{byte:02x}" for byte in text.encode()),
+    "hex with slashes": lambda text: "/".join(f"{byte:02X}" for byte in text.encode()),
+    "hex bytes": lambda text: ", ".join(f"0x{byte:02x}" for byte in text.encode()),
+    "hex bytes in a row": lambda text: "".join(f"0x{byte:02x}" for byte in text.encode()),
+    "decimal bytes": lambda text: ",".join(str(byte) for byte in text.encode()),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "base32, small": lambda text: base64.b32encode(text.encode()).decode().lower().rstrip("="),
+    "hex in base64": lambda text: base64.b64encode(text.encode().hex().encode()).decode(),
+    "base64 in hex": lambda text: base64.b64encode(text.encode()).hex(),
+    "html in base64": lambda text: base64.b64encode(ENCODINGS["html"](text).encode()).decode(),
+    "base64 in lines": lambda text: base64.encodebytes(text.encode() * 4).decode(),
+    "utf-16 in base64": lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+    "utf-16 in hex": lambda text: text.encode("utf-16-be").hex(),
+    "compressed": lambda text: base64.b64encode(zlib.compress(text.encode())).decode(),
+    "gzip": lambda text: base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(),
+    "soft hyphens": lambda text: "\u00ad".join(text),
+    "blank letters": lambda text: "\u3164".join(text),
+    "braille blanks": lambda text: "\u2800".join(text),
+    "variation selectors": lambda text: "\ufe0f".join(text),
+    "dingbat digits": lambda text: text.translate(dict(zip(map(ord, "0123456789"), "⓿❶❷❸❹❺❻❼❽❾", strict=True))),
+    "circled digits": lambda text: text.translate(dict(zip(map(ord, "0123456789"), "⓪①②③④⑤⑥⑦⑧⑨", strict=True))),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redaction_samples import CONTENT, ENCODINGS, REQUESTS, SECRETS, leaves, plant, text_of, traces_of
+from redaction_samples import CONTENT, ENCODINGS, RARE_ENCODINGS, REQUESTS, SECRETS, leaves, plant, text_of, traces_of
 
 from sidecar.conventions import POLICIES, SIGNALS, Signal
 from sidecar.redaction import Policy, Redactor
@@ -49,7 +49,7 @@ def test_a_secret_under_an_allowed_key_stays_in(policy: str, section: str, key: 
     for name, secret in ALL.items():
         if key == NAMES_OF_ALL_SHAPES and name in CONTENT:
             continue
-        for encoding, encode in ENCODINGS.items():
+        for encoding, encode in (ENCODINGS | RARE_ENCODINGS).items():
             request = REQUESTS["traces"]()
             spans = request.resource_spans.add()
             span = spans.scope_spans.add().spans.add(name="chat gpt-4o")
@@ -62,6 +62,7 @@ def test_a_secret_under_an_allowed_key_stays_in(policy: str, section: str, key: 
                 value.string_value = encode(secret)
             output = REDACTORS[policy].redact("traces", request.SerializeToString()).payload
             assert not traces_of(secret, output), (name, encoding)
+            assert encode(secret).encode() not in output, (name, encoding)
 
 
 @given(

@@ -10,9 +10,9 @@ import warnings
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from redaction_samples import ENCODINGS, SECRETS
+from redaction_samples import ENCODINGS, RARE_ENCODINGS, SECRETS
 
-from sidecar.redaction import detectors, disguises, shapes
+from sidecar.redaction import detectors, disguises, encodings, shapes
 from sidecar.redaction.detectors import MAX_TEXT, REASONS, detect
 from sidecar.redaction.disguises import MAX_READINGS, readings
 
@@ -20,6 +20,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # there is no public way to look at a compiled pattern
     from re import _constants, _parser
 
+ALL_ENCODINGS = ENCODINGS | RARE_ENCODINGS
 FOUND = {
     "pem": ["-----BEGIN OPENSSH PRIVATE KEY-----", "-----BEGIN PGP MESSAGE-----", "x BEGIN EC PRIVATE KEY"],
     "jwt": [SECRETS["jwt"], f"token:{SECRETS['jwt']}"],
@@ -27,14 +28,17 @@ FOUND = {
         "AKIAIOSFODNN7EXAMPLE", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", "sk-proj-Ab3dEf6hIj9kLm2nOp5q",
         "sk-ant-api03-Ab3dEf6hIj9kLm2nOp5q", "sk_live_4eC39HqLyjWDarjtT1zdp7dc", "glpat-Ab3dEf6hIj9kLm2nOp5q",
         "AIzaSyDaGmWKa4JsXZ-HjGw7ISLn_3namBGewQe", "xoxb-17653672481-19874698323", "hf_AbCdEfGhIjKlMnOpQrStUvWx",
-        "agent_sk-proj-Ab3dEf6hIj9kLm2nOp5q", "github_pat_11ABCDEFG0abcdefghijkl",
+        "agent_sk-proj-Ab3dEf6hIj9kLm2nOp5q", "github_pat_11ABCDEFG0abcdefghijkl", "1AKIAIOSFODNN7EXAMPLE",
     ],
     "credential": [
         "Bearer mF_9.B5f-4.1JqM0xq", "BEARER mF_9.B5f-4.1JqM0xq", "authorization: basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
         "postgres://admin:hunter2@db/crm", "https://token@git.internal/x", "password=hunter2", "api_key: 12345",
-        "AccountKey=abcd1234",
+        "AccountKey=abcd1234", "user_Bearer mF_9.B5f-4.1JqM0xq",
     ],
-    "email": ["bob@example.com", "x:bob.b+tag@mail.example.co.uk", "bob (at) example (dot) com", "müller@exämple.de"],
+    "email": [
+        "bob@example.com", "x:bob.b+tag@mail.example.co.uk", "bob_at_example_dot_com", "bob.builder-at-example.com",
+        "bob (at) example (dot) com", "müller@exämple.de",
+    ],
     "iban": ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432", "pay-NO93 8601 1117 947 now"],
     "card": [
         "4111 1111 1111 1111", "4111-1111-1111-1111", "5500005555555559", "378282246310005", "x4111111111111111x",
@@ -47,9 +51,9 @@ FOUND = {
     "ip": ["203.0.113.195", "host-203.0.113.195:80", "2001:db8::1", "fe80::1", "::1", "[2001:db8::1]"],
     "token": [
         "q8Zr2LxV0aT7mKp3WdY9sNc4", "agent:Zx81kQ0vTn4mY7bLp2Rw9sDf6",
-        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709", "q8zr2lxv0at7mkp3wdy9snc4", "Q8ZR2LXV0AT7MKP3WDY9SNC4",
     ],
-    "number": ["agent-123456789", "x4155550132", "cafe-123456789"],
+    "number": ["agent-123456789", "x4155550132", "cafe-123456789", "0_7_8_0_5_1_1_2_0"],
     "encoded": ["aGVsbG8gd29ybGQh", "agent_aGVsbG8gd29ybGQh", "6c6f6f6b206c6f6f6b206c6f6f6b"],
 }  # fmt: skip
 
@@ -65,6 +69,7 @@ LEFT_ALONE = """
     StopAsyncIteration autogen_agentchat.teams._group_chat.MagenticOne std::map billing-7d9f8b6c5d-x2x9z
     ip-172-31-45-12.ec2.internal 3f2a9c1b7d4e autogen.message.queue.duration 2024-08-06T12:00:00
     123456789abc worker-a123456789b0 01ARZ3NDEKTSV4RRFFQ69G5FAV sk-learn task-management-service-with-long-name
+    01arz3ndektsv4rrffq69g5fav look-at-me walk.at.home data_at_rest 9f86d081884c7d659a2feaa0c55ad015
     0b5cf5b1-0bfb-4c2e-8b8e-3b6f2c1f4a11 planner_0b5cf5b1-0bfb-4c2e-8b8e-3b6f2c1f4a11 0b5cf5b10bfb4c2e8b8e3b6f2c1f4a11
 """.split()  # noqa: SIM905  # to be read, not quoted word by word
 
@@ -102,11 +107,67 @@ def test_a_number_in_the_form_of_a_uuid_is_none(number: int) -> None:
     assert not shapes.SHAPES["uuid"].fits(dashed)
 
 
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("encoding", ALL_ENCODINGS)
 @pytest.mark.parametrize("secret", SECRETS)
 def test_every_secret_is_found_in_every_encoding(secret: str, encoding: str) -> None:
-    """By whatever name: text that was encoded is suspicious in itself."""
-    assert detect(ENCODINGS[encoding](SECRETS[secret])) is not None
+    """By whatever name: text that was encoded is suspicious in itself; where numbers are names, too."""
+    text = ALL_ENCODINGS[encoding](SECRETS[secret])[:MAX_TEXT]
+    assert detect(text) is not None
+    if secret != "bare card" or encoding != "plain":
+        assert detect(text, numbers=False) is not None
+
+
+@pytest.mark.parametrize("between", [*" .-_/:,|~+*'·\n\t\u00a0\u2009\u3000", "  ", " - ", "--", ". ", "..."])
+@pytest.mark.parametrize("name", ["card", "bare card", "ssn", "iban", "phone"])
+def test_a_number_is_found_whatever_stands_between_its_digits(name: str, between: str) -> None:
+    """In its usual groups, and spaced out one by one."""
+    secret = SECRETS[name].lstrip("+")
+    spaced = between.join(character for character in secret if character.isalnum())
+    assert detect(spaced, numbers=False) is not None
+    grouped = re.sub(r"\W", lambda _: between, secret if name != "bare card" else "5500 0055 5555 5559")
+    if name != "phone":  # without its plus it is any number
+        assert detect(grouped, numbers=False) is not None
+
+
+NECESSARY = st.one_of(
+    st.builds(
+        lambda before, secret, encoding, after: (before + ALL_ENCODINGS[encoding](secret) + after)[:MAX_TEXT],
+        st.text(max_size=4), st.sampled_from(sorted(SECRETS.values())), st.sampled_from(sorted(ALL_ENCODINGS)),
+        st.text(max_size=4),
+    ),
+    st.text(max_size=60),
+    st.text("AaBbeEyYJjkKsS019+/=_-.:@ ,", max_size=60),
+    st.binary(min_size=6, max_size=40).map(lambda raw: base64.b64encode(raw).decode()),
+    st.text("abcdefghIJKLMNOP0123456789 .,@", min_size=6, max_size=40).flatmap(
+        lambda text: st.sampled_from([encode(text) for encode in ALL_ENCODINGS.values()])
+    ),
+)  # fmt: skip
+
+
+@given(NECESSARY)
+@settings(max_examples=2000, deadline=None)
+def test_no_short_cut_loses_anything(text: str) -> None:
+    """A detector finds nothing in a text without its traits; nothing is decoded from a text that denies it."""
+    found = detectors.traits(text)
+    for detector in detectors.DETECTORS:
+        if detector.finds(text):
+            assert detector.needs & found, detector.name
+    if encodings.may_hold_text(text):
+        return
+    assert not list(encodings.decoded(text))
+    if disguises.is_plain(text):
+        assert {form.text for form in disguises.uncovered(text)} <= {text}
+
+
+@given(st.text("abcdefgiknpstwyACDEIQSZ._-/0123456789", max_size=14), st.text("0123456789", min_size=14, max_size=14))
+@settings(max_examples=3000, deadline=None)
+def test_what_is_said_of_a_name_holds_for_every_digit_in_it(text: str, digits: str) -> None:
+    """One judgement for all names that differ in digits alone is the judgement of each."""
+    another = re.sub("[0-9]", lambda found: digits[found.start()], text)
+    if detectors.is_name(text.encode().translate(encodings.ALL_DIGITS).decode()):
+        assert detect(text) is None
+        assert detect(another) is None
+        assert {form.text for form in disguises.uncovered(another)} <= {another}
 
 
 @pytest.mark.parametrize(
@@ -145,9 +206,17 @@ def test_texts_without_a_bound_are_refused() -> None:
         detect("x" * (MAX_TEXT + 1))
 
 
+@pytest.mark.parametrize("shape", [shape for shape in shapes.SHAPES.values() if shape.scanned], ids=lambda s: s.name)
+@given(st.text(max_size=14) | st.text("ab1209._-/[]%", max_size=14))
+def test_shapes_take_any_digit_where_they_take_one(shape: shapes.Shape, text: str) -> None:
+    """Where a name passes for all that differ from it in digits, they all have the shape."""
+    zeros = text.encode(errors="replace").translate(encodings.ALL_DIGITS).decode()
+    assert shape.fits(zeros) == shape.fits(text.encode(errors="replace").decode())
+
+
 PATTERNS = {
     f"{module.__name__}.{name}": pattern
-    for module in (detectors, disguises, shapes)
+    for module in (detectors, disguises, encodings, shapes)
     for name, pattern in vars(module).items()
     if isinstance(pattern, re.Pattern)
 }
