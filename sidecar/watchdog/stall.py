@@ -106,7 +106,7 @@ class Stall:
         if resolved:  # who waited is known when the loop gets back to them
             annotations["victims"] = _listed(self.victims)
         if runbook_url:
-            annotations["runbook_url"] = f"{runbook_url.rstrip('/')}/{conventions.EVENT_LOOP_STALLED}"
+            annotations["runbook_url"] = f"{runbook_url.rstrip('/')}/{conventions.EVENT_LOOP_STALLED}.md"
         return Alert(
             name=conventions.EVENT_LOOP_STALLED,
             status="resolved" if resolved else "firing",

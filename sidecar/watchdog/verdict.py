@@ -26,7 +26,7 @@ def alert_about(
     """A firing alert with the labels that all alerts have."""
     annotations = {"summary": summary}
     if runbook_url:
-        annotations["runbook_url"] = f"{runbook_url.rstrip('/')}/{name}"
+        annotations["runbook_url"] = f"{runbook_url.rstrip('/')}/{name}.md"
     return Alert(
         name=name,
         status="firing",

@@ -102,7 +102,7 @@ def test_a_stall_outlives_a_restart_of_the_sidecar(tmp_path: Path, secret_file: 
                 assert message.document["status"] == "firing"
                 (alert,) = message.document["alerts"]
                 assert (alert["labels"]["alertname"], alert["labels"]["tenant_id"]) == ("EventLoopStalled", "hooli")
-                assert alert["annotations"]["runbook_url"] == "https://runbooks.example/EventLoopStalled"
+                assert alert["annotations"]["runbook_url"] == "https://runbooks.example/EventLoopStalled.md"
                 assert message.document["externalURL"] == f"http://{sidecar.admin_address.target}"
                 seconds = int(message.headers[HEADER].split(",")[0].removeprefix("t="))
                 assert message.headers[HEADER] == sign(SECRET, message.body, seconds)

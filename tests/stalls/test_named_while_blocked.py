@@ -69,7 +69,7 @@ def test_the_tenant_is_named_while_it_blocks(
         "service_name": "billing-agents",
         "instance": "instance-1",
     }
-    assert firing.annotations["runbook_url"] == "https://runbooks.example/EventLoopStalled"
+    assert firing.annotations["runbook_url"] == "https://runbooks.example/EventLoopStalled.md"
     assert sample("tenantscope_stall_active", tenant_id="hooli", service_name="billing-agents", instance="instance-1")
     (stall,) = watchdog.stalls()
     assert stall["active"]
@@ -149,7 +149,7 @@ def test_a_process_that_is_killed_in_good_health_is_dead(
     dead = inbox.next()
     assert (dead.name, dead.status) == ("EventLoopDead", "firing")
     assert dead.labels["service_name"] == "billing-agents"
-    assert dead.annotations["runbook_url"] == "https://runbooks.example/EventLoopDead"
+    assert dead.annotations["runbook_url"] == "https://runbooks.example/EventLoopDead.md"
     wait_until(lambda: watchdog.loops() == [])
     assert inbox.empty()
 

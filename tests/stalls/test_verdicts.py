@@ -116,7 +116,7 @@ def test_a_process_that_is_gone_without_a_word_is_dead(bench: Bench) -> None:
         "alertname": "EventLoopDead", "tenant_id": "unknown", "service_name": "service", "instance": "instance",
     }  # fmt: skip
     assert "Tenant acme had the loop" in alert.annotations["summary"]
-    assert alert.annotations["runbook_url"] == "https://runbooks.example/EventLoopDead"
+    assert alert.annotations["runbook_url"] == "https://runbooks.example/EventLoopDead.md"
     assert alert.starts_at - WALL < timedelta(milliseconds=50 + 30)
     assert len(bench.poll) == 0
 
