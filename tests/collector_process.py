@@ -6,6 +6,7 @@ Nothing here imitates the Collector: the binary that `make collector` built is r
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "collector-config.yaml"
 DEADLINE = 20.0
+PACE = "connectors::spanmetrics::metrics_flush_interval: 500ms"  # 15 s in production
 
 SERVICES: dict[str, tuple[str, type[Message], type[Message]]] = {
     "traces": (
@@ -146,6 +148,8 @@ class Collector:
     prometheus: str
     upstream: Upstream
     channel: grpc.Channel
+    own_metrics: str
+    process: subprocess.Popen[bytes]
 
     def send(self, signal: str, request: Message, metadata: tuple[tuple[str, str], ...] = ()) -> grpc.StatusCode:
         """Export one request; the status that the sender got."""
@@ -157,14 +161,22 @@ class Collector:
             return error.code()
         return grpc.StatusCode.OK
 
+    def own(self, metric: str) -> float:
+        """Sum of a metric of the Collector itself, over all its labels."""
+        page = http_get(f"http://{self.own_metrics}/metrics") or ""
+        return sum(float(value) for value in re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)$", page, re.MULTILINE))
+
     def page(self) -> str:
         """What Prometheus would scrape now."""
         return http_get(f"http://{self.prometheus}/metrics") or ""
 
 
 @contextmanager
-def running(binary: Path, log: Path, *flags: str) -> Iterator[Collector]:
-    """Start the Collector on free ports, wait until its health check says so, stop it in the end."""
+def running(binary: Path, log: Path, *flags: str, **settings: str) -> Iterator[Collector]:
+    """Start the Collector on free ports, wait until its health check says so, stop it in the end.
+
+    It keeps every trace and decides at once, unless `settings`, such as `SAMPLE_PERCENT`, say otherwise.
+    """
     with Upstream() as upstream:
         otlp, prometheus, health, telemetry = free_ports(4)
         environment = {
@@ -174,10 +186,17 @@ def running(binary: Path, log: Path, *flags: str) -> Iterator[Collector]:
             "TENANTSCOPE_COLLECTOR_HEALTH": f"127.0.0.1:{health}",
             "TENANTSCOPE_COLLECTOR_UPSTREAM": f"127.0.0.1:{upstream.port}",
             "TENANTSCOPE_COLLECTOR_TELEMETRY_PORT": str(telemetry),
+            "TENANTSCOPE_COLLECTOR_STATE_DIR": str(log.parent / "collector-state"),
+            "TENANTSCOPE_COLLECTOR_SAMPLE_PERCENT": "100",
+            "TENANTSCOPE_COLLECTOR_DECISION_WAIT": "1s",
+            **{f"TENANTSCOPE_COLLECTOR_{key}": value for key, value in settings.items()},
         }
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [binary, "--config", CONFIG, *flags], env=environment, stdout=output, stderr=subprocess.STDOUT
+                [binary, "--config", CONFIG, "--config", f"yaml:{PACE}", *flags],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         try:
             eventually(
@@ -186,7 +205,15 @@ def running(binary: Path, log: Path, *flags: str) -> Iterator[Collector]:
             )
             assert process.poll() is None, f"the Collector stopped: {log.read_text()[-2000:]}"
             with grpc.insecure_channel(f"127.0.0.1:{otlp}") as channel:
-                yield Collector(binary, f"127.0.0.1:{otlp}", f"127.0.0.1:{prometheus}", upstream, channel)
+                yield Collector(
+                    binary,
+                    f"127.0.0.1:{otlp}",
+                    f"127.0.0.1:{prometheus}",
+                    upstream,
+                    channel,
+                    f"127.0.0.1:{telemetry}",
+                    process,
+                )
         finally:
             process.terminate()
             process.wait(DEADLINE)

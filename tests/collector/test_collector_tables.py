@@ -55,15 +55,34 @@ def test_redaction_fails_closed(config: Any) -> None:
 
 def test_every_pipeline_is_guarded(config: Any) -> None:
     """No signal gets by the memory limiter, the strip, the redaction or the new resources, in this order."""
-    for signal, pipeline in config["service"]["pipelines"].items():
-        assert pipeline["processors"][:4] == ["memory_limiter", "transform/strip", "redaction", "groupbyattrs"], signal
-        assert "batch" not in pipeline["processors"]
+    guarded = ["memory_limiter", "transform/strip", "redaction", "groupbyattrs"]
+    pipelines = config["service"]["pipelines"]
+    for name, pipeline in pipelines.items():
+        assert "batch" not in pipeline.get("processors", [])
+        if "otlp" in pipeline["receivers"]:
+            assert pipeline["processors"][:4] == guarded, name
+        else:  # it is fed by a connector, whose own feeder is guarded
+            (connector,) = pipeline["receivers"]
+            assert connector in config["connectors"], name
+            feeders = [each for each in pipelines.values() if connector in each["exporters"]]
+            assert all(each["processors"][:4] == guarded for each in feeders), name
+            assert feeders
+
+
+def test_span_metrics_have_the_buckets_of_the_conventions(config: Any) -> None:
+    """Durations of spans and of model calls can be read side by side."""
+    buckets = config["connectors"]["spanmetrics"]["histogram"]["explicit"]["buckets"]
+    assert [float(bucket.removesuffix("ms")) / 1000 for bucket in buckets] == list(conventions.DURATION_BUCKETS)
 
 
 def test_every_component_of_the_configuration_is_built(config: Any) -> None:
     """The manifest of the build has all that the configuration names, in one release."""
     manifest = yaml.safe_load((ROOT / "deploy/collector/builder.yaml").read_text())
-    for kind, plural in (("receiver", "receivers"), ("processor", "processors"), ("exporter", "exporters")):
+    kinds = {
+        "receivers": "receiver", "processors": "processor", "connectors": "connector", "exporters": "exporter",
+        "extensions": "extension",
+    }  # fmt: skip
+    for plural, kind in kinds.items():
         modules = [entry["gomod"].split() for entry in manifest[plural]]
         assert {version for _, version in modules} == {f"v{manifest['dist']['version']}"}
         built = {module.rsplit("/", 1)[1].removesuffix(kind) for module, _ in modules}
