@@ -26,8 +26,11 @@ from autogen_core._telemetry import _genai as genai_module
 from . import tenancy
 from .diagnostics import fault
 from .hooks import agents_and_tools, event_log, model_client, team
-from .hooks.interception import First, TransparentHandler, quiet_about
-from .hooks.runtime import Resolver, TraceTap, issue_passport, look_up_agents
+from .hooks.construction import InstantiationTap
+from .hooks.interception import Alone, First, TransparentHandler, quiet_about
+from .hooks.passport import issue_passport
+from .hooks.run_loop import ended
+from .hooks.runtime import Resolver, TraceTap, look_up_agents
 from .hooks.waiting import Waiting
 from .isolation import Isolation
 from .telemetry.recorder import Recorder
@@ -55,7 +58,8 @@ class Activation:
     def __init__(self, recorder: Recorder, waiting: Waiting, resolver: Resolver | None = None) -> None:
         self._recorder = recorder
         self._waiting = waiting
-        self._trace_tap = TraceTap(recorder, Isolation(recorder), resolver)
+        self.isolation = Isolation(recorder)
+        self._trace_tap = TraceTap(recorder, self.isolation, resolver)
         self._handler = TransparentHandler()
         # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
         self._changes: list[tuple[Any, str, object, object]] = []
@@ -120,11 +124,12 @@ class Activation:
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
         trace_tap, handler, dispatches = self._trace_tap, self._handler, self._waiting.dispatches
-        alone = First(handler, None)
+        recorder, alone = self._recorder, Alone(handler)
         # All of them before the first change: an AutoGen that lacks one is left alone, not half changed.
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
         make_event, globals_ = module.MessageEvent, vars(module)
+        instantiation = module.AgentInstantiationContext
         warn_if_none, _ = (
             module._warn_if_none,
             (module.get_telemetry_envelope_metadata, runtime._create_otel_attributes),
@@ -148,6 +153,9 @@ class Activation:
             dispatches(self)
             try:
                 await process_next(self)
+            except Exception as error:
+                ended(recorder, error)
+                raise
             finally:
                 # The garbage collector may throw a run loop away in somebody else's context: `reset` knows.
                 try:
@@ -175,7 +183,7 @@ class Activation:
             # For the run loop alone: the application reads its own list, and may append to it.
             if sys._getframe(2).f_globals is not globals_:
                 return own
-            return First(handler, own) if own else alone
+            return First(handler, own, recorder) if own else alone
 
         self._put(runtime, "_tracer_helper", _InPlaceOf("_tracer_helper", lambda _: trace_tap))
         self._put(runtime, "_intervention_handlers", _InPlaceOf("_intervention_handlers", handlers))
@@ -186,6 +194,7 @@ class Activation:
         self._put(runtime, "_create_otel_attributes", attributes)
         self._put(runtime_module, "get_telemetry_envelope_metadata", issue_passport)
         self._put(runtime_module, "MessageEvent", event_if_read)
+        self._put(runtime_module, "AgentInstantiationContext", InstantiationTap(instantiation, recorder))
 
     # Agents and tools -----------------------------------------------------------------------------------------------
     def _attach_trace_spans(self) -> None:

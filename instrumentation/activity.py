@@ -24,6 +24,7 @@ class Kind(StrEnum):
     """What was done; the value is the verb of the span's name and, for GenAI operations, `gen_ai.operation.name`."""
 
     PROCESS = "process"
+    CREATE = "create_agent"
     CHAT = "chat"
     TOOL = "execute_tool"
     AGENT = "invoke_agent"
@@ -37,6 +38,7 @@ class Outcome(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     DROPPED = "dropped"
+    UNHANDLED = "unhandled"
 
 
 def name_of(text: object) -> str:
@@ -63,6 +65,7 @@ class Activity:
         kind, tenant, name: what, for whom, and the agent type, model, tool, agent or team it is about.
         message_type, message_kind, sender: class name, `send` or `publish`, type of the sending agent (process only).
         queue_seconds: from the send to the start of the handler (process only).
+        abandoned: the caller gave up waiting before the end (process only).
         provider, finish_reason, input_tokens, output_tokens: of a model call.
         conversation: the id that AgentChat gave to the team.
         outcome, error_type: how it ended; the class name of the exception.
@@ -70,7 +73,7 @@ class Activity:
     """
 
     __slots__ = (
-        "began_ns", "conversation", "error_type", "finish_reason", "input_tokens", "kind", "message_kind",
+        "abandoned", "began_ns", "conversation", "error_type", "finish_reason", "input_tokens", "kind", "message_kind",
         "message_type", "name", "outcome", "output_tokens", "provider", "queue_seconds", "sender", "tenant",
     )  # fmt: skip
 
@@ -83,6 +86,7 @@ class Activity:
         self.message_kind: str | None = None
         self.sender: str | None = None
         self.queue_seconds: float | None = None
+        self.abandoned = False
         self.provider: str | None = None
         self.finish_reason: str | None = None
         self.input_tokens: int | None = None

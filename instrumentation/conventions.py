@@ -20,6 +20,7 @@ MESSAGE_KIND: Final = "autogen.message.kind"
 MESSAGE_SENDER: Final = "autogen.message.sender"
 MESSAGE_OUTCOME: Final = "autogen.message.outcome"
 MESSAGE_QUEUE_DURATION: Final = "autogen.message.queue.duration"
+MESSAGE_ABANDONED: Final = "autogen.message.abandoned"
 ACTIVITY: Final = "autogen.activity"
 OPERATION_NAME: Final = "gen_ai.operation.name"
 PROVIDER_NAME: Final = "gen_ai.provider.name"
@@ -37,13 +38,16 @@ LOOP_STATE: Final = "asyncio.eventloop.state"
 REASON: Final = "tenantscope.reason"
 RULE: Final = "tenantscope.rule"
 
+#: Value of `error.type` where an error is known to have been and its type is not.
+OTHER_ERROR: Final = "_OTHER"
+
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
     """One attribute: its wire name, its OTLP type, what it says, and whether it stands on spans, metrics or both."""
 
     name: str
-    type: Literal["string", "int", "double", "string[]"]
+    type: Literal["string", "int", "double", "bool", "string[]"]
     description: str
 
 
@@ -53,10 +57,16 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(MESSAGE_TYPE, "string", "class name of the message"),
     Attribute(MESSAGE_KIND, "string", "`send` (the caller waits for the response) or `publish`"),
     Attribute(MESSAGE_SENDER, "string", "type of the sending agent; absent when the application itself sent"),
-    Attribute(MESSAGE_OUTCOME, "string", "`ok`, `error`, `cancelled` or `dropped`"),
+    Attribute(MESSAGE_OUTCOME, "string", "`ok`, `error`, `cancelled`, `dropped`, or `unhandled` (no subscriber)"),
     Attribute(MESSAGE_QUEUE_DURATION, "double", "seconds from the send to the start of the handler"),
-    Attribute(ACTIVITY, "string", "kind of the activity that an error counts for: process, chat, execute_tool ..."),
-    Attribute(OPERATION_NAME, "string", "GenAI operation: chat, execute_tool, invoke_agent, invoke_workflow"),
+    Attribute(MESSAGE_ABANDONED, "bool", "the caller gave up waiting before the handler ended; absent otherwise"),
+    Attribute(
+        ACTIVITY,
+        "string",
+        "what an error counts for: process, chat, execute_tool ...; `intercept` (an intervention handler of the "
+        "application's failed), `run_loop` (a background exception ended the runtime's loop)",
+    ),
+    Attribute(OPERATION_NAME, "string", "GenAI operation: chat, execute_tool, create_agent, invoke_agent ..."),
     Attribute(PROVIDER_NAME, "string", "GenAI provider of the model client"),
     Attribute(REQUEST_MODEL, "string", "model that the client asks for"),
     Attribute(FINISH_REASONS, "string[]", "why the model stopped"),
@@ -148,6 +158,23 @@ QUEUE_DURATION: Final = Metric(
     MESSAGE_QUEUE_DURATION, "histogram", "s", "time from the send to the start of the handler",
     (TENANT_ID,), LOOP_BUCKETS,
 )  # fmt: skip
+QUEUE_SIZE: Final = Metric(
+    "autogen.message.queue.size", "gauge", "{message}",
+    "messages and responses that wait in the runtimes' queues", (TENANT_ID,),
+)  # fmt: skip
+RESPONSE_DURATION: Final = Metric(
+    "autogen.message.response.duration", "histogram", "s",
+    "time that a response waited in the queue before its caller got it", (TENANT_ID,), LOOP_BUCKETS,
+)  # fmt: skip
+ABANDONED: Final = Metric(
+    "autogen.handlers.abandoned", "gauge", "{handler}",
+    "handlers that run on though their caller has given up waiting", (TENANT_ID,),
+)  # fmt: skip
+AGENTS: Final = Metric(
+    "autogen.agents", "gauge", "{agent}",
+    "agents that the runtimes keep, by the tenant whose message each handled first; AutoGen never frees one",
+    (TENANT_ID, AGENT_TYPE),
+)  # fmt: skip
 PROCESS_DURATION: Final = Metric(
     "autogen.message.process.duration", "histogram", "s", "time that the handler took, awaits included",
     (TENANT_ID, AGENT_TYPE), LOOP_BUCKETS,
@@ -177,5 +204,6 @@ FAULTS: Final = Metric(
 
 METRICS: Final[tuple[Metric, ...]] = (
     LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, TENANT_LOOP_TIME, TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED,
-    MESSAGES, QUEUE_DURATION, PROCESS_DURATION, OPERATION_DURATION, TOKEN_USAGE, ERRORS, FINDINGS, FAULTS,
+    MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
+    OPERATION_DURATION, TOKEN_USAGE, ERRORS, FINDINGS, FAULTS,
 )  # fmt: skip

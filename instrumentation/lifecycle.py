@@ -32,11 +32,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from . import channels, conventions, diagnostics, tenancy
 from .activation import Activation
 from .diagnostics import fault, log
+from .hooks.census import Census
 from .hooks.runtime import Resolver
 from .hooks.waiting import Waiting
 from .loop import Loops
 from .settings import ConfigurationError, Settings
-from .telemetry.accumulators import Accumulators, sum_of
+from .telemetry.accumulators import Accumulators, gauge_of, sum_of
 from .telemetry.export import Exporter, SpanSink
 from .telemetry.loop_metrics import loop_metrics
 from .telemetry.otlp import otlp_exporters
@@ -58,6 +59,7 @@ class Running:
         self._open_telemetry()
         self.recorder = Recorder(SpanFactory(), self.accumulators, self.exporter.emit)
         self.activation = Activation(self.recorder, self.waiting, resolver)
+        self.census = Census(self.waiting, self.activation.isolation)
 
     def _open_telemetry(self) -> None:
         """Resource, accumulators, exporter, loops: all that belongs to one process."""
@@ -107,6 +109,12 @@ class Running:
             found += loop_metrics(self.loops.totals(), self.accumulators.began_ns, now)
         except Exception as error:
             fault("loop_metrics", error)
+        for metric, figures in (
+            (conventions.QUEUE_SIZE, self.census.queued()),
+            (conventions.AGENTS, self.census.agents()),
+        ):
+            if figures:
+                found.append(gauge_of(metric, now, figures.items()))
         faults = diagnostics.counts()
         if faults:
             series = (((reason,), float(amount)) for reason, amount in faults.items())

@@ -1,8 +1,7 @@
 """AutoGen's event logger (`EVENT_LOGGER_NAME`): what only its events tell.
 
 Handlers, model calls and tools are seen where they happen, with a beginning and an end; the events say the same once
-more and are not counted twice. Two things only an event tells: a message that an intervention handler dropped, and an
-agent that could not be made.
+more and are not counted twice. One thing only an event tells: that an intervention handler dropped a message.
 
 The tap sits in front of the logger, not in its list of handlers. A handler would have to raise the logger's level to
 INFO, and then the application's own handlers would print every payload; it would also silence `logging.lastResort`.
@@ -13,13 +12,12 @@ never becomes a log record.
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any, Final
 
-from autogen_core.logging import AgentConstructionExceptionEvent, MessageDroppedEvent
+from autogen_core.logging import MessageDroppedEvent
 
 from instrumentation import tenancy
-from instrumentation.activity import name_of
+from instrumentation.activity import Outcome
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder
 
@@ -30,11 +28,7 @@ def observe(recorder: Recorder, event: object) -> None:
     """Look at one event. Never raises."""
     try:
         if type(event) is MessageDroppedEvent:
-            recorder.dropped_message(_tenant())
-        elif type(event) is AgentConstructionExceptionEvent:
-            # The event holds the exception's text; the exception itself is still being handled, and has a type.
-            kind = sys.exc_info()[0]
-            recorder.error(_tenant(), "create_agent", None if kind is None else name_of(kind.__name__))
+            recorder.lost_message((tenancy.current() or tenancy.TABLE.unknown).id, Outcome.DROPPED)
     except BaseException as error:
         fault("event", error)
 
@@ -51,10 +45,6 @@ def reaches_somebody(logger: Any) -> bool:
         return bool(logger.isEnabledFor(logging.INFO))
     except Exception:  # no logger at all, a mock say
         return True
-
-
-def _tenant() -> str:
-    return (tenancy.current() or tenancy.TABLE.unknown).id
 
 
 def tapped(original: type[logging.Logger], recorder: Recorder) -> type[logging.Logger]:

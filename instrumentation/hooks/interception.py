@@ -11,10 +11,18 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType, SimpleNamespace
+from types import FrameType, FunctionType, SimpleNamespace
 from typing import Any
 
-from autogen_core import AgentId, DefaultInterventionHandler, MessageContext
+from autogen_core import AgentId, DefaultInterventionHandler, DropMessage, MessageContext
+
+from instrumentation import tenancy
+from instrumentation.activity import Outcome
+from instrumentation.conventions import OTHER_ERROR
+from instrumentation.diagnostics import fault
+from instrumentation.telemetry.recorder import Recorder
+
+from .passport import Passport
 
 
 class TransparentHandler(DefaultInterventionHandler):
@@ -30,19 +38,61 @@ class TransparentHandler(DefaultInterventionHandler):
         return message
 
 
+class Alone:
+    """Our handler, where the application has none."""
+
+    __slots__ = ("_handlers",)
+
+    def __init__(self, handler: TransparentHandler) -> None:
+        self._handlers = (handler,)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._handlers)
+
+
 class First:
-    """Our handler, then the application's: its list is walked as the run loop would, not copied."""
+    """Our handler, then the application's: its list is walked as the run loop would, not copied.
 
-    __slots__ = ("_handler", "_own")
+    A walk that ends early has lost the message: a handler dropped it, which AutoGen says, or raised, which of a
+    published message nobody hears.
+    """
 
-    def __init__(self, handler: TransparentHandler, own: Iterable[Any] | None) -> None:
+    __slots__ = ("_handler", "_own", "_recorder")
+
+    def __init__(self, handler: TransparentHandler, own: Iterable[Any], recorder: Recorder) -> None:
         self._handler = handler
         self._own = own
+        self._recorder = recorder
 
     def __iter__(self) -> Iterator[Any]:
         yield self._handler
-        if self._own is not None:
+        _bind_to(sys._getframe(1))  # noqa: SLF001
+        try:
             yield from self._own
+        except GeneratorExit:
+            _ended_early(sys._getframe(1), self._recorder)  # noqa: SLF001
+            raise
+
+
+def _bind_to(run_loop: FrameType) -> None:
+    """Bind the tenant of the message at hand: for a response, AutoGen opens no `intercept` stage that would."""
+    try:
+        passport = run_loop.f_locals["message_envelope"].metadata
+        if type(passport) is Passport:
+            tenancy.bind(passport.binding)
+    except Exception as error:
+        fault("intercept.bind", error)
+
+
+def _ended_early(run_loop: FrameType, recorder: Recorder) -> None:
+    try:
+        result = run_loop.f_locals.get("temp_message")
+        if result is not DropMessage and not isinstance(result, DropMessage):
+            tenant = (tenancy.current() or tenancy.TABLE.unknown).id
+            recorder.lost_message(tenant, Outcome.ERROR)
+            recorder.error(tenant, "intercept", OTHER_ERROR)
+    except Exception as error:
+        fault("intercept.end", error)
 
 
 def quiet_about(handler: TransparentHandler, warn_if_none: Any) -> Callable[[Any, str], None]:

@@ -7,33 +7,38 @@ left behind when a message is dropped, cancelled or lost.
 
 | stage | where it runs | what happens here |
 | --- | --- | --- |
-| create | the sender's task | a resolver may name the tenant, when nobody bound one |
+| create | the sender's task | a resolver may name the tenant; a caller who gives up waiting is noted at its end |
 | intercept | the run loop, just before the handler's task is made | the tenant is bound; the task inherits it |
 | process | the handler's task | one span, from here to the end of the handler |
-| ack | the task that resolves the sender's future | the tenant is bound |
-| send, publish | the handler's task, around all the above | the tenant, unless `intercept` bound it; no span |
+| ack | the task that resolves the sender's future | the tenant is bound, the response has arrived |
+| send | the handler's task, around `process` | the tenant, unless `intercept` bound it; no span |
+| publish | the task of all handlers, around every `process` | the same; a message that nobody handled is counted |
 """
 
 from __future__ import annotations
 
-import time
+import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final
 
 from autogen_core import AgentId, TopicId
-from opentelemetry import context as otel
-from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from instrumentation import tenancy
-from instrumentation.activity import Activity, Kind, name_of
+from instrumentation.activity import Activity, Kind, Outcome, name_of
 from instrumentation.diagnostics import count, fault
 from instrumentation.isolation import Isolation
 from instrumentation.telemetry.recorder import Recorder, Scope
 
+from .passport import CALLING, Caller, Passport
+
 #: Names the tenant of a message for which nobody bound one, from its recipient or topic; None when it can't tell.
 Resolver = Callable[[AgentId | TopicId], str | None]
+
+#: The message that this task is about to hand to an agent, which may have to be made first.
+DELIVERING: ContextVar[Passport | None] = ContextVar("tenantscope_delivering", default=None)
 
 SENDER: Final = "sender"
 MESSAGE: Final = "message"
@@ -43,31 +48,6 @@ AGENT: Final = "agent"
 
 class About(dict[str, Any]):
     """What `look_up_agents` found out. A runtime that looks up something else is not asked what it says."""
-
-
-class Passport:
-    """What a message carries through the queue. Stands in for AutoGen's `EnvelopeMetadata` and has its fields."""
-
-    __slots__ = ("binding", "context", "sent_ns")
-
-    traceparent: str | None = None
-    tracestate: str | None = None
-    links = None
-
-    def __init__(self, binding: tenancy.Binding | None, context: Context, sent_ns: int) -> None:
-        self.binding = binding
-        self.context = context
-        self.sent_ns = sent_ns
-
-
-def issue_passport() -> Passport | None:
-    """Called in the sender's context, once a message or response; without a passport a message is nobody's."""
-    try:
-        binding = tenancy.BOUND.get()
-        return Passport(None if binding is None else binding.tenant.binding, otel.get_current(), time.monotonic_ns())
-    except BaseException as error:
-        fault("passport", error)
-        return None
 
 
 class _Stage:
@@ -84,19 +64,47 @@ class _Stage:
         return None
 
 
+class _Sending(_Stage):
+    """`create` of a send: the caller waits inside for the answer."""
+
+    __slots__ = ("_caller", "_recorder")
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._caller = Caller()
+
+    def __enter__(self) -> Span:
+        CALLING.set(self._caller)
+        return INVALID_SPAN
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            passport = self._caller.passport
+            if passport is None:  # there is no such recipient, or a logging handler raised
+                if CALLING.get() is self._caller:
+                    CALLING.set(None)
+            elif kind is not None:
+                passport.give_up(self._recorder)
+        except BaseException as broken:
+            fault("stage.send", broken)
+
+
 class _Resolved(_Stage):
-    """`create`, when a resolver is asked: the tenant is bound while the message is put into the queue."""
+    """`create`, when a resolver named the tenant: it is bound while the message is put into the queue."""
 
-    __slots__ = ("_binding",)
+    __slots__ = ("_binding", "_inner")
 
-    def __init__(self, tenant: tenancy.Tenant) -> None:
+    def __init__(self, tenant: tenancy.Tenant, inner: _Stage) -> None:
         # Its own, to be known again.
         self._binding = tenancy.Binding(tenant)
+        self._inner = inner
 
     def __enter__(self) -> Span:
         self._binding.previous = tenancy.BOUND.get()
         tenancy.bind(self._binding)
-        return INVALID_SPAN
+        return self._inner.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -104,15 +112,48 @@ class _Resolved(_Stage):
         # Not in the context of somebody else, where the garbage collector may end a send that nobody waits for.
         if tenancy.BOUND.get() is self._binding:
             tenancy.bind(self._binding.previous)
+        self._inner.__exit__(kind, error, trace)
+
+
+class _Publishing(_Stage):
+    """`publish`: every subscriber's handler runs inside."""
+
+    __slots__ = ("_passport", "_recorder")
+
+    def __init__(self, passport: Passport, recorder: Recorder) -> None:
+        self._passport = passport
+        self._recorder = recorder
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not self._passport.handled:
+                self._nobody_had_it(sys._getframe(1).f_locals)  # noqa: SLF001  # the runtime's `_process_publish`
+        except BaseException as broken:
+            fault("stage.publish", broken)
+
+    def _nobody_had_it(self, process_publish: Mapping[str, Any]) -> None:
+        recipients = process_publish.get("recipients")
+        if recipients is None:
+            return  # another runtime's way of publishing
+        sender = process_publish["message_envelope"].sender
+        if not recipients:
+            self._recorder.lost_message(self._passport.tenant.id, Outcome.UNHANDLED)
+        elif any(recipient != sender for recipient in recipients):
+            # One of the agents could not be made: AutoGen then gives the message to none of the others either.
+            self._recorder.lost_message(self._passport.tenant.id, Outcome.ERROR)
 
 
 class _Handling(_Stage):
     """`process`: the handler runs inside."""
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_passport", "_recorder", "_scope")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, passport: Passport | None, recorder: Recorder) -> None:
         self._scope = scope
+        self._passport = passport
+        self._recorder = recorder
 
     def __enter__(self) -> Span:
         self._scope.__enter__()
@@ -121,7 +162,19 @@ class _Handling(_Stage):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        passport = self._passport
+        if passport is not None:
+            passport.ended = True
+            if passport.abandoned:
+                self._nobody_waited(passport)
         self._scope.__exit__(kind, error, trace)
+
+    def _nobody_waited(self, passport: Passport) -> None:
+        try:
+            self._scope.activity.abandoned = True
+            self._recorder.abandoned(passport.tenant.id, -1)
+        except BaseException as broken:
+            fault("stage.process", broken)
 
 
 _STAGE: Final = _Stage()
@@ -147,26 +200,37 @@ class TraceTap:
     ) -> _Stage:
         """What `TraceHelper.trace_block` is to AutoGen; see the table above. Never raises."""
         try:
-            if operation == "intercept":
-                if type(parent) is Passport:
-                    tenancy.bind(parent.binding)
-            elif operation == "process":
+            if operation == "process":
                 return self._process(destination, parent, attributes if type(attributes) is About else _NOTHING)
-            elif operation == "ack":
-                if type(parent) is Passport:
+            if operation == "create":
+                return self._create(destination)
+            if type(parent) is Passport:
+                if operation == "intercept":
                     tenancy.bind(parent.binding)
-            elif operation in ("send", "publish"):
-                if type(parent) is Passport and tenancy.BOUND.get() is None:
+                elif operation == "ack":
                     tenancy.bind(parent.binding)
-            elif operation == "create" and self._resolver is not None and tenancy.BOUND.get() is None:
-                return self._resolve(self._resolver, destination)
+                    waited = self._recorder.clock() - parent.sent_ns
+                    self._recorder.responded(parent.tenant.id, max(0, waited) / 1e9)
+                elif operation in ("send", "publish"):
+                    DELIVERING.set(parent)
+                    if tenancy.BOUND.get() is None:
+                        tenancy.bind(parent.binding)
+                    if operation == "publish":
+                        return _Publishing(parent, self._recorder)
         except BaseException as error:
             fault("stage", error)
         return _STAGE
 
-    def _resolve(self, resolver: Resolver, destination: Any) -> _Stage:
-        named = resolver(destination)
-        return _STAGE if named is None else _Resolved(tenancy.TABLE.intern(named))
+    def _create(self, destination: Any) -> _Stage:
+        stage: _Stage = _Sending(self._recorder) if type(destination) is AgentId else _STAGE
+        if self._resolver is not None and tenancy.BOUND.get() is None:
+            try:
+                named = self._resolver(destination)
+                if named is not None:
+                    return _Resolved(tenancy.TABLE.intern(named), stage)
+            except BaseException as error:
+                fault("resolver", error)
+        return stage
 
     def _process(self, agent_id: AgentId, passport: object, about: About) -> _Stage:
         now = self._recorder.clock()
@@ -178,15 +242,18 @@ class TraceTap:
         sender = about.get(SENDER)
         if sender is not None:
             activity.sender = name_of(sender.type)
-        parent: Context | None = None
-        if type(passport) is Passport:
-            parent = passport.context
-            activity.queue_seconds = max(0, now - passport.sent_ns) / 1e9
-        else:
-            count("passport.foreign")  # sent before we were attached
         if AGENT in about:
             self._isolation.handled(about[AGENT], tenant)
-        return _Handling(self._recorder.scope(activity, parent))
+        if type(passport) is not Passport:
+            count("passport.foreign")  # sent before we were attached
+            return _Handling(self._recorder.scope(activity), None, self._recorder)
+        activity.queue_seconds = max(0, now - passport.sent_ns) / 1e9
+        handling = _Handling(self._recorder.scope(activity, passport.context), passport, self._recorder)
+        DELIVERING.set(None)
+        passport.handled = True
+        if passport.abandoned:  # while the message was waiting
+            self._recorder.abandoned(passport.tenant.id, 1)
+        return handling
 
 
 async def look_up_agents(

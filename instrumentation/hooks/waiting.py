@@ -16,7 +16,7 @@ from typing import Any, Final
 from instrumentation import tenancy
 from instrumentation.diagnostics import fault
 
-from .runtime import Passport
+from .passport import Passport
 
 _LIMIT: Final = 2_000  # messages of one runtime that one look examines
 
@@ -38,6 +38,11 @@ class Waiting:
                 self._runtimes[key] = (weakref.ref(runtime, gone), weakref.ref(loop))
         except BaseException as error:
             fault("waiting", error)
+
+    def runtimes(self) -> list[Any]:
+        """Those that have dispatched and are still alive."""
+        found = (runtime_ref() for runtime_ref, _ in list(self._runtimes.values()))
+        return [runtime for runtime in found if runtime is not None]
 
     def on(self, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[int, int]]:
         """(tenant slot, when it was sent in monotonic nanoseconds) of every message that waits on this loop."""

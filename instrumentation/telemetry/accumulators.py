@@ -92,6 +92,8 @@ class Series:
 
     def points(self, began_ns: int, now_ns: int) -> Metric | None:
         """This metric as OTLP data, or None while there is none."""
+        if self._sums and self.metric.kind == "gauge":
+            return gauge_of(self.metric, now_ns, self._sums.items())
         if self._sums:
             return sum_of(self.metric, began_ns, now_ns, self._sums.items())
         if self._distributions:
@@ -112,6 +114,8 @@ class Accumulators:
                 conventions.MESSAGES,
                 conventions.QUEUE_DURATION,
                 conventions.PROCESS_DURATION,
+                conventions.RESPONSE_DURATION,
+                conventions.ABANDONED,
                 conventions.OPERATION_DURATION,
                 conventions.TOKEN_USAGE,
                 conventions.ERRORS,
@@ -148,10 +152,10 @@ def sum_of(metric: conventions.Metric, began_ns: int, now_ns: int, series: Itera
     )
 
 
-def gauge_of(metric: conventions.Metric, now_ns: int, value: float) -> Metric:
-    """A gauge without attributes."""
-    point = NumberDataPoint({}, now_ns, now_ns, value)
-    return Metric(metric.name, _NO_DESCRIPTION, metric.unit, Gauge([point]))
+def gauge_of(metric: conventions.Metric, now_ns: int, series: Iterable[tuple[Values, float]]) -> Metric:
+    """What is so at this moment."""
+    points = [NumberDataPoint(_attributes(metric, values), now_ns, now_ns, value) for values, value in series]
+    return Metric(metric.name, _NO_DESCRIPTION, metric.unit, Gauge(points))
 
 
 def histogram_of(

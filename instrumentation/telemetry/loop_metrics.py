@@ -27,7 +27,7 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
     caused = [((ids[slot],), ns / _NS) for slot, ns in enumerate(totals.caused_ns) if ns and slot < len(ids)]
     suffered = [((ids[slot],), _distribution(delays)) for slot, delays in totals.suffered.items() if slot < len(ids)]
     found = [
-        gauge_of(conventions.LOOP_UTILIZATION, now_ns, totals.utilization),
+        gauge_of(conventions.LOOP_UTILIZATION, now_ns, [((), totals.utilization)]),
         sum_of(
             conventions.LOOP_TIME,
             began_ns,

@@ -74,10 +74,20 @@ class Recorder:
             if activity.outcome is Outcome.ERROR:
                 into.of(names.ERRORS).add((tenant, activity.kind.value, activity.error_type), 1)
 
-    def dropped_message(self, tenant: str) -> None:
-        """An intervention handler of the application dropped a message: it has no handler, so no span."""
+    def lost_message(self, tenant: str, outcome: Outcome) -> None:
+        """A message ended before any handler of an agent had it, so that it has no span."""
         with self.accumulators.lock:
-            self.accumulators.of(names.MESSAGES).add((tenant, Outcome.DROPPED.value), 1)
+            self.accumulators.of(names.MESSAGES).add((tenant, outcome.value), 1)
+
+    def responded(self, tenant: str, seconds: float) -> None:
+        """A response reached its caller after so long in the queue."""
+        with self.accumulators.lock:
+            self.accumulators.of(names.RESPONSE_DURATION).record((tenant,), seconds)
+
+    def abandoned(self, tenant: str, change: int) -> None:
+        """So many more, or fewer, handlers run for a caller who has given up waiting."""
+        with self.accumulators.lock:
+            self.accumulators.of(names.ABANDONED).add((tenant,), change)
 
     def error(self, tenant: str, activity: str, error_type: str | None) -> None:
         """Something failed that has no activity of its own."""

@@ -40,6 +40,7 @@ _UNSET: Final = Status(StatusCode.UNSET)
 _ERROR: Final = Status(StatusCode.ERROR)
 KINDS: Final = {
     Kind.PROCESS: SpanKind.CONSUMER,
+    Kind.CREATE: SpanKind.INTERNAL,
     Kind.CHAT: SpanKind.CLIENT,
     Kind.TOOL: SpanKind.INTERNAL,
     Kind.AGENT: SpanKind.INTERNAL,
@@ -47,6 +48,7 @@ KINDS: Final = {
 }
 _NAME_ATTRIBUTES: Final = {
     Kind.PROCESS: names.AGENT_TYPE,
+    Kind.CREATE: names.AGENT_TYPE,
     Kind.CHAT: names.REQUEST_MODEL,
     Kind.TOOL: names.TOOL_NAME,
     Kind.AGENT: names.AGENT_NAME,
@@ -142,6 +144,7 @@ def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
         found[names.MESSAGE_SENDER] = activity.sender
         found[names.MESSAGE_QUEUE_DURATION] = activity.queue_seconds
         found[names.MESSAGE_OUTCOME] = activity.outcome.value
+        found[names.MESSAGE_ABANDONED] = activity.abandoned or None
     else:
         found[names.OPERATION_NAME] = kind.value
         found[names.PROVIDER_NAME] = activity.provider

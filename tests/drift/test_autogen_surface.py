@@ -113,9 +113,27 @@ def test_stages_and_their_order() -> None:
     assert source.count("trace_block(") == 9
 
 
+def test_what_is_read_in_the_frames_of_the_runtime() -> None:
+    """Names of variables that are looked at when a message ends where AutoGen opens no stage, and when a loop ends."""
+    publish = SingleThreadedAgentRuntime._process_publish.__code__
+    assert {"message_envelope", "recipients"} <= {*publish.co_varnames, *publish.co_cellvars}
+    process_next = SingleThreadedAgentRuntime._process_next.__code__
+    assert {"message_envelope", "temp_message", "handler"} <= set(process_next.co_varnames)
+    # The factory runs inside this context, and nothing else in the module uses the name.
+    source = inspect.getsource(SingleThreadedAgentRuntime)
+    assert source.count("with AgentInstantiationContext.populate_context((self, agent_id)):") == 1
+    assert inspect.getsource(runtime_module).count("AgentInstantiationContext.") == 1
+    # From the beginning of a send to its passport, nothing is awaited but the queue that the passport goes into.
+    send = inspect.getsource(SingleThreadedAgentRuntime.send_message)
+    between = send[send.index('"create",') : send.index("get_telemetry_envelope_metadata()")]
+    assert between.count("await") == 2
+    assert "return await future" in between
+    assert "await self._message_queue.put(" in between
+
+
 def test_the_passport_stands_in_for_the_envelope_metadata() -> None:
     """It has every field that AutoGen's own metadata has."""
-    from instrumentation.hooks.runtime import Passport
+    from instrumentation.hooks.passport import Passport
 
     assert all(hasattr(Passport, field) for field in EnvelopeMetadata.__dataclass_fields__)
 

@@ -162,11 +162,11 @@ def test_keys_of_every_kind(captured: Captured) -> None:
 
     asyncio.run(main())
     spans = captured.spans()
-    assert len(spans) == len(KEYS)
+    assert len(spans) == len(KEYS) * 2  # one for the making of each agent
     everything = "".join(span.to_json() for span in spans)
     assert "s3cr3t" not in everything
     assert "passwd" not in everything
-    assert len(everything) < 20_000
+    assert len(everything) < 2_000 * len(spans)
 
 
 def test_names_are_bounded_and_nothing_long_is_kept() -> None:
@@ -234,7 +234,7 @@ def test_a_clock_that_is_out_of_its_mind(monkeypatch: pytest.MonkeyPatch, moment
             patched.setattr(time, "time_ns", lambda: moment)
             asyncio.run(one_message())
         asyncio.run(one_message())
-        assert len(captured.spans()) == 2
+        assert len(captured.spans()) == 4
 
 
 async def one_message() -> None:
@@ -274,5 +274,5 @@ def test_sixty_four_runtimes_in_eight_threads(captured: Captured) -> None:
         thread.join(60)
     assert wrong == []
     spans = captured.spans()
-    assert len(spans) == 640
+    assert len([span for span in spans if span.name.startswith("process")]) == 640
     assert "starter" not in {(span.attributes or {})["tenant.id"] for span in spans}

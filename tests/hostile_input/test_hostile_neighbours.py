@@ -189,9 +189,10 @@ def test_a_runtime_of_the_applications_own_kind(captured: Captured) -> None:
         return answer.tenant  # type: ignore[no-any-return]
 
     assert asyncio.run(main()) == "acme"
-    (span,) = captured.spans()
+    made, span = captured.spans()
+    assert (made.name, span.name) == ("create_agent asked", "process asked")
     assert (span.attributes or {})["tenant.id"] == "acme"
-    assert "s3cr3t" not in span.to_json()
+    assert "s3cr3t" not in made.to_json() + span.to_json()
 
 
 def global_provider(monkeypatch: pytest.MonkeyPatch) -> tuple[TracerProvider, InMemorySpanExporter]:

@@ -76,13 +76,13 @@ APPLICATION = """
 
 
 def spans_by_instance(upstream: Upstream) -> dict[str, list[str]]:
-    """Names of the spans that each process sent, by its instance id."""
+    """Names of the `process` spans that each process sent, by its instance id."""
     found: dict[str, list[str]] = {}
     for signal, payload in list(upstream.taken):
         if signal == "traces":
             for group in ExportTraceServiceRequest.FromString(payload).resource_spans:
                 about = {a.key: a.value.string_value for a in group.resource.attributes}
-                names = [span.name for scope in group.scope_spans for span in scope.spans]
+                names = [span.name for scope in group.scope_spans for span in scope.spans if span.name[:7] == "process"]
                 found.setdefault(about["service.instance.id"], []).extend(names)
     return found
 

@@ -14,7 +14,9 @@ from sidecar.redaction.schema import ROOTS, fields, path_of
 from sidecar.redaction.table import TABLE, TEXT_FIELDS, Decision
 from sidecar.redaction.wire_format import LENGTH, delimited, tag_of, varint
 
-RULES = {"string": StringValue, "int": IntValue, "double": DoubleValue, "string[]": StringListValue}
+RULES = {
+    "string": StringValue, "int": IntValue, "double": DoubleValue, "bool": BoolValue, "string[]": StringListValue,
+}  # fmt: skip
 
 
 def test_every_field_of_the_descriptors_has_a_decision() -> None:

@@ -37,6 +37,8 @@ def test_fifty_tenants_a_thousand_calls_nobody_mistaken(captured: Captured) -> N
     assert len(seen) == 1000
     assert all(text == found for text, found in seen)
     per_tenant = Counter((s.name, (s.attributes or {})["tenant.id"]) for s in captured.spans())
+    made = {name: per_tenant.pop((name, "t0")) for name in ("create_agent asked", "create_agent noted")}
+    assert set(made.values()) == {1}
     assert per_tenant == {(f"process {kind}", f"t{n}"): 20 for kind in ("asked", "noted") for n in range(50)}
     assert {
         (p.attributes or {})["tenant.id"]: p.value

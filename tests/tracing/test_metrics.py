@@ -7,7 +7,7 @@ import time
 
 import pytest
 from autogen_apps import Ask, Asked, ask_runtime, replaying, two_agent_team
-from autogen_core import AgentId
+from autogen_core import AgentId, SingleThreadedAgentRuntime, TopicId
 from autogen_core.models import UserMessage
 from opentelemetry.sdk.metrics.export import Histogram, MetricsData, Sum
 
@@ -29,7 +29,7 @@ async def hold(who: str) -> None:
             time.sleep(0.01)
 
 
-async def a_bit_of_everything() -> None:
+async def a_bit_of_everything() -> SingleThreadedAgentRuntime:
     """Two tenants: messages, a failing tool, model calls, a shared agent, and slices long enough to wait for."""
     watched = lifecycle.running()
     assert watched is not None
@@ -45,16 +45,22 @@ async def a_bit_of_everything() -> None:
     await asyncio.gather(hold("acme"), hold("globex"))
     while not any(loops.totals().delay.counts):  # until the loop's heartbeat has measured the loop's own delay
         await asyncio.sleep(0.01)
+    waiting = asyncio.ensure_future(runtime.send_message(Ask("x"), AgentId("asked", "shared")))
+    await asyncio.sleep(0)
+    waiting.cancel()
     await runtime.stop_when_idle()
+    await runtime.publish_message(Ask("x"), TopicId("default", "nobody"))
+    return runtime  # its queue and its agents are counted while it lives
 
 
 def test_every_metric_of_the_table_is_emitted(captured: Captured) -> None:
     """Kind, unit, monotonicity and attribute names are the table's; no metric is emitted that the table lacks."""
     diagnostics.count("export.queue_full")
-    asyncio.run(a_bit_of_everything())
+    runtime = asyncio.run(a_bit_of_everything())
     captured.spans()
     data: MetricsData | None = lifecycle.running().metrics()  # type: ignore[union-attr]
     assert data is not None
+    assert runtime.unprocessed_messages_count == 1
     emitted = {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
     assert set(emitted) == {metric.name for metric in conventions.METRICS}
     for metric in conventions.METRICS:

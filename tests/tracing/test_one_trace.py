@@ -93,6 +93,10 @@ def test_what_a_process_span_says(captured: Captured) -> None:
     asyncio.run(main())
     spans = captured.spans()
     assert tree(spans) == {
+        (None, "create_agent first"): 1,
+        ("process first", "create_agent second"): 1,
+        ("process first", "create_agent noted"): 1,
+        ("process second", "create_agent noted"): 1,
         (None, "process first"): 1,
         ("process first", "process second"): 1,
         ("process first", "process noted"): 1,
@@ -133,7 +137,8 @@ def test_spans_of_the_application_join_the_trace(captured: Captured) -> None:
         return span.get_span_context().span_id
 
     outer = asyncio.run(main())
-    (ours,) = captured.spans()
+    made, ours = captured.spans()
+    assert made.parent == ours.parent
     assert ours.parent is not None
     assert ours.parent.span_id == outer
     assert inner[0] is not None

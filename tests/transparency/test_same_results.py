@@ -21,7 +21,17 @@ from autogen_core import (
 )
 
 from instrumentation import activation, diagnostics, tenancy, tenant
-from instrumentation.hooks import agents_and_tools, event_log, model_client, runtime, streams, team
+from instrumentation.hooks import (
+    agents_and_tools,
+    construction,
+    interception,
+    model_client,
+    passport,
+    run_loop,
+    runtime,
+    streams,
+    team,
+)  # fmt: skip
 from instrumentation.isolation import Isolation
 from instrumentation.loop import Loops
 from instrumentation.telemetry import recorder, spans
@@ -137,12 +147,14 @@ def boom(*_: Any, **__: Any) -> Any:
 
 
 BREAKABLE: list[tuple[Any, str]] = [
-    (runtime, "name_of"), (runtime.TraceTap, "_process"), (runtime.TraceTap, "_resolve"),
-    (runtime.Passport, "__init__"),
-    (event_log, "_tenant"), (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_tokens"),
+    (runtime, "name_of"), (runtime.TraceTap, "_process"), (runtime, "_Sending"),
+    (passport.Passport, "__init__"), (passport.Passport, "give_up"), (runtime._Publishing, "_nobody_had_it"),
+    (runtime.TraceTap, "_create"), (construction, "name_of"), (run_loop, "_tenant"), (interception, "Passport"),
+    (recorder.Recorder, "responded"), (recorder.Recorder, "abandoned"),
+    (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_tokens"),
     (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
     (spans.SpanFactory, "open"), (recorder, "non_recording"), (recorder.Recorder, "account"), (Exporter, "emit"),
-    (recorder.Recorder, "scope"), (recorder.Recorder, "dropped_message"), (recorder, "set_span_in_context"),
+    (recorder.Recorder, "scope"), (recorder.Recorder, "lost_message"), (recorder, "set_span_in_context"),
     (Accumulators, "of"), (Exporter, "start"), (tenancy.TenantTable, "_add"), (diagnostics, "count"),
 ]  # fmt: skip
 
