@@ -24,6 +24,8 @@ _EXAMPLES: Final = """\
 examples:
   look around, nothing else needed        python -m sidecar
   forward to a Collector                  python -m sidecar --upstream http://127.0.0.1:14317
+  forward to another machine              python -m sidecar --upstream https://collector.example:4317 \\
+                                            --upstream-headers-file /run/secrets/headers
   take telemetry on a Unix socket         python -m sidecar --listen unix:/run/user/1000/tenantscope/otlp.sock
   check a policy and the settings         python -m sidecar --policy policy.yaml --check
 
@@ -61,10 +63,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m sidec
 
 
 def _check(settings: Settings) -> None:
-    from .service import load_policy, load_secret
+    from .service import load_credentials, load_policy, load_secret
 
     load_policy(settings)
     load_secret(settings)
+    load_credentials(settings)
 
 
 def _run(settings: Settings) -> int:

@@ -77,6 +77,25 @@ def secret_key(folder: Path, name: str, key: str) -> bytes:
     return found
 
 
+def private_file(path: Path, most: int) -> bytes:
+    """What is in a file that not everybody may read, at most `most` bytes of it.
+
+    Raises:
+        ValueError: it is no file, or open to everybody; the message has no part of its content.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for its writer.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError("is not a file")
+            if found.st_mode & 0o007:
+                raise ValueError("can be read by everybody; close it with `chmod o= FILE`")
+            return file.read(most)
+    except OSError:
+        raise ValueError("cannot be read") from None
+
+
 class FolderLock:
     """Ownership of a folder, held until `release` or the end of the process, however that comes.
 

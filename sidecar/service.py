@@ -27,7 +27,7 @@ from .address import Address
 from .admin import Admin
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
 from .conventions import POLICY_INFO, Signal
-from .delivery import Batch, BatchQueue, DeadLetters, EmbeddedStore, Forwarder, UpstreamOtlp
+from .delivery import Batch, BatchQueue, Credentials, DeadLetters, EmbeddedStore, Forwarder, UpstreamOtlp
 from .intake import Intake
 from .ownership import secret_key
 from .settings import ConfigurationError, Settings
@@ -167,7 +167,11 @@ class Sidecar:
 
     def _destination(self) -> UpstreamOtlp | EmbeddedStore:
         if self.settings.upstream is not None:
-            return UpstreamOtlp(self.settings.upstream)
+            return UpstreamOtlp(
+                self.settings.upstream,
+                load_credentials(self.settings),
+                compress=self.settings.upstream_compression,
+            )
         self.store = EmbeddedStore(self.settings.state_dir)
         return self.store
 
@@ -211,6 +215,20 @@ def load_policy(settings: Settings) -> redaction.Policy:
         return redaction.Policy.load(settings.policy)
     except redaction.PolicyError as error:
         raise ConfigurationError(*(f"TENANTSCOPE_POLICY: {line}" for line in error.mistakes)) from None
+
+
+def load_credentials(settings: Settings) -> Credentials:
+    """What the upstream is shown.
+
+    Raises:
+        ConfigurationError: a file cannot be used; every line names its setting.
+    """
+    return Credentials(
+        headers=settings.upstream_headers_file,
+        ca=settings.upstream_ca_file,
+        certificate=settings.upstream_certificate_file,
+        key=settings.upstream_key_file,
+    )
 
 
 def load_secret(settings: Settings) -> bytes | None:

@@ -81,6 +81,12 @@ def _milliseconds(text: str) -> int:
     return int(text)
 
 
+def _compression(text: str) -> bool:
+    if text not in ("gzip", "none"):
+        raise ValueError("must be gzip or none")
+    return text == "gzip"
+
+
 def _queue_bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) >= MIN_QUEUE_BYTES):
         raise ValueError(f"must be a whole number of bytes, {MIN_QUEUE_BYTES} (16 MiB) or more")
@@ -104,6 +110,22 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "`unix:/path`; without one it goes to the embedded store in the state folder",
         upstream,
     ),
+    Setting(
+        "TENANTSCOPE_UPSTREAM_HEADERS_FILE", "upstream_headers_file", "",
+        "file of headers for the upstream, such as a token: `name: value` on each line, not readable by everybody; "
+        "read again when it changes, as the three below",
+        _existing_file,
+    ),
+    Setting("TENANTSCOPE_UPSTREAM_CA_FILE", "upstream_ca_file", "",
+            "who may have signed the upstream's certificate, as PEM; without it, the authorities that gRPC knows",
+            _existing_file),
+    Setting("TENANTSCOPE_UPSTREAM_CERTIFICATE_FILE", "upstream_certificate_file", "",
+            "the certificate that the upstream is shown (mutual TLS), as PEM", _existing_file),
+    Setting("TENANTSCOPE_UPSTREAM_KEY_FILE", "upstream_key_file", "",
+            "its private key, as PEM without a password, not readable by everybody", _existing_file),
+    Setting("TENANTSCOPE_UPSTREAM_COMPRESSION", "upstream_compression", "",
+            "`gzip` or `none`; without it, what stays on this machine is not compressed and everything else is",
+            _compression),
     Setting("TENANTSCOPE_POLICY", "policy", POLICIES[0],
             f"the redaction policy: {', '.join(f'`{name}`' for name in POLICIES)}, or a file", _policy),
     Setting(
@@ -145,6 +167,8 @@ class Settings:
     Attributes:
         upstream: None means the embedded store.
         policy: the name of a shipped policy, or a file.
+        upstream_headers_file, upstream_ca_file, upstream_certificate_file, upstream_key_file: None without one.
+        upstream_compression: whether requests to the upstream are compressed.
         queue_bytes: of the queue on disk, at most.
         stall_ms: milliseconds.
         runbook_url: base URL without a slash at its end; empty means none.
@@ -164,6 +188,11 @@ class Settings:
     alertmanager: str | None = None
     webhook: str | None = None
     webhook_secret_file: Path | None = None
+    upstream_headers_file: Path | None = None
+    upstream_ca_file: Path | None = None
+    upstream_certificate_file: Path | None = None
+    upstream_key_file: Path | None = None
+    upstream_compression: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -185,6 +214,8 @@ class Settings:
             errors.append(
                 "TENANTSCOPE_UPSTREAM: is the sidecar's own TENANTSCOPE_LISTEN; telemetry would go in circles"
             )
+        if not errors:
+            errors += _about_upstream(values)
         if not errors and values["webhook_secret_file"] is not None and values["webhook"] is None:
             errors.append("TENANTSCOPE_WEBHOOK_SECRET_FILE: signs nothing without TENANTSCOPE_WEBHOOK")
         if not errors and values["state_dir"] is None:
@@ -195,6 +226,10 @@ class Settings:
         if errors:
             raise ConfigurationError(*errors)
         values["runbook_url"] = values["runbook_url"] or ""
+        if values["upstream_compression"] is None:
+            values["upstream_compression"] = (
+                values["upstream"] is not None and not values["upstream"].address.is_loopback
+            )
         return cls(**values)
 
 
@@ -208,6 +243,35 @@ def _unknown_keys(environment: Mapping[str, str]) -> list[str]:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
             suggestion = f"; did you mean {nearest[0]}?" if nearest else ""
             errors.append(f"{key[:80]!a}: unknown setting{suggestion}")
+    return errors
+
+
+def _about_upstream(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the upstream's files, seen together with its address."""
+    destination = values["upstream"]
+    files = {
+        setting.key: setting.field
+        for setting in SETTINGS
+        if setting.field.startswith("upstream_") and values[setting.field] is not None
+    }
+    if destination is None:
+        return [f"{key}: has no effect without TENANTSCOPE_UPSTREAM" for key in files]
+    errors = []
+    if not destination.secure:
+        errors += [
+            f"{key}: has no effect without TLS; TENANTSCOPE_UPSTREAM must begin with https://"
+            for key, field in files.items()
+            if field in ("upstream_ca_file", "upstream_certificate_file", "upstream_key_file")
+        ]
+        if values["upstream_headers_file"] is not None and not destination.address.is_loopback:
+            errors.append(
+                "TENANTSCOPE_UPSTREAM_HEADERS_FILE: what is in it would cross the network in the clear; "
+                "TENANTSCOPE_UPSTREAM must begin with https://"
+            )
+    if (values["upstream_certificate_file"] is None) != (values["upstream_key_file"] is None):
+        errors.append(
+            "TENANTSCOPE_UPSTREAM_CERTIFICATE_FILE, TENANTSCOPE_UPSTREAM_KEY_FILE: one is of no use without the other"
+        )
     return errors
 
 

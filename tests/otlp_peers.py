@@ -145,7 +145,7 @@ def take_in_part(rejected: int, signal: str = "traces") -> Answer:
 class Upstream:
     """An OTLP receiver. `answers` are given in turn; when there are none, everything is taken."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, credentials: grpc.ServerCredentials | None = None) -> None:
         self._changed = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(4), options=(("grpc.so_reuseport", 0),))
         self.requests: list[tuple[str, bytes]] = []
@@ -158,8 +158,12 @@ class Upstream:
             self._server.add_generic_rpc_handlers(
                 [grpc.method_handlers_generic_handler(service.name, {"Export": handler})]
             )
-        self.port = self._server.add_insecure_port(target)
-        self.url = target if target.startswith("unix:") else f"http://127.0.0.1:{self.port}"
+        if credentials is None:
+            self.port = self._server.add_insecure_port(target)
+            self.url = target if target.startswith("unix:") else f"http://127.0.0.1:{self.port}"
+        else:
+            self.port = self._server.add_secure_port(target, credentials)
+            self.url = f"https://localhost:{self.port}"
         self._server.start()
 
     def _handler(self, signal: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
@@ -187,9 +191,11 @@ class Upstream:
 
 
 @contextmanager
-def running_upstream(target: str = "127.0.0.1:0") -> Iterator[Upstream]:
-    """An upstream, for a while."""
-    upstream = Upstream(target)
+def running_upstream(
+    target: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+) -> Iterator[Upstream]:
+    """An upstream, for a while; with credentials, over TLS."""
+    upstream = Upstream(target, credentials)
     try:
         yield upstream
     finally:

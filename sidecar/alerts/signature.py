@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import stat
 from pathlib import Path
 from typing import Final
+
+from sidecar.ownership import private_file
 
 HEADER: Final = "X-Tenantscope-Signature"
 MIN_SECRET: Final = 16  # bytes
@@ -30,17 +30,7 @@ def read_secret(path: Path) -> bytes:
     Raises:
         ValueError: it is no file, open to everybody, or too short; the message has no part of the secret.
     """
-    try:
-        # O_NONBLOCK: opening a FIFO would wait for its writer.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ValueError("is not a file")
-            if found.st_mode & 0o007:
-                raise ValueError("can be read by everybody; close it with `chmod o= FILE`")
-            secret = file.read(MAX_SECRET + 2).rstrip(b"\r\n")
-    except OSError:
-        raise ValueError("cannot be read") from None
+    secret = private_file(path, MAX_SECRET + 2).rstrip(b"\r\n")
     if not MIN_SECRET <= len(secret) <= MAX_SECRET:
         raise ValueError(f"must hold {MIN_SECRET} to {MAX_SECRET} bytes")
     return secret

@@ -2,6 +2,7 @@
 
 from .batch import Batch, Destination, Refused, RetryLater
 from .batch_queue import BatchQueue
+from .credentials import Credentials
 from .dead_letters import DeadLetters
 from .forwarder import Backoff, Forwarder
 from .store import EmbeddedStore
@@ -11,6 +12,7 @@ __all__ = [
     "Backoff",
     "Batch",
     "BatchQueue",
+    "Credentials",
     "DeadLetters",
     "Destination",
     "EmbeddedStore",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from typing import Final
 
 import grpc
@@ -26,6 +27,7 @@ from sidecar.address import Address, Upstream
 from sidecar.otlp import SERVICES
 
 from .batch import Batch, Refused, RetryLater
+from .credentials import Credentials
 
 DEADLINE_SECONDS: Final = 10.0
 BATCH_ID: Final = "tenantscope-batch-id"
@@ -62,34 +64,62 @@ class UpstreamOtlp:
     """A `Destination` that speaks OTLP/gRPC.
 
     Args:
+        credentials: headers and certificates.
+        compress: whether requests are compressed with gzip.
         deadline: seconds for one attempt.
     """
 
-    def __init__(self, upstream: Upstream, deadline: float = DEADLINE_SECONDS) -> None:
-        self._address = upstream.address
+    def __init__(
+        self,
+        upstream: Upstream,
+        credentials: Credentials | None = None,
+        *,
+        compress: bool = False,
+        deadline: float = DEADLINE_SECONDS,
+    ) -> None:
+        self._upstream = upstream
+        self._credentials = credentials or Credentials()
+        self._compression = grpc.Compression.Gzip if compress else grpc.Compression.NoCompression
         self._deadline = deadline
+        self._opening = threading.Lock()
+        self._closed = False
+        self._channel = self._open()
+
+    def _open(self) -> grpc.Channel:
+        address = self._upstream.address
         # A proxy from the environment is for the world outside, not for a Collector on this machine.
-        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if self._address.is_loopback else 1))
-        target = self._address.target
-        if upstream.secure:
-            self._channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(), options)
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if address.is_loopback else 1))
+        if self._upstream.secure:
+            channel = grpc.secure_channel(
+                address.target, self._credentials.for_channel(), options, compression=self._compression
+            )
         else:
-            self._channel = grpc.insecure_channel(target, options)
+            channel = grpc.insecure_channel(address.target, options, compression=self._compression)
         self._exports = {
-            signal: self._channel.unary_unary(service.method, None, None) for signal, service in SERVICES.items()
+            signal: channel.unary_unary(service.method, None, None) for signal, service in SERVICES.items()
         }
+        return channel
+
+    def _renew(self) -> None:
+        """Open a new connection when there are new certificates; a gRPC channel keeps those it began with."""
+        if self._credentials.changed():
+            with self._opening:
+                if not self._closed:
+                    self._channel.close()
+                    self._channel = self._open()
 
     def probe(self) -> None:
         """Connect and hang up: says whether anybody is there without sending anything."""
         try:
-            _connect(self._address).close()
+            _connect(self._upstream.address).close()
         except OSError:
             raise RetryLater("upstream_unreachable") from None
 
     def deliver(self, batch: Batch) -> int:
         """One attempt; how many records the upstream refused."""
+        self._renew()
+        metadata = self._credentials.headers + (((BATCH_ID, batch.id),) if batch.id else ())
         try:
-            metadata = ((BATCH_ID, batch.id),) if batch.id else ()
             reply = self._exports[batch.signal](batch.payload, timeout=self._deadline, metadata=metadata)
         except grpc.RpcError as error:
             raise _verdict(error) from None
@@ -102,7 +132,9 @@ class UpstreamOtlp:
 
     def close(self) -> None:
         """Close the connection; an attempt in progress ends as cancelled."""
-        self._channel.close()
+        with self._opening:
+            self._closed = True
+            self._channel.close()
 
 
 def _connect(address: Address) -> socket.socket:

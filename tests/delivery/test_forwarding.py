@@ -27,7 +27,7 @@ class Delivery:
         self.queue = BatchQueue(state, self.ledger)
         self.waits: list[float] = []
         self.waited = threading.Event()
-        self.destination = UpstreamOtlp(parse_upstream(url), deadline)
+        self.destination = UpstreamOtlp(parse_upstream(url), deadline=deadline)
         self.forwarder = Forwarder(
             self.queue,
             self.destination,

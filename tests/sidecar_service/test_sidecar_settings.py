@@ -211,3 +211,47 @@ def test_any_text_is_accepted_or_refused_by_name(key: str, text: str) -> None:
     except ConfigurationError as error:
         lines = error.lines
     assert all(line.startswith(f"{key}: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "files", "wrong"),
+    [
+        ("", ["HEADERS", "CA"], "has no effect without TENANTSCOPE_UPSTREAM"),
+        ("http://127.0.0.1:14317", ["CA", "CERTIFICATE", "KEY"], "has no effect without TLS"),
+        ("http://collector.example", ["HEADERS"], "would cross the network in the clear"),
+        ("https://collector.example", ["CERTIFICATE"], "one is of no use without the other"),
+        ("https://collector.example", ["KEY"], "one is of no use without the other"),
+    ],
+)
+def test_credentials_that_do_not_fit_the_upstream_are_refused(
+    tmp_path: Path, upstream: str, files: list[str], wrong: str
+) -> None:
+    """A setting that does nothing, or that would show a token to the network, is an error at the start."""
+    file = tmp_path / "file"
+    file.touch()
+    lines = errors(UPSTREAM=upstream, **{f"UPSTREAM_{name}_FILE": str(file) for name in files})
+    assert lines
+    assert all(wrong in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "given", "compressed"),
+    [
+        ("https://collector.example", "", True),
+        ("http://127.0.0.1:14317", "", False),
+        ("unix:/run/collector.sock", "", False),
+        ("https://collector.example", "none", False),
+        ("http://127.0.0.1:14317", "gzip", True),
+        ("", "", False),
+    ],
+)
+def test_what_leaves_the_machine_is_compressed(upstream: str, given: str, compressed: bool) -> None:
+    """CPU is cheaper than a network, and dearer than the loopback; whoever knows better says so."""
+    assert read(UPSTREAM=upstream, UPSTREAM_COMPRESSION=given).upstream_compression is compressed
+
+
+def test_an_unknown_compression_is_refused() -> None:
+    """Python's gRPC speaks gzip alone."""
+    assert errors(UPSTREAM="http://h", UPSTREAM_COMPRESSION="zstd") == (
+        "TENANTSCOPE_UPSTREAM_COMPRESSION: must be gzip or none",
+    )
