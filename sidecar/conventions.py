@@ -77,6 +77,9 @@ STREAMS_REFUSED: Final = Metric(
     "tenantscope_streams_refused", "counter", "streams to the watchdog that had no room, or announced nothing in time",
     ("reason",),
 )  # fmt: skip
+HEARTBEATS_REFUSED: Final = Metric(
+    "tenantscope_heartbeats_refused", "counter", "heartbeats with facts that were not to be believed", ("reason",)
+)
 # Each receiver of alerts has its own account: taken = told + dropped + waiting. Told in sum is told.
 CHANGES_TAKEN: Final = Metric(
     "tenantscope_alert_changes_taken", "counter", "changes of verdict to be told to a receiver, those from before a "
@@ -103,7 +106,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     POLICY_INFO,
     RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS,
     FORWARD_RETRIES,
-    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED, STREAMS_REFUSED,
+    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED, STREAMS_REFUSED, HEARTBEATS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,
 )  # fmt: skip
 

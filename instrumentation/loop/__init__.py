@@ -65,7 +65,7 @@ class Loops:
         self._folder: Path | None = None
         self._clock = clock
         self._slices = Slices(self._adopt, self._abandon, clock)
-        self._link = Link(endpoint, service_name, instance, self._shared, self._watchdog)
+        self._link = Link(endpoint, service_name, instance, self._alive, self._watchdog)
         self._lookout = Lookout(self._shared, clock)
         self._ids = itertools.count(1)
         # Written from the loops' threads, where waiting for a lock is out of the question.
@@ -134,8 +134,7 @@ class Loops:
             setattr(loop, ATTRIBUTE, account)
             heartbeat.arm(loop)
             account.heartbeat = heartbeat.timer
-            if cell.path is not None:
-                self._link.announce(account)
+            self._link.announce(account)
             if self._reading.acquire(blocking=False):
                 try:
                     self._settle()
@@ -208,6 +207,9 @@ class Loops:
     def _watchdog(self, stall_ns: int) -> None:
         if self._folder is not None and self._running:
             self._lookout.watch(self._folder, stall_ns)
+
+    def _alive(self) -> dict[int, Account]:
+        return self._accounts.copy()
 
     def _shared(self) -> dict[int, Account]:
         """The accounts whose cells others can open."""

@@ -5,7 +5,7 @@ allocated (a later store into a full file system would be a SIGBUS for the appli
 the process maps it, which is how `sweep` knows the leftovers of processes that were killed.
 
 What it refuses: a folder that is a symbolic link, belongs to somebody else or is open to others. Without a usable
-folder the words live in anonymous memory: the accounting goes on, nobody else can read it.
+folder the words live in anonymous memory: the accounting goes on, and heartbeats tell what nobody else can read.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Cell:
                 return cls._in_file(directory, loop_id, now_ns, slots)
             except OSError as error:
                 count("cell.anonymous")
-                log.warning("no shared memory for a cell, stalls will not be seen", error=type(error).__name__)
+                log.warning(
+                    "no shared memory for a cell, only heartbeats tell of this loop", error=type(error).__name__
+                )
         cell = cls(mmap.mmap(-1, layout.size(slots)), slots, None)
         cell._fill(loop_id, now_ns)
         return cell
@@ -152,7 +154,9 @@ def folder(configured: Path | None) -> Path | None:
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
             return candidate
     count("cell.no_folder")
-    log.warning("no folder for cells that is ours alone, stalls will not be seen", tried=[str(c) for c in candidates])
+    log.warning(
+        "no folder for cells that is ours alone, only heartbeats tell of the loops", tried=[str(c) for c in candidates]
+    )
     return None
 
 

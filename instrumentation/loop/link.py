@@ -1,6 +1,6 @@
 """The link to the watchdog: one gRPC stream for the process, kept by a daemon thread.
 
-Says where the cells are, sends a heartbeat every second, and answers the watchdog's one question: where is the loop's
+Says where the cells are, sends heartbeats (see `relay`), and answers the watchdog's one question: where is the loop's
 thread now? Without a sidecar, or refused by it, it retries quietly: one log line, a count, more and more seldom. While
 there is no loop it does not try: the watchdog has no room for streams that announce none.
 
@@ -13,7 +13,6 @@ import os
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Final
@@ -23,18 +22,19 @@ import grpc
 
 from instrumentation import channels
 from instrumentation.diagnostics import count, fault, log
-from sidecar.wire import CONNECTED, STALL_NS
+from sidecar.wire import CONNECTED, STALL_NS, process
 from sidecar.wire import watchdog_pb2 as wire
 
 from .account import Account
+from .relay import Relay
 from .stack import answer
 
 _WATCH: Final = f"/{wire.DESCRIPTOR.services_by_name['Watchdog'].full_name}/Watch"
-_BEAT_SECONDS: Final = 1.0
 _FIRST_DELAY: Final = 0.25
 _LONGEST_DELAY: Final = 10.0
 # The watchdog is there, and cannot watch this process: to come back at once would change nothing.
 _REFUSED: Final = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_WAKE: Final = wire.Report()  # in the outbox: there may be a heartbeat to send
 _OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 20_000))
 
 
@@ -43,7 +43,7 @@ class Link:
 
     Args:
         endpoint: `http://host:port`, `https://host:port` or `unix:...`.
-        accounts: the loops of this process that have a cell others can open, by id.
+        accounts: the loops of this process, by id.
         connected: told the watchdog's threshold, in nanoseconds, when it is there, and 0 when it is not any more.
     """
 
@@ -154,32 +154,48 @@ class Link:
                 request_serializer=wire.Report.SerializeToString,
                 response_deserializer=wire.Directive.FromString,
             )
-            self._call = watch(self._reports(outbox))
+            relay = Relay(self._accounts)
+            self._call = watch(self._reports(outbox, relay))
             try:
                 # Waits until the other side is there, or is known not to be: then there is no metadata.
                 metadata = dict(self._call.initial_metadata() or ())
                 self._connected = CONNECTED in metadata
                 if self._connected:
-                    self._told(int(metadata.get(STALL_NS, 0)))
+                    stall_ns = int(metadata.get(STALL_NS, 0))
+                    relay.overdue_after(stall_ns)
+                    self._told(stall_ns)
                 for directive in self._call:
                     if directive.HasField("capture_stack"):
                         ask = directive.capture_stack
                         outbox.put(answer(ask.stall_id, ask.running, self._accounts().get(ask.loop_id)))
+                    elif directive.HasField("relay"):
+                        relay.ask(directive.relay.loop_id)
+                        outbox.put(_WAKE)
             finally:
                 self._outbox = None
                 outbox.put(None)
                 self._call = None
                 self._told(0)
 
-    def _reports(self, outbox: SimpleQueue[wire.Report | None]) -> Iterator[wire.Report]:
-        while not self._stopping.is_set():
+    def _reports(self, outbox: SimpleQueue[wire.Report | None], relay: Relay) -> Iterator[wire.Report]:
+        while True:
             try:
-                report = outbox.get(timeout=_BEAT_SECONDS)
-            except Empty:
-                report = wire.Report(heartbeat=wire.Heartbeat(monotonic_ns=time.monotonic_ns()))
+                report = outbox.get(timeout=relay.pause())
+            except Empty:  # what was put before `stop` has been sent
+                if self._stopping.is_set():
+                    return
+                report = _WAKE
             if report is None:
                 return
-            yield report
+            if report.HasField("withdraw"):
+                goodbye = relay.goodbye(report.withdraw.loop_id)
+                if goodbye is not None:
+                    yield goodbye
+            if report is not _WAKE:
+                yield report
+            heartbeat = relay.heartbeat()
+            if heartbeat is not None:
+                yield heartbeat
 
     def _announcement(self, account: Account) -> wire.Report:
         return wire.Report(
@@ -190,6 +206,8 @@ class Link:
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 cell_path=str(account.cell.path or ""),
+                clock=process.clock(),
+                pid_namespace=process.pid_namespace(),
             )
         )
 

@@ -3,11 +3,14 @@
 Read with `pread`, not mapped: a file that shrinks under a mapping is a SIGBUS, under `pread` a short read. That costs a
 microsecond a poll, and nothing that an application does to its own file can crash the watchdog.
 
-What it refuses is in `open_cell`; each refusal is one of the words in `REASONS`.
+What it refuses is in `open_cell`; each refusal is one of the words in `REASONS`. A process in another pid namespace
+(a container that shares the folder) cannot be looked up by its pid, and somebody else may have that pid here: the lock
+that it holds on its cell tells whether it lives.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import struct
@@ -15,14 +18,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sidecar.wire import cell as layout
 from sidecar.wire import process, stacks
 
+from .mode import Mode
+
 REASONS: Final = (
     "path", "missing", "folder", "not_a_file", "owner", "mode", "size", "magic", "version", "slots", "pid", "process",
-    "loop", "truncated", "loops", "announced",
+    "loop", "truncated", "clock", "loops", "announced",
 )  # fmt: skip
 _HEADER: Final = struct.Struct(f"={layout.HEADER_WORDS}Q")
 _MAX_PATH: Final = 4096
@@ -39,6 +44,8 @@ class RefusedError(Exception):
 
 #: A tenant's id, as people may see it.
 Shown = Callable[[str], str]
+#: Tells a process from all others: in whose counting, pid, start time.
+ProcessKey = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +61,97 @@ class Totals:
     waits: int
 
 
+class Cell(Protocol):
+    """What is known of one loop, however it came here. Words and times as in `sidecar.wire.cell`, by our clock.
+
+    Attributes:
+        mode: how it came here.
+        process: whose it is.
+        pid: as the process counts itself.
+        loop_id: of the loop within its process.
+        stacks: path of the process's stacks file, which need not exist; None when it cannot be here.
+    """
+
+    @property
+    def mode(self) -> Mode: ...
+    @property
+    def process(self) -> ProcessKey: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def loop_id(self) -> int: ...
+    @property
+    def stacks(self) -> Path | None: ...
+
+    def header(self) -> tuple[int, ...]:
+        """The header's words."""
+
+    def as_of(self, now: int) -> int:
+        """Until when the header tells: `now` for a cell that is read now."""
+
+    def heard(self) -> int:
+        """When the loop or its process last gave a sign of life."""
+
+    def suffered(self) -> dict[int, int]:
+        """What each named slot has suffered so far, in nanoseconds."""
+
+    def totals(self) -> list[Totals]:
+        """The totals of every tenant that had the loop or waited for it."""
+
+    def name(self, slot: int) -> str:
+        """The tenant of a slot; `unknown` for a slot that has no name."""
+
+    def abandoned(self) -> bool:
+        """Whether it is certain that no process has this cell any more."""
+
+    def word(self, running: int) -> int:
+        """A RUNNING word of `header` as the process itself wrote it."""
+
+    def close(self) -> None:
+        """Give it up; once."""
+
+
 class CellReader:
-    """An opened and verified cell. Use `open_cell`.
+    """An opened and verified cell, see `Cell`. Use `open_cell`.
 
     Every method raises `RefusedError` when the file has shrunk.
 
     Attributes:
-        pid, process_start: whose it is; checked against the system.
-        loop_id: of the loop within its process.
-        stacks: path of the process's stacks file, which need not exist.
+        process_start: checked against the system in mode `CELL`.
     """
 
     def __init__(
-        self, descriptor: int, slots: int, pid: int, process_start: int, loop_id: int, folder: Path, shown: Shown
+        self, descriptor: int, slots: int, mode: Mode, process: ProcessKey, loop_id: int, folder: Path, shown: Shown
     ) -> None:
         self._descriptor = descriptor
         self._shown = shown
         self._slots = slots
         self._names: list[str] = []
-        self.pid = pid
-        self.process_start = process_start
+        self.mode = mode
+        self.process = process
+        _, self.pid, self.process_start = process
         self.loop_id = loop_id
-        self.stacks = folder / stacks.name(pid, process_start)
+        self.stacks: Path | None = folder / stacks.name(self.pid, self.process_start)
 
     def header(self) -> tuple[int, ...]:
         """The header's words."""
         return _header(self._descriptor)
+
+    def as_of(self, now: int) -> int:
+        """It is read now."""
+        return now
+
+    def heard(self) -> int:
+        """When its timer last ran."""
+        return self.header()[layout.HEARTBEAT]
+
+    def word(self, running: int) -> int:
+        """All processes of a machine share the clock."""
+        return running
+
+    def abandoned(self) -> bool:
+        """Whether nobody holds the lock: the process holds it for as long as it maps the cell, however it ends."""
+        return not _locked(self._descriptor)
 
     def suffered(self) -> dict[int, int]:
         """What each named slot has suffered so far, in nanoseconds."""
@@ -123,12 +195,16 @@ class CellReader:
             self._names.append(self._shown(name))
 
 
-def open_cell(path: str, pid: int, loop_id: int, shown: Shown = str) -> CellReader:
+def open_cell(path: str, pid: int, loop_id: int, shown: Shown = str, namespace: int = 0) -> CellReader:
     """Open and verify the cell that a process announced; `shown` says how a tenant's id is shown to people.
 
     The file must be a regular one, reached by no symbolic link at its end, ours (the watchdog runs as the application's
     user), closed to others like its folder, of exactly the size that its header implies, and written by the process
-    that announced it: its pid, and the start time that the system tells of that pid.
+    that announced it: its pid, and the start time that the system tells of that pid. Where that cannot be looked up,
+    somebody must hold the lock.
+
+    Args:
+        namespace: in which the process counts pids, as it said; 0 when it does not know.
 
     Raises:
         RefusedError: it is not.
@@ -142,7 +218,7 @@ def open_cell(path: str, pid: int, loop_id: int, shown: Shown = str) -> CellRead
     except OSError as error:
         raise RefusedError("missing", f"it cannot be opened: {error.strerror}") from None
     try:
-        return _verified(descriptor, pid, loop_id, Path(path).parent, shown)
+        return _verified(descriptor, pid, loop_id, Path(path).parent, shown, namespace)
     except BaseException:
         os.close(descriptor)
         raise
@@ -157,7 +233,7 @@ def _check_folder(folder: Path) -> None:
         raise RefusedError("folder", "its folder is a link, another user's, or open to others")
 
 
-def _verified(descriptor: int, pid: int, loop_id: int, folder: Path, shown: Shown) -> CellReader:
+def _verified(descriptor: int, pid: int, loop_id: int, folder: Path, shown: Shown, namespace: int) -> CellReader:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise RefusedError("not_a_file", "it is not a regular file")
@@ -177,12 +253,32 @@ def _verified(descriptor: int, pid: int, loop_id: int, folder: Path, shown: Show
         raise RefusedError("size", "its size is not that of its slots")
     if header[layout.PID] != pid:
         raise RefusedError("pid", "it is another process's")
-    alive = process.stat(pid)
-    if alive is None or alive[1] != header[layout.PROCESS_START]:
-        raise RefusedError("process", "no such process runs here; a container of its own hides it")
     if header[layout.LOOP_ID] != loop_id:
         raise RefusedError("loop", "it is another loop's")
-    return CellReader(descriptor, slots, pid, alive[1], loop_id, folder, shown)
+    start = header[layout.PROCESS_START]
+    mode = _mode(descriptor, pid, start, namespace)
+    counting = "" if mode is Mode.CELL else f"namespace {namespace}"
+    return CellReader(descriptor, slots, mode, (counting, pid, start), loop_id, folder, shown)
+
+
+def _mode(descriptor: int, pid: int, start: int, namespace: int) -> Mode:
+    ours = process.pid_namespace()
+    if namespace in (0, ours):
+        alive = process.stat(pid)
+        if alive is not None and alive[1] == start:
+            return Mode.CELL
+    if (namespace and namespace == ours) or not _locked(descriptor):
+        raise RefusedError("process", "no such process runs here, or it gave its cell up")
+    return Mode.CELL_ALONE
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def _header(descriptor: int) -> tuple[int, ...]:

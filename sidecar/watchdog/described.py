@@ -7,22 +7,27 @@ from typing import Any
 from sidecar.alerts import printable
 from sidecar.wire import cell as layout
 
-from .cell import CellReader
+from .mode import CANNOT
+from .watched import Watched
 
 
-def described(service: str, instance: str, cell: CellReader, now: int) -> dict[str, Any]:
+def described(watched: Watched, now: int) -> dict[str, Any]:
     """What one loop's cell says.
 
     Raises:
         RefusedError: it has become unreadable.
     """
+    cell = watched.cell
     header = cell.header()
     running = header[layout.RUNNING]
     return {
-        "service": service,
-        "instance": instance,
+        "service": watched.service,
+        "instance": watched.instance,
+        "host": watched.host,
         "pid": cell.pid,
         "loop_id": cell.loop_id,
+        "mode": cell.mode.value,
+        "cannot": list(CANNOT[cell.mode]),
         "tenants": [
             {
                 "tenant": printable(totals.tenant),
@@ -37,7 +42,7 @@ def described(service: str, instance: str, cell: CellReader, now: int) -> dict[s
         ],
         "running": {
             "tenant": printable(cell.name(running & layout.SLOT_BITS)),
-            "seconds": max(0, now - (running & layout.START_BITS)) / 1e9,
+            "seconds": max(0, cell.as_of(now) - (running & layout.START_BITS)) / 1e9,
         }
         if running
         else None,

@@ -21,21 +21,24 @@ from typing import Any, Final
 from sidecar.alerts import Alert, printable
 from sidecar.wire import cell as layout
 
-from .cell import RefusedError
+from .cell import ProcessKey, RefusedError
 from .described import described
+from .hearing import listen
+from .mode import Mode
 from .pressure import Pressure, Saturation
 from .sayings import Sayings
 from .stacks import left_stack
 from .stall import CELL_LOST, LOOP_CLOSED, PROCESS_DIED, SILENCED, Stall
-from .standing import Standing, run_delay, standing
+from .standing import Standing, System
+from .told import ToldCell
 from .watched import Watched
 
 STACK_WAIT_NS: Final = 8_000_000  # what the alert waits for its stack
 CHECK_NS: Final = 20_000_000  # how often each process is looked up in the system
-SILENT_NS: Final = 15_000_000_000  # longer than an application waits before it tries its link anew
 REFRESH_NS: Final = 100_000_000  # how often the stack of a stall that lasts is looked at anew
 REMEMBERED: Final = 256
 MAX_LOOPS: Final = 256  # under watch, of all applications
+MAX_TOLD: Final = 64  # of them those that are told of: anybody who reaches the listener can tell
 
 
 class Poll:
@@ -44,8 +47,7 @@ class Poll:
     Args:
         stall_ns: how long a slice may last.
         runbook_url: base URL of the runbooks, or empty.
-        look_up: what the system says of a process (pid, start time).
-        run_delay: how long a thread had no CPU so far (pid, thread), in nanoseconds.
+        system: what can be looked up of processes.
         wall: the present time, for the alerts.
     """
 
@@ -53,19 +55,17 @@ class Poll:
         self,
         stall_ns: int,
         runbook_url: str = "",
-        look_up: Callable[[int, int], Standing] = standing,
-        run_delay: Callable[[int, int], int] = run_delay,
+        system: System | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._stall_ns = stall_ns
         self._runbook_url = runbook_url
-        self._look_up = look_up
-        self._run_delay = run_delay
+        self._system = system or System()
         self._sayings = Sayings(wall, runbook_url)
         self._wall = wall
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
-        self._loops: dict[tuple[int, int, int], Watched] = {}  # pid, its start, loop id
+        self._loops: dict[tuple[ProcessKey, int], Watched] = {}  # process, loop id
         self._stalls: deque[Stall] = deque(maxlen=REMEMBERED)
 
     def __len__(self) -> int:
@@ -81,22 +81,37 @@ class Poll:
         Raises:
             RefusedError: somebody else announced it, or there are too many.
         """
-        key = (watched.cell.pid, watched.cell.process_start, watched.cell.loop_id)
+        key = (watched.cell.process, watched.cell.loop_id)
         with self._lock:
             before = self._loops.get(key)
             if before is None:
-                if len(self._loops) >= MAX_LOOPS:
-                    raise RefusedError("loops", f"{MAX_LOOPS} loops are under watch already")
+                self._make_room(watched)
             elif before.ask is not watched.ask and not before.cut_off:
                 raise RefusedError("announced", "a stream that lives announced this loop before")
             else:
                 watched.stall = before.stall
                 watched.starvation = before.starvation
+                if isinstance(watched.cell, ToldCell) and isinstance(before.cell, ToldCell):
+                    watched.cell.go_on_from(before.cell)
                 before.cell.close()
             self._loops[key] = watched
 
+    def _make_room(self, watched: Watched) -> None:
+        if len(self._loops) >= MAX_LOOPS:
+            raise RefusedError("loops", f"{MAX_LOOPS} loops are under watch already")
+        if watched.cell.mode is Mode.HEARTBEATS:
+            told = sum(other.cell.mode is Mode.HEARTBEATS for other in self._loops.values())
+            if told >= MAX_TOLD:
+                raise RefusedError("loops", f"{MAX_TOLD} loops are watched by heartbeats already")
+
     def look_at(self, watched: Watched) -> None:
-        """It is said to be closed: see whether its cell says so, which is what counts."""
+        """There is news of it."""
+        watched.look_at = 0
+
+    def withdrawn(self, watched: Watched) -> None:
+        """It is said to be closed: see whether its cell says so, which is what counts. The word of a told one does."""
+        if watched.cell.mode is Mode.HEARTBEATS:
+            watched.leaving = LOOP_CLOSED
         watched.look_at = 0
 
     def cut_off(self, watched: Watched) -> None:
@@ -138,12 +153,13 @@ class Poll:
 
     def _look(self, watched: Watched, now: int, alerts: list[Alert]) -> None:
         header = watched.cell.header()
+        seen = watched.cell.as_of(now)  # the header says nothing of what was later
         running = header[layout.RUNNING]
         stall = watched.stall
         if stall is not None and stall.running != running:
             # The writer updates BEAT at the end of a long slice, before it takes the slice away.
             beat = header[layout.BEAT]
-            self._end(watched, stall, beat if stall.began < beat <= now else now, now, alerts)
+            self._end(watched, stall, beat if stall.began < beat <= seen else max(stall.began, seen), now, alerts)
             stall = None
         if watched.leaving is not None:
             return
@@ -151,7 +167,7 @@ class Poll:
             watched.leaving = LOOP_CLOSED
             return
         if stall is None:
-            if running and self._overdue(watched, header, now):
+            if running and self._overdue(watched, header, seen):
                 self._begin(watched, running, now)
         elif stall.alerted is None or now >= stall.look_at:
             self._look_for_stack(watched, stall, now)
@@ -162,7 +178,9 @@ class Poll:
         if now >= watched.check_at or watched.just_cut_off(now):
             self._check(watched, header, now)
         if watched.stall is None and not watched.just_cut_off(now):
-            began = max(running & layout.START_BITS, watched.excused_until) if running else now
+            # What is told of is looked at when there is news.
+            told = watched.cell.mode is Mode.HEARTBEATS
+            began = max(running & layout.START_BITS, watched.excused_until) if running and not told else now
             watched.look_at = min(began + self._stall_ns, watched.check_at)
 
     def _listen(self, watched: Watched, header: tuple[int, ...], now: int) -> None:
@@ -172,7 +190,7 @@ class Poll:
             self._sayings.arrived(watched, now)
             cell, thread = watched.cell, header[layout.THREAD]
             pressure = watched.pressure = Pressure(
-                self._stall_ns, cell.totals, lambda: self._run_delay(cell.pid, thread)
+                self._stall_ns, cell.totals, lambda: self._system.run_delay(watched.cell, thread)
             )
         if watched.stall is not None:
             pressure.stalled()
@@ -184,11 +202,11 @@ class Poll:
 
     def _check(self, watched: Watched, header: tuple[int, ...], now: int) -> None:
         """What the system says of the process, and whether anything is heard of it."""
-        found = self._look_up(watched.cell.pid, watched.cell.process_start)
+        found = self._system.standing(watched.cell)
         if now >= watched.check_at:
             watched.check_at = (now // CHECK_NS + 1) * CHECK_NS  # together: waking up costs more than a look
         if watched.starvation.due(now):
-            delay = self._run_delay(watched.cell.pid, header[layout.THREAD])
+            delay = self._system.run_delay(watched.cell, header[layout.THREAD])
             watched.starvation.read(now, header[layout.RUNNING] & layout.START_BITS, delay)
         if found is Standing.GONE:
             # It may have closed the loop in good order since we looked.
@@ -200,14 +218,13 @@ class Poll:
             self._sayings.runs(watched, now)
             if watched.cut_off and watched.cut_off_at is None:
                 watched.cut_off_at = now
-            if watched.cut_off and watched.stall is None and now - watched.quiet_since(header) >= SILENT_NS:
-                watched.leaving = SILENCED
+            listen(watched, now, self._sayings)
 
     def _overdue(self, watched: Watched, header: tuple[int, ...], now: int) -> bool:
         began = max(header[layout.RUNNING] & layout.START_BITS, watched.excused_until)
         if now - began < self._stall_ns:
             return False
-        found = self._look_up(watched.cell.pid, watched.cell.process_start)
+        found = self._system.standing(watched.cell)
         if found is Standing.HELD:
             # Not the slice's doing; and once it is let go, it gets the whole threshold again.
             watched.excused_until = now
@@ -215,7 +232,7 @@ class Poll:
         if found is not Standing.RUNS:
             return False
         # Neither is the time for which the host had no CPU for its thread.
-        delay = self._run_delay(watched.cell.pid, header[layout.THREAD])
+        delay = self._system.run_delay(watched.cell, header[layout.THREAD])
         return now - began - watched.starvation.during(began, delay) >= self._stall_ns
 
     def _begin(self, watched: Watched, running: int, now: int) -> None:
@@ -236,16 +253,20 @@ class Poll:
             suffered=watched.cell.suffered(),
             asked=watched.ask,
             ident=watched.cell.header()[layout.IDENT],
+            host=watched.host,
+            mode=watched.cell.mode,
         )
         watched.stall = stall
         self._stalls.append(stall)
         self._look_for_stack(watched, stall, now)
         if not stall.stack:
-            watched.ask(stall.id, watched.cell.loop_id, running)
+            watched.ask(stall.id, watched.cell.loop_id, watched.cell.word(running))
 
     def _look_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
         """Take what the process left. While a stall lasts, the newest counts: the slice may have gone on elsewhere."""
         stall.look_at = now + REFRESH_NS
+        if watched.cell.stacks is None:
+            return
         at, lines = left_stack(watched.cell.stacks, max(stall.began, stall.stack_at), stall.ident)
         # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
         if lines and watched.cell.header()[layout.RUNNING] == stall.running:
@@ -275,10 +296,8 @@ class Poll:
             self._end(watched, watched.stall, now, now, alerts)
         if why == PROCESS_DIED:
             self._sayings.dead(watched, now, watched.holder())
-        elif why in (CELL_LOST, SILENCED):
-            gone = self._look_up(watched.cell.pid, watched.cell.process_start) is Standing.GONE
-            if not gone:
-                self._sayings.silent(watched, now, why)
+        elif why in (CELL_LOST, SILENCED) and self._system.standing(watched.cell) is not Standing.GONE:
+            self._sayings.silent(watched, now, why)
         self._sayings.parted(watched, now)
         watched.cell.close()
 
@@ -288,7 +307,7 @@ class Poll:
             found = []
             for watched in self._loops.values():
                 try:
-                    found.append(described(watched.service, watched.instance, watched.cell, now))
+                    found.append(described(watched, now))
                 except RefusedError:
                     continue  # the next step parts with it
             return found

@@ -7,9 +7,11 @@ from datetime import datetime
 
 from sidecar import conventions
 from sidecar.alerts import Alert, printable
+from sidecar.wire import cell as layout
 
+from .mode import Mode
 from .pressure import Saturation
-from .verdict import DEAD_FOR_NS, STOPPED_QUIET_NS, Key, Verdicts, alert_about
+from .verdict import DEAD_FOR_NS, LATE_QUIET_NS, STOPPED_QUIET_NS, Key, Verdicts, alert_about
 from .watched import Watched
 
 _UNKNOWN = "unknown"
@@ -34,7 +36,9 @@ class Sayings:
 
     def arrived(self, watched: Watched, now: int) -> None:
         """A loop was announced: its process speaks, and its service is there."""
-        self._ease(conventions.EVENT_LOOP_SILENT, watched, now)
+        # A link that comes and goes is told of once.
+        quiet_ns = LATE_QUIET_NS if watched.cell.mode is Mode.HEARTBEATS else 0
+        self._ease(conventions.EVENT_LOOP_SILENT, watched, now, quiet_ns)
         self._verdicts.returned(conventions.EVENT_LOOP_DEAD, watched.service, now)
 
     def stopped(self, watched: Watched, now: int) -> None:
@@ -43,7 +47,7 @@ class Sayings:
             conventions.EVENT_LOOP_STOPPED,
             watched,
             now,
-            f"Process {watched.cell.pid} of {watched.service} is stopped or under a debugger; its event loops stand "
+            f"A process of {watched.service} ({watched.place}) is stopped or under a debugger; its event loops stand "
             "still, and nobody's code is to blame.",
         )
 
@@ -58,23 +62,37 @@ class Sayings:
             conventions.EVENT_LOOP_DEAD,
             watched,
             now,
-            f"Process {watched.cell.pid} of {watched.service} is gone without closing its event loop: killed, out of "
+            f"A process of {watched.service} ({watched.place}) is gone without closing its event loop: killed, out of "
             f"memory, or crashed.{last}",
         )
         self._ease(conventions.EVENT_LOOP_DEAD, watched, now, DEAD_FOR_NS)
         self.parted(watched, now)
 
     def silent(self, watched: Watched, now: int, why: str) -> None:
-        """Its process lives, and nothing is heard of the loop."""
-        self._hold(
-            conventions.EVENT_LOOP_SILENT,
-            watched,
-            now,
-            f"Nothing is heard of an event loop of {watched.service} (pid {watched.cell.pid}), still alive: {why}. "
-            "Its stalls would not be seen.",
-        )
+        """Its process lives, as far as can be known, and nothing is heard of the loop."""
+        self._silent(watched, now, why)
         self._ease(conventions.EVENT_LOOP_SILENT, watched, now, DEAD_FOR_NS)
         self.parted(watched, now)
+
+    def late(self, watched: Watched, now: int) -> None:
+        """It is told of in heartbeats, and none came for some time."""
+        self._silent(watched, now, "its heartbeats stay away")
+
+    def heard(self, watched: Watched, now: int) -> None:
+        """Heartbeats come."""
+        self._ease(conventions.EVENT_LOOP_SILENT, watched, now, LATE_QUIET_NS)
+
+    def _silent(self, watched: Watched, now: int, why: str) -> None:
+        loop = f"an event loop of {watched.service} ({watched.place})"
+        if watched.cell.mode is not Mode.HEARTBEATS:
+            summary = f"Nothing is heard of {loop}, still alive: {why}. Its stalls would not be seen."
+        else:
+            summary = (
+                f"Nothing is heard of {loop} for {(now - watched.cell.heard()) / 1e9:.1f} s: {why}. It is watched by "
+                "heartbeats alone, so an interpreter that is held, a process that is stopped or dead, and a network "
+                f"that is cut look alike.{_last_known(watched)}"
+            )
+        self._hold(conventions.EVENT_LOOP_SILENT, watched, now, summary)
 
     def saturated(self, watched: Watched, now: int, found: Saturation) -> None:
         """Its timer is late again and again."""
@@ -83,7 +101,7 @@ class Sayings:
             conventions.EVENT_LOOP_SATURATED,
             watched,
             now,
-            f"An event loop of {watched.service} (pid {watched.cell.pid}) has more to do than time: what is due waits "
+            f"An event loop of {watched.service} ({watched.place}) has more to do than time: what is due waits "
             f"{found.lateness_ns / 1e9:.2f} s, and no single callback is to blame. Largest shares: {shares}.",
             printable(found.shares[0][0]) if found.shares else _UNKNOWN,
         )
@@ -109,5 +127,15 @@ class Sayings:
         self._verdicts.ease(_key(name, watched), watched.cell.loop_id, now, quiet_ns)
 
 
+def _last_known(watched: Watched) -> str:
+    """Who had the loop when it was last heard of: a lead, and no proof."""
+    running = watched.cell.header()[layout.RUNNING]
+    if not running:
+        return " It was idle when it was last heard of."
+    had = (watched.cell.as_of(0) - (running & layout.START_BITS)) / 1e9
+    tenant = printable(watched.cell.name(running & layout.SLOT_BITS))
+    return f" When it was last heard of, tenant {tenant} had had it for {max(0.0, had):.3f} s."
+
+
 def _key(name: str, watched: Watched) -> Key:
-    return name, watched.cell.pid, watched.cell.process_start
+    return name, watched.cell.process

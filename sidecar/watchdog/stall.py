@@ -9,6 +9,8 @@ from typing import Any, Final
 from sidecar import conventions
 from sidecar.alerts import Alert
 
+from .mode import CAVEATS, Mode
+
 NOT_ANSWERED: Final = "the process did not answer in time; its interpreter may be held"
 SLICE_ENDED: Final = "the slice ended"
 PROCESS_DIED: Final = "the process died while the tenant held the loop"
@@ -33,6 +35,8 @@ class Stall:
         suffered: what each slot had suffered before the slice ended, to tell the victims.
         asked: whom the watchdog asked for the stack.
         ident: what Python calls the loop's thread.
+        host: as the process calls it.
+        mode: how the loop is watched.
         stack_at: when the stack was taken, at the earliest; 0 when that is not known.
         look_at: when to look for a newer one.
         ended: when the slice was over; None while it runs.
@@ -51,6 +55,8 @@ class Stall:
     suffered: dict[int, int]
     asked: object
     ident: int = 0
+    host: str = ""
+    mode: Mode = Mode.CELL
     look_at: int = 0
     stack_at: int = 0
     alerted: int | None = None
@@ -87,6 +93,7 @@ class Stall:
             "service": self.service,
             "instance": self.instance,
             "pid": self.pid,
+            "host": self.host,
             "seconds": self.seconds(now),
             "detected_after_ms": ((now if self.alerted is None else self.alerted) - self.began) / 1e6,
             "stack": list(self.stack),
@@ -124,8 +131,8 @@ class Stall:
     def _firing_summary(self, now: int) -> str:
         where = f", in {self.stack[-1]}" if self.stack else ""
         return (
-            f"Tenant {self.tenant} has held an event loop of {self.service} (pid {self.pid}) for "
-            f"{self.seconds(now):.2f} s{where}; no other tenant's work on it runs meanwhile."
+            f"Tenant {self.tenant} has held an event loop of {self.service} ({place(self.pid, self.host)}) for "
+            f"{self.seconds(now):.2f} s{where}; no other tenant's work on it runs meanwhile.{CAVEATS[self.mode]}"
         )
 
     def _resolved_summary(self, now: int) -> str:
@@ -134,9 +141,14 @@ class Stall:
             waited = f"; tenant {self.victims[0]} waited"
         ended = "" if self.outcome == SLICE_ENDED else f" It is over because {self.outcome}."
         return (
-            f"Tenant {self.tenant} held an event loop of {self.service} (pid {self.pid}) for "
+            f"Tenant {self.tenant} held an event loop of {self.service} ({place(self.pid, self.host)}) for "
             f"{self.seconds(now):.2f} s{waited}.{ended}"
         )
+
+
+def place(pid: int, host: str) -> str:
+    """Which process, for people."""
+    return f"pid {pid} on {host}" if host else f"pid {pid}"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
 from sidecar.wire import process
+
+from .cell import Cell
+from .mode import Mode
 
 _TRACER: Final = re.compile(rb"^TracerPid:\t(\d+)$", re.MULTILINE)
 _READING_NS: Final = 20_000_000
@@ -41,6 +45,34 @@ def run_delay(pid: int, thread: int) -> int:
         return int(process.read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+class System:
+    """What can be looked up of the process of a cell, and what is to be believed where nothing can.
+
+    Args:
+        look_up: what the system says of a process (pid, start time).
+        run_delay: how long a thread had no CPU so far (pid, thread), in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        look_up: Callable[[int, int], Standing] = standing,
+        run_delay: Callable[[int, int], int] = run_delay,
+    ) -> None:
+        self._look_up = look_up
+        self._run_delay = run_delay
+
+    def standing(self, cell: Cell) -> Standing:
+        """Of its process; that it runs, unless something else is known."""
+        if cell.mode is Mode.CELL:
+            _, pid, start = cell.process
+            return self._look_up(pid, start)
+        return Standing.GONE if cell.abandoned() else Standing.RUNS
+
+    def run_delay(self, cell: Cell, thread: int) -> int:
+        """How long a thread of its process had no CPU, so far; 0 where that cannot be looked up."""
+        return self._run_delay(cell.pid, thread) if cell.mode is Mode.CELL else 0
 
 
 class Starvation:

@@ -13,11 +13,15 @@ from typing import Final
 
 from sidecar.alerts import Alert
 
+from .cell import ProcessKey
+
 STOPPED_QUIET_NS: Final = 1_000_000_000
 DEAD_FOR_NS: Final = 300_000_000_000  # when nobody comes back in its place
 DEAD_LEAST_NS: Final = 10_000_000_000
 
-Key = tuple[str, int, int]  # alert name, pid, start of the process
+LATE_QUIET_NS: Final = 5_000_000_000  # heartbeats that come again must go on to
+
+Key = tuple[str, ProcessKey]  # alert name, of which process
 
 
 def alert_about(
@@ -77,7 +81,7 @@ class Verdicts:
 
     def returned(self, name: str, service: str, now: int) -> None:
         """The service is back: what `name` says of a process of it is over soon."""
-        for (held_name, _, _), held in self._held.items():
+        for (held_name, _), held in self._held.items():
             if held_name == name and held.alert.labels["service_name"] == service and held.over_at is not None:
                 held.over_at = min(held.over_at, max(now, held.began + DEAD_LEAST_NS))
 

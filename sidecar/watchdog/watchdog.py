@@ -60,6 +60,8 @@ class Watchdog:
         self._loops.set_function(lambda: len(self._poll))
         refused = conventions.CELLS_REFUSED
         self._refused = Counter(refused.name, refused.description, refused.labels, registry=registry)
+        beats = conventions.HEARTBEATS_REFUSED
+        self._disbelieved = Counter(beats.name, beats.description, beats.labels, registry=registry)
         self._room = Room(registry)
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -125,7 +127,14 @@ class Watchdog:
                 time.sleep(pause if pause > 0 else self._poll_seconds)
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        stream = Stream(self._poll, lambda reason: self._refused.labels(reason).inc(), self._news.set, self._shown)
+        stream = Stream(
+            self._poll,
+            lambda reason: self._refused.labels(reason).inc(),
+            lambda reason: self._disbelieved.labels(reason).inc(),
+            self._news.set,
+            self._shown,
+            self._clock,
+        )
         try:
             self._room.enter(stream, self._clock())
         except ClosedError as closed:

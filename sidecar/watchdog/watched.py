@@ -9,9 +9,9 @@ from typing import Final
 from sidecar.alerts import printable
 from sidecar.wire import cell as layout
 
-from .cell import CellReader, RefusedError
+from .cell import Cell, RefusedError
 from .pressure import Pressure
-from .stall import Stall
+from .stall import Stall, place
 from .standing import Starvation
 
 _MOMENT_NS: Final = 1_000_000_000
@@ -23,6 +23,7 @@ class Watched:
 
     Attributes:
         ask: sends the question for a stack to the loop's process: (stall id, loop id, RUNNING word).
+        host: as its process calls it.
         leaving: why it is to be watched no more; set by any thread, acted upon by the next look.
         cut_off: whether its stream is gone; set by any thread.
         cut_off_at: when a look found that, None while there is a stream.
@@ -34,8 +35,9 @@ class Watched:
 
     service: str
     instance: str
-    cell: CellReader
+    cell: Cell
     ask: Callable[[int, int, int], None]
+    host: str = ""
     leaving: str | None = None
     cut_off: bool = False
     cut_off_at: int | None = None
@@ -45,6 +47,11 @@ class Watched:
     check_at: int = 0
     pressure: Pressure | None = None
     starvation: Starvation = field(default_factory=Starvation)
+
+    @property
+    def place(self) -> str:
+        """Which process, for people."""
+        return place(self.cell.pid, self.host)
 
     def just_cut_off(self, now: int) -> bool:
         """Whether its stream ended a moment ago: the sockets of a killed process are closed before it is gone."""
@@ -58,6 +65,6 @@ class Watched:
         except RefusedError:
             return None
 
-    def quiet_since(self, header: tuple[int, ...]) -> int:
+    def quiet_since(self) -> int:
         """When it was last heard of in any way."""
-        return max(header[layout.HEARTBEAT], self.excused_until, self.cut_off_at or 0)
+        return max(self.cell.heard(), self.excused_until, self.cut_off_at or 0)

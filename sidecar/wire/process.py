@@ -6,6 +6,7 @@ Linux only: without `/proc` there is no answer, and nothing that depends on it i
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def stat(pid: int) -> tuple[str, int] | None:
@@ -36,3 +37,27 @@ def own_start() -> int:
     """Start time of this process; 0 when the system does not tell."""
     found = stat(os.getpid())
     return 0 if found is None else found[1]
+
+
+def clock() -> str:
+    """Whose `CLOCK_MONOTONIC` this is: two processes with the same answer share one; empty when nobody can tell.
+
+    The boot of the kernel, and the time namespace, which may shift that clock.
+    """
+    try:
+        boot = read("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
+        return f"{boot}/{_namespace('time')}"
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def pid_namespace() -> int:
+    """In which of the kernel's pid namespaces this process counts pids; 0 when the system does not tell."""
+    return _namespace("pid")
+
+
+def _namespace(kind: str) -> int:
+    try:
+        return Path(f"/proc/self/ns/{kind}").stat().st_ino
+    except OSError:
+        return 0

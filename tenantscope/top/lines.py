@@ -45,6 +45,7 @@ def _known(look: Look, status: Status, view: View) -> dict[str, Any]:
                 "running": None if loop.running is None else asdict(loop.running),
                 "utilization": look.utilization.get(loop.key),
                 "heartbeat_age_seconds": loop.heartbeat_age_seconds,
+                "mode": loop.mode,
             }
             for loop in status.loops
         ],

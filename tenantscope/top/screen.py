@@ -34,6 +34,7 @@ _GIVE_UP: Final = ("tokens", "waits", "loop", "bar", "errors", "messages/s")
 _BUSY: Final = 0.9  # utilisation of a loop that is worth a colour
 _HELD: Final = 0.1  # seconds that a slice may take before it is
 _SILENT: Final = 1.0  # seconds without a heartbeat that are; it comes every 0.05
+_MARKS: Final = {"cell_alone": "*", "heartbeats": "~"}  # of loops that are watched in a lesser way
 _NARROW: Final = 72  # columns of a terminal below which names are cut short
 _LOOP_NARROW: Final = 15  # columns for a loop's name then
 _HOLDER: Final = 18  # and at least so many for who has it
@@ -76,8 +77,9 @@ def draw(look: Look, view: View, where: str, now: float, width: int, height: int
         return _clipped(_waiting(look, where, view, height), width)
     header, footer = _header(look, look.status, view, where, now), _footer(view)
     below = news(look.status, width, max(1, height // 3))
-    room = height - len(header) - len(below) - len(footer) - 5  # blank lines, and the headings of two tables
     found = look.status.loops
+    limits = _limits(found)
+    room = height - len(header) - len(below) - len(footer) - len(limits) - 5  # blank lines, headings of two tables
     loops = _most(len(found), max(2, room // 4))
     more_loops = more(len(found) - loops, "loops")
     rows = sorted_rows(look, view)
@@ -88,6 +90,7 @@ def draw(look: Look, view: View, where: str, now: float, width: int, height: int
         Text(),
         _loop_table(look, found[:loops], width),
         *more_loops,
+        *limits,
         Text(),
         tenants_table(rows[:shown], _columns(rows), width, _GIVE_UP),
         *more_rows,
@@ -164,7 +167,7 @@ def _loop_table(look: Look, loops: Iterable[Loop], width: int) -> Table:
     table.add_column("beat" if narrow else "heartbeat", justify="right", no_wrap=True, min_width=6 if narrow else 10)
     for loop in loops:
         busy = look.utilization.get(loop.key)
-        age = f"{duration(loop.heartbeat_age_seconds)}{'' if narrow else ' ago'}"
+        age = f"{duration(loop.heartbeat_age_seconds)}{'' if narrow else ' ago'}{_MARKS.get(loop.mode, '')}"
         table.add_row(
             Text.assemble(loop.service or "?", ("" if narrow else f" {loop.instance[:8]}", "dim")),
             str(loop.pid),
@@ -173,6 +176,15 @@ def _loop_table(look: Look, loops: Iterable[Loop], width: int) -> Table:
             Text(age, "yellow" if loop.heartbeat_age_seconds >= _SILENT else "dim"),
         )
     return table
+
+
+def _limits(loops: Iterable[Loop]) -> list[Text]:
+    """What the way in which some of the loops are watched cannot tell."""
+    found = {loop.mode: loop.cannot for loop in loops if loop.cannot}
+    return [
+        Text(f" {_MARKS.get(mode, '')} {mode.replace('_', ' ')}: {'; '.join(cannot)}", "dim")
+        for mode, cannot in sorted(found.items())[: len(_MARKS)]
+    ]
 
 
 def _holder(loop: Loop, room: int) -> Text:

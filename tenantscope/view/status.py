@@ -24,6 +24,7 @@ _COUNTERS: Final = 16
 _FRAMES: Final = 128
 _VICTIMS: Final = 256
 _LABELS: Final = 16
+_SENTENCES: Final = 4
 _MOST: Final = 2**64  # what any counter can hold
 
 _T = TypeVar("_T")
@@ -57,7 +58,12 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One event loop under watch; `running` is None while it idles."""
+    """One event loop under watch; `running` is None while it idles.
+
+    Attributes:
+        mode: how it is watched: `cell`, `cell_alone` or `heartbeats`.
+        cannot: what that way cannot tell, a sentence each.
+    """
 
     service: str
     instance: str
@@ -66,6 +72,8 @@ class Loop:
     tenants: tuple[Share, ...]
     running: Running | None
     heartbeat_age_seconds: float
+    mode: str = "cell"
+    cannot: tuple[str, ...] = ()
 
     @property
     def key(self) -> LoopKey:
@@ -185,6 +193,8 @@ def _loop(loop: _Fields) -> Loop:
         tenants=tuple(map(_share, loop.each("tenants"))),
         running=None if running is None else Running(running.text("tenant"), running.number("seconds")),
         heartbeat_age_seconds=loop.number("heartbeat_age_seconds"),
+        mode=loop.text("mode") or "cell",
+        cannot=loop.texts("cannot", _SENTENCES),
     )
 
 

@@ -46,6 +46,12 @@ async def polite(name: str, done: asyncio.Event) -> None:
             await asyncio.sleep(0)
 
 
+def known() -> bool:
+    """Whether the watchdog knows the loop: it told its threshold, or a test that sees it do so made a file."""
+    found = any(thread.name == "tenantscope-lookout" for thread in threading.enumerate())
+    return found or Path(sys.argv[3]).with_name("known").exists()
+
+
 HOLDS = {"sleep": hold_by_sleep, "spin": hold_by_spin, "held": hold_the_interpreter}
 
 
@@ -53,7 +59,7 @@ async def main(release: Path, kind: str) -> None:
     done = asyncio.Event()
     others = [asyncio.create_task(polite(name, done)) for name in ("acme", "globex", "initech")]
     # The watchdog tells its threshold when it knows the loop.
-    while kind == "held" and not any(thread.name == "tenantscope-lookout" for thread in threading.enumerate()):
+    while kind == "held" and not known():
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)
     with tenant("hooli"):

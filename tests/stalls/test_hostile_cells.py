@@ -20,7 +20,7 @@ from instrumentation.loop.cell import Cell
 from sidecar.watchdog import Watchdog
 from sidecar.watchdog.cell import REASONS, RefusedError, open_cell
 from sidecar.watchdog.poll import Poll
-from sidecar.watchdog.standing import Standing
+from sidecar.watchdog.standing import Standing, System
 from sidecar.watchdog.stream import MAX_FRAMES, MAX_REFUSALS, Stream
 from sidecar.wire import cell as layout
 from sidecar.wire import watchdog_pb2 as wire
@@ -184,7 +184,7 @@ def test_refused_cells_are_counted_and_bounded(
     two_processes = [announcement(genuine), announcement(genuine, pid=1)]
     assert talk(server, two_processes) is grpc.StatusCode.OK
     assert sample("tenantscope_cells_refused_total", reason="pid") == 1
-    flood = [announcement("/nowhere/x.cell")] * (MAX_REFUSALS + 100)
+    flood = [announcement("/nowhere/x.cell", loop_id=loop_id) for loop_id in range(MAX_REFUSALS + 100)]
     assert talk(server, flood) is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert sample("tenantscope_cells_refused_total", reason="folder") == MAX_REFUSALS
 
@@ -205,8 +205,8 @@ def test_a_stack_is_bounded_and_printable(make_cell: Callable[[int], Cell]) -> N
     cell = make_cell(1)
     now = 10**12
     cell.words[layout.RUNNING] = now & layout.START_BITS
-    poll = Poll(1, "", lambda _pid, _start: Standing.RUNS)
-    stream = Stream(poll, lambda _: None, lambda: None)
+    poll = Poll(1, "", System(lambda _pid, _start: Standing.RUNS))
+    stream = Stream(poll, lambda _: None, lambda _: None, lambda: None)
     stream.take(announcement(cell.path))
     poll.step(now + 5_000)
     question = stream.outbox.get_nowait()

@@ -13,7 +13,7 @@ from instrumentation import tenancy
 from instrumentation.loop.cell import Cell
 from sidecar.watchdog.cell import open_cell
 from sidecar.watchdog.poll import STACK_WAIT_NS, Poll
-from sidecar.watchdog.standing import Standing
+from sidecar.watchdog.standing import Standing, System
 from sidecar.watchdog.watched import Watched
 from sidecar.wire import cell as layout
 
@@ -34,7 +34,10 @@ class Bench:
         self.asked: list[tuple[int, int, int]] = []
         self.run_delay = 0
         self.poll = Poll(
-            100 * MS, "", lambda _pid, _start: self.standing, lambda _pid, _thread: self.run_delay, lambda: WALL
+            100 * MS,
+            "",
+            System(lambda _pid, _start: self.standing, lambda _pid, _thread: self.run_delay),
+            lambda: WALL,
         )
         self._make_cell = make_cell
         self.cell, self.watched = self.watch(1)
@@ -287,8 +290,11 @@ def test_the_status_tells_every_tenants_share(bench: Bench) -> None:
     assert loop == {
         "service": "service",
         "instance": "instance",
+        "host": "",
         "pid": os.getpid(),
         "loop_id": 1,
+        "mode": "cell",
+        "cannot": [],
         "tenants": [
             {
                 "tenant": "acme",

@@ -14,9 +14,10 @@ from instrumentation.loop.cell import Cell
 from sidecar.alerts import Alert
 from sidecar.conventions import ALERT_NAMES
 from sidecar.watchdog.cell import open_cell
-from sidecar.watchdog.poll import SILENT_NS, Poll
+from sidecar.watchdog.hearing import SILENT_NS
+from sidecar.watchdog.poll import Poll
 from sidecar.watchdog.pressure import EASY_BEATS, GRACE_NS, LATE_BEATS
-from sidecar.watchdog.standing import Standing
+from sidecar.watchdog.standing import Standing, System
 from sidecar.watchdog.verdict import DEAD_FOR_NS, DEAD_LEAST_NS
 from sidecar.watchdog.watched import Watched
 from sidecar.wire import cell as layout
@@ -42,8 +43,7 @@ class Bench:
         self.poll = Poll(
             100 * MS,
             "https://runbooks.example",
-            lambda _pid, _start: self.standing,
-            lambda _pid, _thread: self.run_delay,
+            System(lambda _pid, _start: self.standing, lambda _pid, _thread: self.run_delay),
             lambda: WALL + timedelta(microseconds=(self.now - START) / 1000),
         )
         self.cell = make_cell(1)
@@ -135,7 +135,7 @@ def test_a_process_that_closed_its_loops_is_not_dead(bench: Bench, order: str) -
             words[layout.CLOSED] = 1  # between the look at the cell and that at the process
             return Standing.GONE
 
-        bench.poll._look_up = gone
+        bench.poll._system = System(gone)
     assert bench.pass_time(SECOND) == []
     assert len(bench.poll) == 0
 

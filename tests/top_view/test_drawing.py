@@ -70,6 +70,20 @@ def test_the_findings_of_isolation_have_a_column_when_there_are_any() -> None:
     assert any("findings" in line for line in printed(look(as_status(document)), width=60))
 
 
+def test_a_loop_that_is_watched_in_a_lesser_way_is_marked_and_the_mark_explained() -> None:
+    """Once for each way, below the loops; where every cell is read there is nothing to explain."""
+    document: Any = recorded(CALM)
+    assert not any("cell alone" in line or "heartbeats:" in line for line in printed(look(as_status(document))))
+    loop = document["loops"][0]
+    document["loops"] = [loop] + [
+        loop | {"loop_id": number, "mode": "heartbeats", "cannot": ["no held interpreter", "no death"]}
+        for number in (7, 8)
+    ]
+    page = printed(look(as_status(document)))
+    assert sum(" ago~" in line for line in page) == 2
+    assert [line for line in page if "heartbeats:" in line] == [" ~ heartbeats: no held interpreter; no death"]
+
+
 @pytest.mark.parametrize("order", sorted(ORDERS))
 def test_tenants_are_sorted_by_what_was_asked_for(order: str) -> None:
     """Most first; a tie goes by name, so that rows do not jump."""
@@ -93,6 +107,7 @@ def hostile() -> Look:
     names = [f"tenant-{number:04}" for number in range(1000)] + [HOSTILE]
     document.update(version=HOSTILE, destination=HOSTILE)
     loop = document["loops"][0] | {"service": HOSTILE, "running": {"tenant": HOSTILE, "seconds": 1e15}}
+    loop |= {"mode": HOSTILE, "cannot": [HOSTILE] * 9}
     loop["tenants"] = [share | {"tenant": name} for name in names]
     document["loops"] = [loop | {"loop_id": number} for number in range(50)]
     document["tenants"] = [stored | {"tenant": name, "errors": 2**63} for name in names]
