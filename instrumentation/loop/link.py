@@ -161,15 +161,13 @@ class Link:
                 metadata = dict(self._call.initial_metadata() or ())
                 self._connected = CONNECTED in metadata
                 if self._connected:
-                    stall_ns = int(metadata.get(STALL_NS, 0))
-                    relay.overdue_after(stall_ns)
-                    self._told(stall_ns)
+                    self._told(int(metadata.get(STALL_NS, 0)))
                 for directive in self._call:
                     if directive.HasField("capture_stack"):
                         ask = directive.capture_stack
                         outbox.put(answer(ask.stall_id, ask.running, self._accounts().get(ask.loop_id)))
                     elif directive.HasField("relay"):
-                        relay.ask(directive.relay.loop_id)
+                        relay.ask(directive.relay.loop_id, directive.relay.stall_ns)
                         outbox.put(_WAKE)
             finally:
                 self._outbox = None

@@ -18,6 +18,7 @@ from sidecar.wire import cell as layout
 from sidecar.wire import watchdog_pb2 as wire
 
 from .account import Account
+from .stack import text_of
 
 ALIVE_NS: Final = 1_000_000_000  # between two heartbeats without facts
 FACTS_NS: Final = 250_000_000  # between two with facts, when there is nothing new
@@ -43,12 +44,9 @@ class Relay:
         self._sequence = 0
         self._due = clock() + ALIVE_NS
 
-    def overdue_after(self, stall_ns: int) -> None:
-        """The watchdog's threshold."""
-        self._stall_ns = max(_SHORTEST_NS, stall_ns or FACTS_NS)
-
-    def ask(self, loop_id: int) -> None:
-        """The watchdog wants to be told of this loop; from any thread."""
+    def ask(self, loop_id: int, stall_ns: int) -> None:
+        """The watchdog wants to be told of this loop, and takes an older slice for overdue; from any thread."""
+        self._stall_ns = max(_SHORTEST_NS, stall_ns)
         self._asked.setdefault(loop_id, _Told())
         self._due = 0
 
@@ -73,7 +71,12 @@ class Relay:
         if now < self._due and not any(self._news(account, told, now) for account, told in loops):
             return None
         self._due = now + (FACTS_NS if self._asked else ALIVE_NS)
-        return self._report(now, [self._facts(account.loop_id, told, account.words, now) for account, told in loops])
+        facts = []
+        for account, told in loops:
+            facts.append(self._facts(account.loop_id, told, account.words, now))
+            if told.overdue and not told.stack_sent:
+                facts[-1].stack = told.stack_of(account)
+        return self._report(now, facts)
 
     def goodbye(self, loop_id: int) -> wire.Report | None:
         """The last facts of a loop that was closed; None when it was not told of."""
@@ -106,6 +109,7 @@ class Relay:
             told.words = words
         words = told.words
         running = words[layout.RUNNING]
+        told.stack_sent = told.stack_sent and told.running == running
         told.running = running
         told.overdue = running != 0 and now - (running & layout.START_BITS) >= self._stall_ns
         return wire.Facts(
@@ -114,6 +118,7 @@ class Relay:
             beat=words[layout.BEAT],
             heartbeat=words[layout.HEARTBEAT],
             lateness=words[layout.LATENESS],
+            ident=words[layout.IDENT],
             slots=told.changed(words, running & layout.SLOT_BITS),
         )
 
@@ -124,14 +129,25 @@ class _Told:
     Attributes:
         running: the RUNNING word; what runs now is news only when it differs.
         overdue: whether that slice was told as overdue.
+        stack_sent: whether its stack was told.
         words: the cell's; they outlast the loop here, for the goodbye.
     """
 
     def __init__(self) -> None:
         self.running = 0
         self.overdue = False
+        self.stack_sent = False
         self.words: memoryview | None = None
         self._slots: dict[int, list[int]] = {}
+
+    def stack_of(self, account: Account) -> bytes:
+        """The stack of the slice that was told last; empty when that is over."""
+        text = text_of(account)
+        # Asked after the frames were taken: what was taken before the slice's end is of this slice.
+        if account.words[layout.RUNNING] != self.running:
+            return b""
+        self.stack_sent = True
+        return text
 
     def changed(self, words: memoryview, running: int) -> list[wire.Slot]:
         """The slots that say something else than when they were told; the running slice's before all others."""

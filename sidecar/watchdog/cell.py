@@ -24,6 +24,7 @@ from sidecar.wire import cell as layout
 from sidecar.wire import process, stacks
 
 from .mode import Mode
+from .stacks import left_stack
 
 REASONS: Final = (
     "path", "missing", "folder", "not_a_file", "owner", "mode", "size", "magic", "version", "slots", "pid", "process",
@@ -69,7 +70,6 @@ class Cell(Protocol):
         process: whose it is.
         pid: as the process counts itself.
         loop_id: of the loop within its process.
-        stacks: path of the process's stacks file, which need not exist; None when it cannot be here.
     """
 
     @property
@@ -80,8 +80,6 @@ class Cell(Protocol):
     def pid(self) -> int: ...
     @property
     def loop_id(self) -> int: ...
-    @property
-    def stacks(self) -> Path | None: ...
 
     def header(self) -> tuple[int, ...]:
         """The header's words."""
@@ -104,8 +102,8 @@ class Cell(Protocol):
     def abandoned(self) -> bool:
         """Whether it is certain that no process has this cell any more."""
 
-    def word(self, running: int) -> int:
-        """A RUNNING word of `header` as the process itself wrote it."""
+    def stack(self, began: int, ident: int) -> tuple[int, list[str]]:
+        """The stack of a thread that its process took after `began`: when, and its lines; 0 and none without."""
 
     def close(self) -> None:
         """Give it up; once."""
@@ -131,7 +129,7 @@ class CellReader:
         self.process = process
         _, self.pid, self.process_start = process
         self.loop_id = loop_id
-        self.stacks: Path | None = folder / stacks.name(self.pid, self.process_start)
+        self._stacks = folder / stacks.name(self.pid, self.process_start)
 
     def header(self) -> tuple[int, ...]:
         """The header's words."""
@@ -145,9 +143,9 @@ class CellReader:
         """When its timer last ran."""
         return self.header()[layout.HEARTBEAT]
 
-    def word(self, running: int) -> int:
-        """All processes of a machine share the clock."""
-        return running
+    def stack(self, began: int, ident: int) -> tuple[int, list[str]]:
+        """As the process left it in its stacks file."""
+        return left_stack(self._stacks, began, ident)
 
     def abandoned(self) -> bool:
         """Whether nobody holds the lock: the process holds it for as long as it maps the cell, however it ends."""

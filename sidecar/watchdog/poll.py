@@ -27,7 +27,6 @@ from .hearing import listen
 from .mode import Mode
 from .pressure import Pressure, Saturation
 from .sayings import Sayings
-from .stacks import left_stack
 from .stall import CELL_LOST, LOOP_CLOSED, PROCESS_DIED, SILENCED, Stall
 from .standing import Standing, System
 from .told import ToldCell
@@ -49,6 +48,9 @@ class Poll:
         runbook_url: base URL of the runbooks, or empty.
         system: what can be looked up of processes.
         wall: the present time, for the alerts.
+
+    Attributes:
+        stall_ns: as given.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Poll:
         system: System | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._stall_ns = stall_ns
+        self.stall_ns = stall_ns
         self._runbook_url = runbook_url
         self._system = system or System()
         self._sayings = Sayings(wall, runbook_url)
@@ -181,7 +183,7 @@ class Poll:
             # What is told of is looked at when there is news.
             told = watched.cell.mode is Mode.HEARTBEATS
             began = max(running & layout.START_BITS, watched.excused_until) if running and not told else now
-            watched.look_at = min(began + self._stall_ns, watched.check_at)
+            watched.look_at = min(began + self.stall_ns, watched.check_at)
 
     def _listen(self, watched: Watched, header: tuple[int, ...], now: int) -> None:
         """To the loop's own timer."""
@@ -190,7 +192,7 @@ class Poll:
             self._sayings.arrived(watched, now)
             cell, thread = watched.cell, header[layout.THREAD]
             pressure = watched.pressure = Pressure(
-                self._stall_ns, cell.totals, lambda: self._system.run_delay(watched.cell, thread)
+                self.stall_ns, cell.totals, lambda: self._system.run_delay(watched.cell, thread)
             )
         if watched.stall is not None:
             pressure.stalled()
@@ -222,7 +224,7 @@ class Poll:
 
     def _overdue(self, watched: Watched, header: tuple[int, ...], now: int) -> bool:
         began = max(header[layout.RUNNING] & layout.START_BITS, watched.excused_until)
-        if now - began < self._stall_ns:
+        if now - began < self.stall_ns:
             return False
         found = self._system.standing(watched.cell)
         if found is Standing.HELD:
@@ -233,7 +235,7 @@ class Poll:
             return False
         # Neither is the time for which the host had no CPU for its thread.
         delay = self._system.run_delay(watched.cell, header[layout.THREAD])
-        return now - began - watched.starvation.during(began, delay) >= self._stall_ns
+        return now - began - watched.starvation.during(began, delay) >= self.stall_ns
 
     def _begin(self, watched: Watched, running: int, now: int) -> None:
         # What was read may have been torn or have changed while the process was looked up; what stands is read twice.
@@ -249,7 +251,7 @@ class Poll:
             running=running,
             began=began,
             began_at=self._wall() - timedelta(microseconds=(now - began) / 1000),
-            alert_by=now + STACK_WAIT_NS,
+            alert_by=now + (0 if watched.cell.mode is Mode.HEARTBEATS else STACK_WAIT_NS),
             suffered=watched.cell.suffered(),
             asked=watched.ask,
             ident=watched.cell.header()[layout.IDENT],
@@ -259,15 +261,13 @@ class Poll:
         watched.stall = stall
         self._stalls.append(stall)
         self._look_for_stack(watched, stall, now)
-        if not stall.stack:
-            watched.ask(stall.id, watched.cell.loop_id, watched.cell.word(running))
+        if not stall.stack and watched.cell.mode is not Mode.HEARTBEATS:  # those are told with their stack
+            watched.ask(stall.id, watched.cell.loop_id, running)
 
     def _look_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
         """Take what the process left. While a stall lasts, the newest counts: the slice may have gone on elsewhere."""
         stall.look_at = now + REFRESH_NS
-        if watched.cell.stacks is None:
-            return
-        at, lines = left_stack(watched.cell.stacks, max(stall.began, stall.stack_at), stall.ident)
+        at, lines = watched.cell.stack(max(stall.began, stall.stack_at), stall.ident)
         # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
         if lines and watched.cell.header()[layout.RUNNING] == stall.running:
             stall.stack, stall.stack_at, stall.stack_unavailable = tuple(lines), at, None

@@ -195,7 +195,7 @@ class Stream:
             counting = f"{announce.host} {announce.clock} {announce.pid_namespace} {announce.instance}"
             key: ProcessKey = counting, announce.pid, 0
             self._relayed[announce.loop_id] = announce, ToldCell(key, announce.loop_id, self._shown)
-            self._say(wire.Directive(relay=wire.Relay(loop_id=announce.loop_id)))
+            self._say(wire.Directive(relay=wire.Relay(loop_id=announce.loop_id, stall_ns=self._poll.stall_ns)))
 
     def _heartbeat(self, heartbeat: Any) -> None:
         now = self._clock()

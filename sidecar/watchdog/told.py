@@ -10,10 +10,11 @@ here, and more slots or longer names than its bounds.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
+from sidecar.alerts import printable
 from sidecar.wire import cell as layout
+from sidecar.wire import stacks
 
 from .cell import ProcessKey, Shown, Totals
 from .mode import Mode
@@ -68,7 +69,6 @@ class ToldCell:
 
     def __init__(self, process: ProcessKey, loop_id: int, shown: Shown = str) -> None:
         self.mode = Mode.HEARTBEATS
-        self.stacks: Path | None = None
         self.process = process
         self.pid = process[1]
         self.loop_id = loop_id
@@ -80,6 +80,7 @@ class ToldCell:
         self._sent = 0
         self._came: int | None = None
         self._facts: Any = None
+        self._stack: tuple[int, list[str]] = (0, [])
         # Replaced as one, so that who reads it sees one heartbeat.
         self._told: tuple[tuple[int, ...], int] = ((0,) * layout.HEADER_WORDS, 0)
 
@@ -90,6 +91,8 @@ class ToldCell:
             HeartbeatRefusedError: it goes beyond the bounds (`size`); nothing of it is taken.
         """
         if any(slot.slot >= MAX_SLOTS or len(slot.tenant.encode()) > _MAX_NAME for slot in facts.slots):
+            raise HeartbeatRefusedError("size")
+        if len(facts.stack) > stacks.SIZE:
             raise HeartbeatRefusedError("size")
         if self._came is None or (facts.running != self._running and abs(now - sent - self._shift) > _DRIFT_NS):
             self._shift = (now - sent) & ~layout.SLOT_BITS
@@ -117,6 +120,11 @@ class ToldCell:
         words[layout.BEAT] = self._moved(facts.beat)
         words[layout.HEARTBEAT] = self._moved(facts.heartbeat)
         words[layout.LATENESS] = facts.lateness
+        words[layout.IDENT] = facts.ident
+        if facts.stack:
+            frames = stacks.frames(facts.stack, facts.ident)
+            lines = [f"{printable(file)}:{line} {printable(name)}" for file, line, name in frames]
+            self._stack = self._sent + self._shift, lines[::-1]
         self._told = tuple(words), self._sent + self._shift
 
     def _moved(self, moment: int, slot: int = 0) -> int:
@@ -134,9 +142,10 @@ class ToldCell:
         """When the last heartbeat came."""
         return self._came or 0
 
-    def word(self, running: int) -> int:
-        """By the sender's clock."""
-        return self._running if running == self._told[0][layout.RUNNING] else 0
+    def stack(self, began: int, ident: int) -> tuple[int, list[str]]:
+        """As it came with the slice."""
+        at, lines = self._stack
+        return (at, lines) if at > began and ident == self._told[0][layout.IDENT] else (0, [])
 
     def abandoned(self) -> bool:
         """Nobody can know."""

@@ -54,20 +54,24 @@ class Heartbeat(_message.Message):
     def __init__(self, monotonic_ns: _Optional[int] = ..., sequence: _Optional[int] = ..., loops: _Optional[_Iterable[_Union[Facts, _Mapping]]] = ...) -> None: ...
 
 class Facts(_message.Message):
-    __slots__ = ("loop_id", "running", "beat", "heartbeat", "lateness", "slots")
+    __slots__ = ("loop_id", "running", "beat", "heartbeat", "lateness", "ident", "slots", "stack")
     LOOP_ID_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     BEAT_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     LATENESS_FIELD_NUMBER: _ClassVar[int]
+    IDENT_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
+    STACK_FIELD_NUMBER: _ClassVar[int]
     loop_id: int
     running: int
     beat: int
     heartbeat: int
     lateness: int
+    ident: int
     slots: _containers.RepeatedCompositeFieldContainer[Slot]
-    def __init__(self, loop_id: _Optional[int] = ..., running: _Optional[int] = ..., beat: _Optional[int] = ..., heartbeat: _Optional[int] = ..., lateness: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ...) -> None: ...
+    stack: bytes
+    def __init__(self, loop_id: _Optional[int] = ..., running: _Optional[int] = ..., beat: _Optional[int] = ..., heartbeat: _Optional[int] = ..., lateness: _Optional[int] = ..., ident: _Optional[int] = ..., slots: _Optional[_Iterable[_Union[Slot, _Mapping]]] = ..., stack: _Optional[bytes] = ...) -> None: ...
 
 class Slot(_message.Message):
     __slots__ = ("slot", "tenant", "loop_ns", "slices", "longest_ns", "suffered_ns", "caused_ns", "waits")
@@ -118,10 +122,12 @@ class Directive(_message.Message):
     def __init__(self, capture_stack: _Optional[_Union[CaptureStack, _Mapping]] = ..., relay: _Optional[_Union[Relay, _Mapping]] = ...) -> None: ...
 
 class Relay(_message.Message):
-    __slots__ = ("loop_id",)
+    __slots__ = ("loop_id", "stall_ns")
     LOOP_ID_FIELD_NUMBER: _ClassVar[int]
+    STALL_NS_FIELD_NUMBER: _ClassVar[int]
     loop_id: int
-    def __init__(self, loop_id: _Optional[int] = ...) -> None: ...
+    stall_ns: int
+    def __init__(self, loop_id: _Optional[int] = ..., stall_ns: _Optional[int] = ...) -> None: ...
 
 class CaptureStack(_message.Message):
     __slots__ = ("stall_id", "loop_id", "running")

@@ -12,6 +12,7 @@ from instrumentation.loop import Loops
 from instrumentation.loop.relay import ALIVE_NS, FACTS_NS, Relay
 from instrumentation.tenancy import tenant
 from sidecar.wire import cell as layout
+from sidecar.wire import stacks
 from sidecar.wire import watchdog_pb2 as wire
 
 MS = 1_000_000
@@ -19,9 +20,7 @@ MS = 1_000_000
 
 @pytest.fixture
 def relay(loops: Loops, clock: Any) -> Relay:
-    relay = Relay(loops._alive, clock)
-    relay.overdue_after(100 * MS)
-    return relay
+    return Relay(loops._alive, clock)
 
 
 def told(relay: Relay) -> list[wire.Facts] | None:
@@ -52,7 +51,7 @@ def test_asked_it_tells_at_once_and_then_what_changed(relay: Relay, clock: Any, 
         with tenant("acme"):
             clock.advance(10)
             await asyncio.sleep(0)
-        relay.ask(1)
+        relay.ask(1, 100 * MS)
         assert relay.pause() == 0
         heard.append(told(relay))
         assert relay.heartbeat() is None
@@ -75,7 +74,7 @@ def test_an_overdue_slice_is_told_at_once_and_so_is_its_end(
     heard: list[Any] = []
 
     async def work() -> None:
-        relay.ask(1)
+        relay.ask(1, 100 * MS)
         told(relay)
         with tenant("globex"):
             pauses.append(relay.pause())
@@ -85,6 +84,7 @@ def test_an_overdue_slice_is_told_at_once_and_so_is_its_end(
             clock.advance(1)
             heard.append(told(relay))
             assert relay.heartbeat() is None
+            assert relay.pause() == pytest.approx(0.025)
             clock.advance(30)
             assert relay.heartbeat() is None
         heard.append(told(relay))
@@ -95,7 +95,9 @@ def test_an_overdue_slice_is_told_at_once_and_so_is_its_end(
     (overdue,), (over,) = heard
     slot = overdue.running & layout.SLOT_BITS
     assert {told.slot: told.tenant for told in overdue.slots}[slot] == "globex"  # though it has no totals yet
+    assert any("work" in name for _, _, name in stacks.frames(overdue.stack, overdue.ident))
     assert over.running & layout.SLOT_BITS != slot
+    assert over.stack == b""
     assert {told.slot: told.longest_ns for told in over.slots}[slot] == 130 * MS
 
 
@@ -104,7 +106,7 @@ def test_short_slices_are_not_told_one_by_one(relay: Relay, clock: Any, make_loo
     heard: list[Any] = []
 
     async def work() -> None:
-        relay.ask(1)
+        relay.ask(1, 100 * MS)
         told(relay)
         for _ in range(1000):
             clock.advance(1)
@@ -119,8 +121,8 @@ def test_a_loop_that_is_gone_is_told_of_no_more(relay: Relay, clock: Any, make_l
     """Nor is one that never was."""
     loop = make_loop()
     loop.run_until_complete(asyncio.sleep(0))
-    relay.ask(1)
-    relay.ask(77)
+    relay.ask(1, 100 * MS)
+    relay.ask(77, 100 * MS)
     facts = told(relay)
     assert facts is not None
     assert [fact.loop_id for fact in facts] == [1]
@@ -137,7 +139,7 @@ def test_the_last_that_is_told_of_a_loop_is_what_it_did_last(
     """A stall that ended just before the loop was closed still has its end and its victims."""
 
     async def work() -> None:
-        relay.ask(1)
+        relay.ask(1, 100 * MS)
         told(relay)
         with tenant("acme"):
             clock.advance(500)

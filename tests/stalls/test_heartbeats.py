@@ -18,6 +18,7 @@ from sidecar.watchdog.told import HEARTBEAT_REASONS
 from sidecar.watchdog.told import MAX_SLOTS as MAX_TOLD_SLOTS
 from sidecar.watchdog.verdict import LATE_QUIET_NS
 from sidecar.wire import cell as layout
+from sidecar.wire import stacks
 from sidecar.wire import watchdog_pb2 as wire
 
 MS = 1_000_000
@@ -149,26 +150,19 @@ def test_a_cell_of_another_machine_is_refused_and_heartbeats_are_asked_for(
 
 
 def test_an_overdue_slice_that_is_told_is_a_stall(sidecar: Sidecar, application: Application) -> None:
-    """With culprit, duration by our clock and a question for the stack about the sender's own word; then it ends."""
+    """With culprit, duration by our clock and the stack that came with it, at once; then it ends."""
     application.live(SECOND)
     application.directives()
     began = application.now()
     sidecar.look(100 * MS)
-    application.beat(application.facts(running=began, slot=2))
-    assert sidecar.look() == []
-    (question,) = application.directives()
-    assert question.capture_stack.running == (began & layout.START_BITS) | 2
-    application.stream.take(
-        wire.Report(
-            stack=wire.Stack(
-                stall_id=question.capture_stack.stall_id, frames=[wire.Frame(file="a.py", line=1, function="f")]
-            )
-        ).SerializeToString()
-    )
-    assert sidecar.look(10 * MS) == ["EventLoopStalled firing"]
+    text = stacks.heading(77) + '  File "a.py", line 1 in f\n  File "b\x1b.py", line 2 in main\n'
+    application.beat(application.facts(running=began, slot=2, ident=77, stack=text.encode()))
+    assert sidecar.look() == ["EventLoopStalled firing"]
+    assert application.directives() == []  # there is nothing to ask for
     firing = sidecar.heard[-1]
     assert firing.labels["tenant_id"] == "acme"
-    assert firing.annotations["stack"] == "a.py:1 f"
+    assert firing.annotations["stack"] == "b\\x1b.py:2 main\na.py:1 f"
+    sidecar.look(10 * MS)
     sidecar.look(90 * MS)
     application.beat(application.facts(slots=[wire.Slot(slot=3, tenant="globex", suffered_ns=MS)]))
     assert sidecar.look() == ["EventLoopStalled resolved"]
@@ -362,10 +356,11 @@ def test_nobody_tells_of_a_loop_that_was_not_asked_for(sidecar: Sidecar, applica
         application.facts(loop_id=2),
         application.facts(slots=[wire.Slot(slot=MAX_TOLD_SLOTS)]),
         application.facts(slots=[wire.Slot(slot=2, tenant="x" * 5000)]),
+        application.facts(stack=b"x" * (stacks.SIZE + 1)),
     ):
         sidecar.now += MS
         application.beat(facts)
-    assert sidecar.disbelieved == ["loop", "size", "size"]
+    assert sidecar.disbelieved == ["loop", "size", "size", "size"]
     assert len(sidecar.poll) == 0
 
 
@@ -424,6 +419,8 @@ FACTS = st.builds(
     beat=WORD,
     heartbeat=WORD,
     lateness=WORD,
+    ident=WORD,
+    stack=st.binary(max_size=50),
     slots=st.lists(SLOT, max_size=4),
 )
 BEATS = st.lists(st.tuples(WORD, st.integers(0, 10), st.lists(FACTS, max_size=3), st.integers(0, SECOND)), max_size=12)
