@@ -55,6 +55,14 @@ def label(attribute: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_]", "_", attribute)
 
 
+#: Series that the Collector makes of spans (connector `spanmetrics` in collector-config.yaml), with their labels.
+SPAN_LABELS = frozenset(
+    {"job", "instance", "service_name", "span_name", "span_kind", "status_code", "tenant_id", "collector_instance_id"}
+)
+SPAN_CALLS = "traces_span_metrics_calls_total"
+SPAN_DURATION = tuple(f"traces_span_metrics_duration_seconds_{part}" for part in ("bucket", "sum", "count"))
+
+
 def emitted() -> dict[str, frozenset[str]]:
     """Every series that may exist, with its labels; `job` and `instance` come with all of them."""
     scraped = {"job", "instance"}
@@ -66,4 +74,6 @@ def emitted() -> dict[str, frozenset[str]]:
     for own in SIDECAR_METRICS:
         for name in of_sidecar(own):
             series[name] = frozenset(scraped | set(own.labels))
+    for name in (SPAN_CALLS, *SPAN_DURATION):
+        series[name] = SPAN_LABELS | ({"le"} if name.endswith("_bucket") else set())
     return series

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import (
+    common,
+    dashboard,
+    heatmap,
+    prometheus,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.common import (
+    AxisPlacement,
     BigValueColorMode,
     BigValueGraphMode,
     BigValueTextMode,
@@ -27,18 +37,24 @@ from grafana_foundation_sdk.models.common import (
     VisibilityMode,
 )
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardRangeMapOptions,
     DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
     GridPos,
     Panel,
+    RangeMap,
     Threshold,
     ThresholdsMode,
+    ValueMappingResult,
 )
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
+Size = tuple[int, int]  # columns of 24, and units of height; the board finds the place
 SECONDS, SHARE, COUNT, PER_SECOND = units.Seconds, units.PercentUnit, units.Short, units.EventsPerSecond
+BYTES = units.BytesIEC
 
 
 def query(expr: str, legend: str = "__auto") -> prometheus.Dataquery:
@@ -49,6 +65,11 @@ def query(expr: str, legend: str = "__auto") -> prometheus.Dataquery:
 def now(expr: str, legend: str = "__auto") -> prometheus.Dataquery:
     """A query for the last moment of the dashboard's time range."""
     return prometheus.Dataquery().datasource(PROMETHEUS).expr(expr).legend_format(legend).instant()
+
+
+def examples(expr: str, legend: str = "__auto") -> prometheus.Dataquery:
+    """A query over the dashboard's time range, with the traces that Prometheus has as examples."""
+    return query(expr, legend).exemplar(True)
 
 
 def steps(orange: float | None = None, red: float | None = None) -> dashboard.ThresholdsConfig:
@@ -65,7 +86,7 @@ def verdict(
     description: str,
     unit: str,
     target: prometheus.Dataquery,
-    at: tuple[int, int, int, int],
+    size: Size,
     thresholds: dashboard.ThresholdsConfig,
     nothing: str,
 ) -> Builder[Panel]:
@@ -78,7 +99,7 @@ def verdict(
         .datasource(PROMETHEUS)
         .unit(unit)
         .with_target(target.ref_id("A"))
-        .grid_pos(_position(at))
+        .grid_pos(_size(size))
         .thresholds(thresholds)
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .color_mode(BigValueColorMode.BACKGROUND)
@@ -94,7 +115,7 @@ def lines(
     description: str,
     unit: str,
     targets: list[prometheus.Dataquery],
-    at: tuple[int, int, int, int],
+    size: Size,
     *,
     red: float | None = None,
     stacked: bool = False,
@@ -110,7 +131,7 @@ def lines(
         .unit(unit)
         .min(0)
         .targets([target.ref_id(chr(ord("A") + index)) for index, target in enumerate(targets)])
-        .grid_pos(_position(at))
+        .grid_pos(_size(size))
         .draw_style(GraphDrawStyle.LINE)
         .line_width(1)
         .fill_opacity(30 if stacked else 5)
@@ -142,15 +163,67 @@ def lines(
     return panel
 
 
+def heat(title: str, description: str, unit: str, expr: str, size: Size) -> Builder[Panel]:
+    """How a histogram spreads over time: `expr` is a rate of its buckets, summed by `le` alone."""
+    return (
+        heatmap.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .with_target(query(expr, "{{le}}").format(PromQueryFormat.HEATMAP).ref_id("A"))
+        .grid_pos(_size(size))
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(HeatmapColorMode.SCHEME)
+            .scheme("Oranges")
+            .scale(HeatmapColorScale.EXPONENTIAL)
+            .exponent(0.5)
+            .steps(64)
+            .reverse(False)
+        )
+        .y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(AxisPlacement.LEFT))
+        .filter_values(heatmap.FilterValueRange().le(1e-9))
+    )
+
+
+def bands(
+    title: str, description: str, target: prometheus.Dataquery, size: Size, words: tuple[str, str]
+) -> Builder[Panel]:
+    """One line for each series over time; a band is red and has the second word while the value is 1 or more."""
+    calm, bad = words
+    return (
+        statetimeline.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(COUNT)
+        .with_target(target.ref_id("A"))
+        .grid_pos(_size(size))
+        .thresholds(steps(red=1))
+        .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
+        .merge_values(True)
+        .show_value(VisibilityMode.NEVER)
+        .mappings(
+            [
+                RangeMap(options=DashboardRangeMapOptions(from_val=None, to=0.5, result=ValueMappingResult(text=calm))),
+                RangeMap(options=DashboardRangeMapOptions(from_val=0.5, to=None, result=ValueMappingResult(text=bad))),
+            ]
+        )
+    )
+
+
 def by_tenant(
     title: str,
     description: str,
     columns: list[tuple[str, str, str, dashboard.ThresholdsConfig]],
-    at: tuple[int, int, int, int],
+    size: Size,
+    leads_to: str,
 ) -> Builder[Panel]:
     """One row a tenant; a column is a heading, a unit, an instant query by `tenant_id` and its thresholds.
 
-    The first column's unit stands for the panel. Rows are sorted by the first column, the worst on top.
+    The first column's unit stands for the panel. Rows are sorted by the first column, the worst on top. A tenant's name
+    leads to the dashboard with the uid `leads_to`, with that tenant chosen.
     """
     names = [chr(ord("A") + index) for index in range(len(columns))]
     panel = (
@@ -159,7 +232,7 @@ def by_tenant(
         .description(description)
         .datasource(PROMETHEUS)
         .unit(columns[0][1])
-        .grid_pos(_position(at))
+        .grid_pos(_size(size))
         .targets(
             [
                 now(expr).format(PromQueryFormat.TABLE).ref_id(name)
@@ -185,6 +258,9 @@ def by_tenant(
         )
         .sort_by([common.TableSortByFieldState().display_name(columns[0][0]).desc(True)])
     )
+    kept = "${__url_time_range}&${datasource:queryparam}&${job:queryparam}&${instance:queryparam}"
+    link = {"title": "Look at this tenant", "url": f"/d/{leads_to}?{kept}&var-tenant=${{__value.raw}}"}
+    panel = panel.override_by_name("Tenant", [_property("links", [link])])
     for heading, unit, _, thresholds in columns:
         panel = panel.override_by_name(
             heading,
@@ -197,9 +273,9 @@ def by_tenant(
     return panel
 
 
-def _position(at: tuple[int, int, int, int]) -> GridPos:
-    x, y, width, height = at
-    return GridPos(x=x, y=y, w=width, h=height)
+def _size(size: Size) -> GridPos:
+    width, height = size
+    return GridPos(w=width, h=height)
 
 
 def _property(name: str, value: Any) -> DynamicConfigValue:

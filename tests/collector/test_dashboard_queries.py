@@ -19,7 +19,7 @@ from collector_process import DEADLINE, ROOT, Collector, eventually, free_ports,
 
 from sidecar import conventions as sidecar
 
-BOARD = json.loads((ROOT / "dashboards/grafana/tenants.json").read_text())
+BOARD = json.loads((ROOT / "dashboards/grafana/classic/tenants.json").read_text())
 QUERIES = [(panel["title"], target["expr"]) for panel in BOARD["panels"] for target in panel.get("targets", [])]
 EVERYTHING = {"job": ".*", "instance": ".*", "tenant": ".*"}
 ONE_TENANT = {"job": JOB, "instance": INSTANCE, "tenant": "(acme|hog)"}
