@@ -1,4 +1,4 @@
-"""What slice accounting costs: CPU per callback of an asyncio loop, stock against installed, interleaved.
+"""What slice accounting costs: CPU per callback of asyncio's loop and of uvloop, bare against installed, interleaved.
 
 Two workloads: callbacks that do nothing (the worst case; every nanosecond shows), and two tasks that pass a message to
 and fro through queues (what an agent runtime does). CPU time of the process, so that waiting and neighbours don't count
@@ -16,6 +16,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import uvloop
+
 from instrumentation import tenancy
 from instrumentation.loop import Loops
 
@@ -24,6 +26,8 @@ CALLBACKS = 50_000
 MESSAGES = 10_000
 
 Workload = Callable[[], Awaitable[int]]
+Make = Callable[[], asyncio.AbstractEventLoop]
+LOOPS: dict[str, Make] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 async def empty_callbacks() -> int:
@@ -63,9 +67,9 @@ async def messages() -> int:
     return 2 * MESSAGES
 
 
-def cpu_ns(workload: Workload) -> float:
+def cpu_ns(workload: Workload, make: Make) -> float:
     """CPU nanoseconds per callback of one round."""
-    loop = asyncio.new_event_loop()
+    loop = make()
     try:
         loop.run_until_complete(asyncio.sleep(0))  # adoption is once a loop, not once a callback
         began = time.thread_time_ns()
@@ -75,32 +79,33 @@ def cpu_ns(workload: Workload) -> float:
         loop.close()
 
 
-def measure(workload: Workload, cells: Path) -> tuple[float, float]:
-    """Medians (stock, installed) of interleaved rounds."""
-    stock: list[float] = []
+def measure(workload: Workload, make: Make, cells: Path) -> tuple[float, float]:
+    """Medians (bare, installed) of interleaved rounds."""
+    bare: list[float] = []
     installed: list[float] = []
     for _ in range(ROUNDS):
-        stock.append(cpu_ns(workload))
+        bare.append(cpu_ns(workload, make))
         loops = Loops(cells, "slice-cost", "benchmark", "unix:/nonexistent")
         loops.start()
         try:
-            installed.append(cpu_ns(workload))
+            installed.append(cpu_ns(workload, make))
         finally:
             loops.stop(0.1)
-    return statistics.median(stock), statistics.median(installed)
+    return statistics.median(bare), statistics.median(installed)
 
 
 def main() -> None:
     """Print one line for each workload."""
     with tempfile.TemporaryDirectory() as folder:
         cells = Path(folder)
-        print(f"{'workload':<18}{'stock':>10}{'installed':>12}{'difference':>12}{'ratio':>8}   per callback")
+        print(f"{'workload':<18}{'loop':<9}{'bare':>10}{'installed':>12}{'difference':>12}{'ratio':>8}   per callback")
         for workload in (empty_callbacks, messages):
-            stock, installed = measure(workload, cells)
-            print(
-                f"{workload.__name__:<18}{stock:>7.0f} ns{installed:>9.0f} ns{installed - stock:>9.0f} ns"
-                f"{installed / stock:>7.2f}x"
-            )
+            for kind, make in LOOPS.items():
+                bare, installed = measure(workload, make, cells)
+                print(
+                    f"{workload.__name__:<18}{kind:<9}{bare:>7.0f} ns{installed:>9.0f} ns{installed - bare:>9.0f} ns"
+                    f"{installed / bare:>7.2f}x"
+                )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A child process blocks its loop again and again, each time for longer than the t
 loop in Python (other threads run meanwhile), and in three ways that hold the interpreter, so that no other thread runs:
 a regular expression that backtracks, the power of a large integer, a C function that is called without letting go. It
 writes down when each block began; the delay is from there to the alert, less the threshold. An alert waits up to 8 ms
-for its stack.
+for its stack. All of it on asyncio's own loop and on uvloop.
 
     python -m benchmarks.stall_detection [THRESHOLD_MS]
 """
@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from instrumentation.loop import Loops
@@ -65,6 +66,7 @@ def by_c_call() -> None:
 BLOCKS: dict[str, Callable[[], None]] = {
     "sleep": by_sleep, "spin": by_spin, "regex": by_regex, "power": by_power, "c_call": by_c_call,
 }  # fmt: skip
+LOOPS: dict[str, Callable[..., None]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 _characters = 18
 _digits = 100_000
 
@@ -81,7 +83,7 @@ def _calibrate(kind: str) -> None:
         _digits = round(_digits * 1.2)
 
 
-def application(endpoint: str, cells: str, kind: str) -> None:
+def application(endpoint: str, cells: str, kind: str, loop: str) -> None:
     """The child: prints the start of each block, in nanoseconds of the monotonic clock."""
     _calibrate(kind)
     loops = Loops(Path(cells), "stall-detection", "benchmark", endpoint)
@@ -95,7 +97,7 @@ def application(endpoint: str, cells: str, kind: str) -> None:
                 print(time.monotonic_ns(), flush=True)
                 BLOCKS[kind]()
 
-    asyncio.run(main())
+    LOOPS[loop](main())
     loops.stop()
 
 
@@ -110,7 +112,7 @@ class _Moments:
             self.fired.append((time.monotonic_ns(), "not available" not in alert.annotations["stack"]))
 
 
-def measure(kind: str, threshold_ms: int) -> str:
+def measure(kind: str, loop: str, threshold_ms: int) -> str:
     """One line of the result."""
     moments = _Moments()
     watchdog = Watchdog(threshold_ms * 1_000_000, Alerts([moments]), CollectorRegistry())
@@ -121,7 +123,8 @@ def measure(kind: str, threshold_ms: int) -> str:
     server.start()
     try:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as cells:
-            command = [sys.executable, "-m", "benchmarks.stall_detection", f"http://127.0.0.1:{port}", cells, kind]
+            arguments = [f"http://127.0.0.1:{port}", cells, kind, loop]
+            command = [sys.executable, "-m", "benchmarks.stall_detection", *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
         stalls = watchdog.stalls()
     finally:
@@ -129,7 +132,7 @@ def measure(kind: str, threshold_ms: int) -> str:
         watchdog.stop()
     began = [int(line) for line in done.stdout.split()]
     if len(moments.fired) != len(began):
-        return f"{kind:<8}{len(began)} blocks, {len(moments.fired)} alerts: missed or false ones, no figures"
+        return f"{kind:<8}{loop:<9}{len(began)} blocks, {len(moments.fired)} alerts: missed or false ones, no figures"
     delays = sorted(
         (fired - start) / 1e6 - threshold_ms for start, (fired, _) in zip(began, moments.fired, strict=True)
     )
@@ -137,9 +140,8 @@ def measure(kind: str, threshold_ms: int) -> str:
     at_all = sum(bool(stall["stack"]) for stall in stalls if stall["tenant"] == "hooli")
     right = sum(any(f"by_{kind}" in line for line in stall["stack"]) for stall in stalls)
     p99 = delays[min(len(delays) - 1, round(len(delays) * 0.99))]
-    return (
-        f"{kind:<8}{len(began):>6}{statistics.median(delays):>9.1f} ms{p99:>9.1f} ms{in_alert:>10}{at_all:>9}{right:>9}"
-    )
+    p50 = statistics.median(delays)
+    return f"{kind:<8}{loop:<9}{len(began):>6}{p50:>9.1f} ms{p99:>9.1f} ms{in_alert:>10}{at_all:>9}{right:>9}"
 
 
 def main(threshold_ms: int) -> None:
@@ -147,13 +149,14 @@ def main(threshold_ms: int) -> None:
     print(
         "from the threshold to the alert; alerts that had a stack, stalls with a stack in the end, with the right one"
     )
-    print(f"{'block':<8}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'stacks':>9}{'right':>9}")
+    print(f"{'block':<8}{'loop':<9}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'stacks':>9}{'right':>9}")
     for kind in BLOCKS:
-        print(measure(kind, threshold_ms), flush=True)
+        for loop in LOOPS:
+            print(measure(kind, loop, threshold_ms), flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
+    if len(sys.argv) == 5:
         application(*sys.argv[1:])
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)

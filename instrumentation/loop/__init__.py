@@ -9,7 +9,6 @@ accounting of that loop. In a forked child it stands still and touches nothing o
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import threading
@@ -122,13 +121,13 @@ class Loops:
     def _adopt(self, loop: Any) -> Account | None:
         """At the first callback of a loop, on its thread."""
         try:
-            if not isinstance(loop, asyncio.BaseEventLoop):
-                raise TypeError("not an asyncio loop")
+            if not self._slices.accounts(loop):
+                raise TypeError("not a loop of asyncio or uvloop")
             loop_id = next(self._ids)
             cell = cells.Cell.create(self._folder, loop_id, self._clock())
             account = Account(loop, loop_id, tenancy.TABLE.slots, cell, self._clock, self._queued)
             account.loop = weakref.ref(loop, lambda _: self._gone(account))
-            heartbeat = Heartbeat(account, self._gone)
+            heartbeat = Heartbeat(account, self._gone, self._slices.call_later)
             self._heartbeats[loop_id] = heartbeat
             self._accounts[loop_id] = account
             setattr(loop, ATTRIBUTE, account)

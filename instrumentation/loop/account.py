@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from instrumentation.tenancy import Binding
 from sidecar.wire import cell as layout
 
 from .cell import Cell
@@ -95,9 +96,9 @@ class Account:
         self._queued = queued
         self.publish_at = 0
 
-    def begin(self, now: int, slot: int) -> None:
-        """A slice begins."""
-        self.slot = slot
+    def begin(self, now: int, binding: Binding | None) -> None:
+        """A slice begins, of code in whose context this is bound."""
+        self.slot = slot = 0 if binding is None else binding.tenant.slot
         self.start = now
         self.words[_RUNNING] = now & _START_BITS | slot
 

@@ -1,7 +1,7 @@
 """A timer on the loop that says how late the loop is, and that notices when the loop is closed.
 
-It belongs to no tenant (an empty context), does not keep the loop running, and needs no goodbye: asyncio drops its
-timers when a loop is closed, and a weak reference to ours tells of that at once.
+It belongs to no tenant (an empty context), does not keep the loop running, and needs no goodbye: a loop that is closed
+drops its timers, and a weak reference to ours tells of that at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from instrumentation.diagnostics import fault
 from .account import Account
 
 PERIOD_NS: Final = 50_000_000
+CallLater = Callable[[asyncio.AbstractEventLoop], Callable[..., asyncio.TimerHandle]]
 
 
 class Heartbeat:
@@ -25,18 +26,20 @@ class Heartbeat:
     Args:
         account: of the loop; learns each lateness.
         closed: called with the account, once, from wherever the loop was closed. Must take no lock.
+        call_later: what schedules a callback of our own on a loop.
     """
 
-    def __init__(self, account: Account, closed: Callable[[Account], None]) -> None:
+    def __init__(self, account: Account, closed: Callable[[Account], None], call_later: CallLater) -> None:
         self._account = account
         self._closed = closed
+        self._call_later = call_later
         self._due = 0
         self._timer: weakref.ref[asyncio.TimerHandle] | None = None
 
     def arm(self, loop: asyncio.AbstractEventLoop) -> None:
         """Schedule the next beat; on the loop's thread."""
         self._due = self._account.clock() + PERIOD_NS
-        timer = loop.call_later(PERIOD_NS / 1e9, self._beat, loop, context=Context())
+        timer = self._call_later(loop)(PERIOD_NS / 1e9, self._beat, loop, context=Context())
         self._timer = weakref.ref(timer, self._dropped)
 
     def timer(self) -> asyncio.TimerHandle | None:

@@ -1,13 +1,15 @@
-"""Slice accounting: measures every callback of every asyncio loop in the process, by the tenant of its context.
+"""Slice accounting: measures every callback of every event loop in the process, by the tenant of its context.
 
-`Handle._run` is the one place that every callback, task step and timer of asyncio goes through. While installed, ours
-is in its place and calls the original, so that everything an application can see of a callback (its exception, the
-loop's exception handler, debug mode) stays the original's business.
+`Handle._run` is the one place that every callback, task step and timer of asyncio goes through, and of all loops that
+build on asyncio's. While installed, ours is in its place and calls the original, so that everything an application can
+see of a callback (its exception, the loop's exception handler, debug mode) stays the original's business. uvloop has
+handles of its own, see `uvloop_callbacks`.
 
 What it refuses: to be the reason that a callback does not run, or runs twice. When the accounting of a loop fails, the
-fault is counted and that loop is left alone from then on. Loops that don't go through `Handle._run` (uvloop has its
-own) are not accounted. With a nested loop (`run_until_complete` inside a callback, as nest_asyncio allows) the outer
-callback is charged until the first inner one begins: afterwards nobody can tell its work from the inner loop's waiting.
+fault is counted and that loop is left alone from then on. A kind of loop that is neither, or whose inside is not as
+expected, is not accounted, and said to be so once. With a nested loop (`run_until_complete` inside a callback, as
+nest_asyncio allows) the outer callback is charged until the first inner one begins: afterwards nobody can tell its work
+from the inner loop's waiting.
 """
 # ruff: noqa: SLF001  # asyncio's seam, pinned by tests/event_loop
 
@@ -23,6 +25,7 @@ from instrumentation.diagnostics import count, log
 from sidecar.wire import cell as layout
 
 from .account import LONG_NS, Account
+from .uvloop_callbacks import UvloopCallbacks
 
 ATTRIBUTE: Final = "_tenantscope_account"  # where a loop carries its account; None: not accounted
 _RUNNING: Final = layout.RUNNING
@@ -48,28 +51,51 @@ class Slices:
         self._adopt = adopt
         self._abandon = abandon
         self._clock = clock
+        self._uvloop = UvloopCallbacks(adopt, abandon, clock)
+        self._installed = False
         self._original: Run | None = None
         self._ours: Run | None = None
         self._retire: Callable[[], None] = lambda: None
 
     def install(self) -> None:
-        """Account from the next callback on. Installing twice changes nothing."""
-        if self._original is not None:
+        """Account from the next callback on, loops of each kind that is as expected. Twice is as good as once."""
+        if self._installed:
             return
-        self._original = events.Handle._run
-        self._ours, self._retire = _wrap(self._original, self._adopt, self._abandon, self._clock)
-        events.Handle._run = self._ours  # type: ignore[method-assign,assignment]
+        self._installed = True
+        for kind, install in (("asyncio", self._install), ("uvloop", self._uvloop.install)):
+            try:
+                install()
+            except Exception as error:
+                _not_accounted(kind, error)
         tenancy.on_switch(self._switched)
+
+    def _install(self) -> None:
+        original: Any = vars(events.Handle).get("_run")
+        if not callable(original) or not {"_loop", "_context"} <= set(events.Handle.__slots__):
+            raise LookupError("asyncio's Handle is not as expected")
+        self._original = original
+        self._ours, self._retire = _wrap(original, self._adopt, self._abandon, self._clock)
+        events.Handle._run = self._ours  # type: ignore[method-assign,assignment]
 
     def uninstall(self) -> None:
         """Put the very original back; where somebody wrapped ours meanwhile, stay in the chain and only pass on."""
-        if self._original is None:
+        if not self._installed:
             return
+        self._installed = False
         tenancy.on_switch(None)
+        self._uvloop.uninstall()
         self._retire()
-        if events.Handle._run is self._ours:
+        if self._ours is not None and events.Handle._run is self._ours:
             events.Handle._run = self._original  # type: ignore[method-assign,assignment]
-        self._original = None
+        self._original = self._ours = None
+
+    def accounts(self, loop: object) -> bool:
+        """Whether this loop's callbacks come through here."""
+        return isinstance(loop, asyncio.BaseEventLoop) or self._uvloop.runs(loop)
+
+    def call_later(self, loop: asyncio.AbstractEventLoop) -> Callable[..., asyncio.TimerHandle]:
+        """`loop.call_later` for a callback of our own, which nobody waits for."""
+        return self._uvloop.call_later(loop) if self._uvloop.runs(loop) else loop.call_later
 
     def _switched(self, binding: tenancy.Binding | None) -> None:
         """The running code works for another tenant from here on: the running slice ends, another begins."""
@@ -79,15 +105,29 @@ class Slices:
         try:
             account = getattr(loop, ATTRIBUTE, None)
             if account is None:
-                _say_if_foreign(loop)
+                if not isinstance(loop, asyncio.BaseEventLoop):
+                    self._found(loop)
             elif account.start:
                 slot = 0 if binding is None else binding.tenant.slot
                 if slot != account.slot:
                     now = self._clock()
                     account.end(now, loop)
-                    account.begin(now, slot)
+                    account.begin(now, binding)
         except Exception as error:
             self._abandon(loop, error)
+
+    def _found(self, loop: Any) -> None:
+        """A loop that is not of asyncio's making: uvloop may have been imported after `install`."""
+        if self._uvloop.runs(loop) or type(loop) in _foreign_kinds:
+            return  # its next callback will tell; it was told
+        try:
+            self._uvloop.install()
+        except Exception as error:
+            _not_accounted("uvloop", error)
+        if not self._uvloop.runs(loop):
+            _say_that_foreign(loop)
+        elif not self._installed:  # `uninstall` in another thread, this very moment
+            self._uvloop.uninstall()
 
 
 def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05 us less
@@ -158,11 +198,14 @@ def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05
 _foreign_kinds: set[type] = set()
 
 
-def _say_if_foreign(loop: object) -> None:
-    """One line for every kind of loop that does not run its callbacks through asyncio's `Handle`."""
+def _say_that_foreign(loop: object) -> None:
+    """One line for every kind of loop that does not run its callbacks where we could measure them."""
     kind = type(loop)
-    if kind in _foreign_kinds or isinstance(loop, asyncio.BaseEventLoop):
-        return
     _foreign_kinds.add(kind)
+    _not_accounted(f"{kind.__module__}.{kind.__qualname__}", None)
+
+
+def _not_accounted(kind: str, error: Exception | None) -> None:
     count("loop.not_accounted")
-    log.warning("this kind of event loop is not accounted", loop=f"{kind.__module__}.{kind.__qualname__}")
+    why = {} if error is None else {"error": type(error).__name__}
+    log.warning("this kind of event loop is not accounted", loop=kind, **why)

@@ -1,14 +1,19 @@
-"""A clock that moves only when a test, or an idle loop, moves it; and loops that live by it."""
+"""A clock that moves only when a test, or an idle loop, moves it; and loops of every kind that live by it.
+
+uvloop's timers go by the real clock, whatever ours says; the accounting of its callbacks does go by ours. So a test for
+all kinds waits with `idle`, and what needs timers to be exact asks for a `virtual_loop`, which is a stock one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from instrumentation.loop import Loops
 
@@ -79,15 +84,60 @@ def virtual_loop(clock: VirtualClock) -> Iterator[VirtualLoop]:
     loop.close()
 
 
-@pytest.fixture
-def make_loop(clock: VirtualClock) -> Iterator[Any]:
-    """Makes loops that live by the virtual clock; closes them afterwards."""
-    made: list[VirtualLoop] = []
+@pytest.fixture(params=["stock", "debug", "uvloop"])
+def loop_kind(request: pytest.FixtureRequest) -> str:
+    """The kinds of loops that are accounted."""
+    return str(request.param)
 
-    def make() -> VirtualLoop:
-        made.append(VirtualLoop(clock))
+
+@pytest.fixture
+def new_loop(loop_kind: str) -> Callable[[], Any]:
+    """Makes loops of one kind that live by the real clock; whoever calls it closes them."""
+
+    def make() -> Any:
+        loop: Any = uvloop.Loop() if loop_kind == "uvloop" else asyncio.new_event_loop()
+        loop.set_debug(loop_kind == "debug")
+        return loop
+
+    return make
+
+
+@pytest.fixture
+def make_loop(clock: VirtualClock, loop_kind: str) -> Iterator[Callable[[], Any]]:
+    """Makes loops of one kind; closes them afterwards."""
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(uvloop.Loop() if loop_kind == "uvloop" else VirtualLoop(clock))
+        made[-1].set_debug(loop_kind == "debug")
         return made[-1]
 
     yield make
     for loop in made:
         loop.close()
+
+
+@pytest.fixture
+def any_loop(make_loop: Callable[[], Any]) -> Any:
+    return make_loop()
+
+
+@pytest.fixture
+def idle(clock: VirtualClock) -> Callable[[float], Any]:
+    """`await idle(milliseconds)`: the loop has nothing to do meanwhile, whatever its kind."""
+
+    async def wait(milliseconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, uvloop.Loop):
+            await asyncio.sleep(milliseconds / 1000)
+            return
+        woken = loop.create_future()
+
+        def past_the_accounting() -> None:
+            clock.advance(milliseconds)
+            woken.set_result(None)
+
+        super(uvloop.Loop, loop).call_soon(past_the_accounting)
+        await woken
+
+    return wait

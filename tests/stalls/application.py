@@ -1,6 +1,6 @@
 """Run as a process of its own: four tenants on one loop, of whom `hooli` holds it until a file appears.
 
-    python application.py ENDPOINT CELLS RELEASE KIND [FORK]
+    python application.py ENDPOINT CELLS RELEASE [uvloop:]KIND [FORK]
 
 With FORK as fifth argument, the work is done by a forked child while the parent's own link is up. It prints a line when
 its work is done. Not a test, and imports nothing of tests.
@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+import uvloop
 
 from instrumentation.loop import Loops
 from instrumentation.tenancy import tenant
@@ -75,6 +77,7 @@ async def main(release: Path, kind: str) -> None:
 
 if __name__ == "__main__":
     endpoint, cells, release, kind, *fork = sys.argv[1:]
+    loop, _, kind = kind.rpartition(":")
     loops = Loops(Path(cells), "billing-agents", "instance-1", endpoint)
     loops.start()
     if fork:
@@ -90,6 +93,7 @@ if __name__ == "__main__":
         inherited = loops
         loops = Loops(Path(cells), "billing-agents", "instance-1", endpoint)
         loops.start()
-    asyncio.run(main(Path(release), kind))
+    run = uvloop.run if loop == "uvloop" else asyncio.run
+    run(main(Path(release), kind))
     loops.stop()
     print("done", flush=True)

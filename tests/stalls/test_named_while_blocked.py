@@ -53,12 +53,13 @@ def start(server: str, cells: Path, release: Path) -> Iterator[Start]:
             application.stdout.close()
 
 
+@pytest.mark.parametrize("loop", ["", "uvloop:"])
 @pytest.mark.parametrize("kind", ["sleep", "spin"])
 def test_the_tenant_is_named_while_it_blocks(
-    kind: str, start: Start, inbox: Any, release: Path, watchdog: Watchdog, sample: Any, cells: Path
+    kind: str, loop: str, start: Start, inbox: Any, release: Path, watchdog: Watchdog, sample: Any, cells: Path
 ) -> None:
     """The alert arrives before anything could end the block, with tenant and stack; then it resolves, with victims."""
-    application = start(kind)
+    application = start(loop + kind)
 
     firing = inbox.next()  # `release` does not exist: the code that is named is still in its loop
     assert not release.exists()
@@ -98,11 +99,12 @@ def test_the_tenant_is_named_while_it_blocks(
     assert sample("tenantscope_stall_seconds_total", tenant_id="hooli") > 0.1
 
 
+@pytest.mark.parametrize("loop", ["", "uvloop:"])
 def test_the_tenant_is_named_while_the_interpreter_is_held(
-    start: Start, inbox: Any, release: Path, cells: Path
+    loop: str, start: Start, inbox: Any, release: Path, cells: Path
 ) -> None:
     """No thread of the process can run, so there is no stack, and the alert says so; the program goes on as ever."""
-    application = start("held")
+    application = start(loop + "held")
     firing = inbox.next()
     assert firing.labels["tenant_id"] == "hooli"
     assert not release.exists()
