@@ -24,8 +24,9 @@ from autogen_core import EVENT_LOGGER_NAME, AgentId, ComponentBase, SingleThread
 from autogen_core._telemetry import _genai as genai_module
 
 from . import tenancy
+from .activity import Kind
 from .diagnostics import fault
-from .hooks import agents_and_tools, event_log, model_client, team
+from .hooks import agents_and_tools, calls, event_log, handoffs, model_client, team, termination
 from .hooks.construction import InstantiationTap
 from .hooks.interception import Alone, First, TransparentHandler, quiet_about
 from .hooks.passport import issue_passport
@@ -43,11 +44,24 @@ Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
 
 #: Methods of component classes, by the qualified name of the class that declares them. Every subclass that defines the
 #: method itself is wrapped, whenever it is defined; by name, for AgentChat need not be installed.
+_TEAM: Final = "autogen_agentchat.teams._group_chat._base_group_chat.BaseGroupChat"
+_AGENT: Final = "autogen_agentchat.agents._base_chat_agent.BaseChatAgent"
 _METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
     ("autogen_core.models._model_client.ChatCompletionClient", "create"): model_client.create,
     ("autogen_core.models._model_client.ChatCompletionClient", "create_stream"): model_client.create_stream,
-    ("autogen_agentchat.teams._group_chat._base_group_chat.BaseGroupChat", "run_stream"): team.run_stream,
-    ("autogen_agentchat.agents._base_chat_agent.BaseChatAgent", "run_stream"): team.own_context,
+    (_TEAM, "run_stream"): team.run_stream,
+    (_TEAM, "pause"): calls.observed_call(Kind.PAUSE, calls.class_name),
+    (_TEAM, "resume"): calls.observed_call(Kind.RESUME, calls.class_name),
+    (_TEAM, "reset"): calls.observed_call(Kind.RESET, calls.class_name),
+    (_AGENT, "run_stream"): team.own_context,
+    (_AGENT, "on_messages_stream"): handoffs.on_messages_stream,
+    ("autogen_agentchat.agents._user_proxy_agent.UserProxyAgent", "_get_input"): calls.observed_call(
+        Kind.WAIT, calls.own_name
+    ),
+    ("autogen_agentchat.base._termination.TerminationCondition", "__call__"): termination.call,
+    ("autogen_core.code_executor._base.CodeExecutor", "execute_code_blocks"): calls.observed_call(
+        Kind.TOOL, calls.class_name, calls.exit_code
+    ),
     ("autogen_core.tools._base.BaseStreamTool", "run_json_stream"): team.own_context,
 }
 

@@ -21,7 +21,10 @@ UNNAMED: Final = "unnamed"
 
 
 class Kind(StrEnum):
-    """What was done; the value is the verb of the span's name and, for GenAI operations, `gen_ai.operation.name`."""
+    """What was done; the value is the verb of the span's name and, for GenAI operations, `gen_ai.operation.name`.
+
+    `await_input` is a person's time: `UserProxyAgent` waits for what somebody types.
+    """
 
     PROCESS = "process"
     CREATE = "create_agent"
@@ -29,6 +32,10 @@ class Kind(StrEnum):
     TOOL = "execute_tool"
     AGENT = "invoke_agent"
     WORKFLOW = "invoke_workflow"
+    WAIT = "await_input"
+    PAUSE = "pause"
+    RESUME = "resume"
+    RESET = "reset"
 
 
 class Outcome(StrEnum):
@@ -67,14 +74,19 @@ class Activity:
         queue_seconds: from the send to the start of the handler (process only).
         abandoned: the caller gave up waiting before the end (process only).
         provider, finish_reason, input_tokens, output_tokens: of a model call.
-        conversation: the id that AgentChat gave to the team.
+        agent: the agent that a model call, a tool call or a wait is for.
+        transfer_target: the agent or person whom a tool call hands the conversation over to.
+        conversation: an id of the team's conversation, that nothing can be found by but the same conversation.
+        workflow: the run of a team that this is a part of; never exported, but the way to it for what is learnt later.
+        stop_reason: what ended a team's run: classes of termination conditions, or a word of ours.
         outcome, error_type: how it ended; the class name of the exception.
         began_ns: `time.monotonic_ns()` at its begin.
     """
 
     __slots__ = (
-        "abandoned", "began_ns", "conversation", "error_type", "finish_reason", "input_tokens", "kind", "message_kind",
-        "message_type", "name", "outcome", "output_tokens", "provider", "queue_seconds", "sender", "tenant",
+        "abandoned", "agent", "began_ns", "conversation", "error_type", "finish_reason", "input_tokens", "kind",
+        "message_kind", "message_type", "name", "outcome", "output_tokens", "provider", "queue_seconds", "sender",
+        "stop_reason", "tenant", "transfer_target", "workflow",
     )  # fmt: skip
 
     def __init__(self, kind: Kind, tenant: Tenant, name: str, began_ns: int) -> None:
@@ -92,8 +104,19 @@ class Activity:
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.conversation: str | None = None
+        self.agent: str | None = None
+        self.transfer_target: str | None = None
+        self.workflow: Activity | None = None
+        self.stop_reason: str | None = None
         self.outcome = Outcome.OK
         self.error_type: str | None = None
+
+    def under(self, above: Activity) -> None:
+        """Learn from the activity that this one happens in."""
+        self.workflow = above if above.kind is Kind.WORKFLOW else above.workflow
+        self.agent = above.name if above.kind in (Kind.AGENT, Kind.PROCESS) else above.agent
+        if above.conversation is not None:
+            self.conversation = above.conversation
 
     def failed(self, kind: type[BaseException]) -> None:
         """Note the exception that ended the activity: its class name, never its message."""

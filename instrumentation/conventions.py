@@ -33,6 +33,9 @@ AGENT_NAME: Final = "gen_ai.agent.name"
 TOOL_NAME: Final = "gen_ai.tool.name"
 WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 CONVERSATION_ID: Final = "gen_ai.conversation.id"
+TRANSFER_MODE: Final = "gen_ai.transfer.mode"
+TRANSFER_TARGET: Final = "gen_ai.transfer.target.name"
+STOP_REASON: Final = "autogen.stop_reason"
 ERROR_TYPE: Final = "error.type"
 LOOP_STATE: Final = "asyncio.eventloop.state"
 REASON: Final = "tenantscope.reason"
@@ -73,10 +76,20 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(INPUT_TOKENS, "int", "tokens of the prompt"),
     Attribute(OUTPUT_TOKENS, "int", "tokens of the completion"),
     Attribute(TOKEN_TYPE, "string", "`input` or `output`"),
-    Attribute(AGENT_NAME, "string", "name of the AgentChat agent"),
+    Attribute(AGENT_NAME, "string", "name of the AgentChat agent; of a model or tool call, the agent that makes it"),
     Attribute(TOOL_NAME, "string", "name of the tool"),
     Attribute(WORKFLOW_NAME, "string", "class name of the AgentChat team"),
-    Attribute(CONVERSATION_ID, "string", "id that AgentChat gave to the team"),
+    Attribute(
+        CONVERSATION_ID, "string", "a team's conversation, over all its runs; a keyed digest of the team's id"
+    ),
+    Attribute(TRANSFER_MODE, "string", "`pass_control`: this tool call hands the conversation over"),
+    Attribute(TRANSFER_TARGET, "string", "name of the agent or person whom it goes to"),
+    Attribute(
+        STOP_REASON,
+        "string",
+        "what ended the team's run: classes of termination conditions, `max_turns`, `graph_complete`, "
+        "`already_terminated`, or `manager` (its own decision)",
+    ),
     Attribute(ERROR_TYPE, "string", "class name of the exception; its message is never taken"),
     Attribute(LOOP_STATE, "string", "`active` or `idle`"),
     Attribute(REASON, "string", "why something was dropped, or which observer failed"),
@@ -103,6 +116,8 @@ RESOURCE_ATTRIBUTES: Final[tuple[str, ...]] = (
 DURATION_BUCKETS: Final = tuple(0.01 * 2**i for i in range(14))
 TOKEN_BUCKETS: Final = tuple(float(4**i) for i in range(14))
 # A message or a wait can be far shorter than a model call: 100 us to 25 s, 2.5 steps a decade.
+AGENT_BUCKETS: Final = tuple(0.1 * 2**i for i in range(13))
+WORKFLOW_BUCKETS: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 LOOP_BUCKETS: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
 )  # fmt: skip
@@ -187,6 +202,19 @@ TOKEN_USAGE: Final = Metric(
     "gen_ai.client.token.usage", "histogram", "{token}", "tokens of a model call",
     (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL, TOKEN_TYPE), TOKEN_BUCKETS,
 )  # fmt: skip
+AGENT_DURATION: Final = Metric(
+    "gen_ai.invoke_agent.duration", "histogram", "s", "time that an AgentChat agent took for its turn",
+    (TENANT_ID, AGENT_NAME, ERROR_TYPE), AGENT_BUCKETS,
+)  # fmt: skip
+WORKFLOW_DURATION: Final = Metric(
+    "gen_ai.workflow.duration", "histogram", "s", "time that a run of a team took",
+    (TENANT_ID, WORKFLOW_NAME, ERROR_TYPE), WORKFLOW_BUCKETS,
+)  # fmt: skip
+INPUT_DURATION: Final = Metric(
+    "autogen.input.duration", "histogram", "s",
+    "time that a UserProxyAgent waited for a person, which is part of the durations of agent and team",
+    (TENANT_ID, AGENT_NAME, ERROR_TYPE), WORKFLOW_BUCKETS,
+)  # fmt: skip
 ERRORS: Final = Metric(
     "autogen.errors", "counter", "{error}", "activities that ended with an exception",
     (TENANT_ID, ACTIVITY, ERROR_TYPE),
@@ -205,5 +233,5 @@ FAULTS: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, TENANT_LOOP_TIME, TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
-    OPERATION_DURATION, TOKEN_USAGE, ERRORS, FINDINGS, FAULTS,
+    OPERATION_DURATION, TOKEN_USAGE, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, ERRORS, FINDINGS, FAULTS,
 )  # fmt: skip

@@ -38,6 +38,7 @@ from .hooks.waiting import Waiting
 from .loop import Loops
 from .settings import ConfigurationError, Settings
 from .telemetry.accumulators import Accumulators, gauge_of, sum_of
+from .telemetry.digests import Digests
 from .telemetry.export import Exporter, SpanSink
 from .telemetry.loop_metrics import loop_metrics
 from .telemetry.otlp import otlp_exporters
@@ -57,7 +58,9 @@ class Running:
         self._make_exporters = make_exporters
         self.waiting = Waiting()
         self._open_telemetry()
-        self.recorder = Recorder(SpanFactory(), self.accumulators, self.exporter.emit)
+        self.recorder = Recorder(
+            SpanFactory(), self.accumulators, self.exporter.emit, digests=Digests(self.settings.digest_key)
+        )
         self.activation = Activation(self.recorder, self.waiting, resolver)
         self.census = Census(self.waiting, self.activation.isolation)
 

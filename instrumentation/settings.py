@@ -47,6 +47,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "254",
         "tenants with figures of their own (1 to 4094); the rest are `other`",
     ),
+    Setting(
+        "TENANTSCOPE_DIGEST_KEY",
+        "random",
+        "secret, 16 characters or more, the same in all processes of an application: digests of states can then be "
+        "compared between them",
+    ),
     Setting("TENANTSCOPE_CELL_DIR", "`/dev/shm/tenantscope-<uid>`", "folder of the loops' shared-memory cells"),
 )
 
@@ -78,6 +84,7 @@ class Settings:
     span_interval: float = 1.0
     metric_interval: float = 10.0
     export_timeout: float = 10.0
+    digest_key: str | None = field(default=None, repr=False)
     service_name_given: bool = field(default=False, repr=False)
 
     @classmethod
@@ -117,6 +124,7 @@ class Settings:
             span_interval=reader.number("OTEL_BSP_SCHEDULE_DELAY", 1000, 10, 600_000) / 1000,
             metric_interval=reader.number("OTEL_METRIC_EXPORT_INTERVAL", 10_000, 100, 3_600_000) / 1000,
             export_timeout=reader.number("OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, 0.1, 86_400.0),
+            digest_key=reader.secret("TENANTSCOPE_DIGEST_KEY"),
             service_name_given=name is not None,
         )
         if reader.mistakes:
@@ -124,11 +132,16 @@ class Settings:
         return settings
 
 
+_MIN_SECRET: Final = 16
 _MAX_SOCKET_PATH: Final = 107  # sockaddr_un, and its zero at the end
 
 
 def _is_absolute(folder: object) -> bool:
     return isinstance(folder, str | Path) and Path(folder).is_absolute() and str(folder).isprintable()
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)  # bytes that are no UTF-8
 
 
 class _Reader:
@@ -170,6 +183,13 @@ class _Reader:
                 _ = parts.port
         except ValueError:
             self.mistakes.append(f"{key}: is not a URL")
+
+    def secret(self, key: str) -> str | None:
+        value = self._environ.get(key) or None
+        if value is not None and (len(value) < _MIN_SECRET or not _is_text(value)):
+            self.mistakes.append(f"{key}: must have at least {_MIN_SECRET} characters")
+            return None
+        return value
 
     def number(self, key: str, default: Number, least: Number, most: Number, given: object = None) -> Number:
         kind = type(default)

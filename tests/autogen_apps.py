@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from autogen_core import (
 )
 from autogen_core.models import CreateResult, ModelFamily, RequestUsage
 from autogen_ext.models.replay import ReplayChatCompletionClient
+from opentelemetry.sdk.trace import ReadableSpan
 
 import instrumentation
 
@@ -119,3 +120,12 @@ def two_agent_team(
     planner = AssistantAgent("planner", replaying(tool_call(tool.__name__, arguments), "done"), tools=[tool])
     writer = AssistantAgent("writer", replaying("written"))
     return RoundRobinGroupChat([planner, writer], max_turns=2, runtime=runtime)
+
+
+def one_tree(spans: Sequence[ReadableSpan]) -> ReadableSpan:
+    """The root of the one trace that all spans make up; fails when there are several, or a parent is missing."""
+    assert len({span.context.trace_id for span in spans}) == 1
+    ids = {span.context.span_id for span in spans}
+    assert all(span.parent is None or span.parent.span_id in ids for span in spans)
+    (root,) = [span for span in spans if span.parent is None]
+    return root

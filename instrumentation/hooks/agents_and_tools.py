@@ -20,6 +20,8 @@ from instrumentation.activity import Activity, Kind, name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder, Scope
 
+from . import handoffs
+
 _KINDS: Final = {
     Kind.TOOL.value: (Kind.TOOL, conventions.TOOL_NAME),
     Kind.AGENT.value: (Kind.AGENT, conventions.AGENT_NAME),
@@ -64,6 +66,8 @@ class TracerTap:
                 kind, attribute = known
                 tenant = tenancy.current() or tenancy.TABLE.unknown
                 activity = Activity(kind, tenant, name_of(about.get(attribute, "")), time.monotonic_ns())
+                if kind is Kind.TOOL:
+                    handoffs.mark(activity)
                 return _Open(self._recorder.scope(activity))
         except BaseException as error:
             fault("agents_and_tools", error)

@@ -14,17 +14,20 @@ from typing import Any
 from instrumentation import tenancy
 from instrumentation.activity import Activity, Kind, name_of
 from instrumentation.diagnostics import fault
+from instrumentation.telemetry.digests import Digests
 from instrumentation.telemetry.recorder import Recorder, Scope
 
 from .streams import observed
+from .termination import of_a_manager
 
 
 def run_stream(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
     """`BaseGroupChat.run_stream`, observed; the run begins with the first step."""
+    digests = recorder.digests
 
     @functools.wraps(original)
     def observed_run_stream(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return observed(original(self, *args, **kwargs), lambda: _scope(self, recorder))
+        return observed(original(self, *args, **kwargs), lambda: _scope(self, recorder, digests), _note)
 
     return observed_run_stream
 
@@ -39,13 +42,22 @@ def own_context(original: Callable[..., Any], recorder: Recorder) -> Callable[..
     return contained_stream
 
 
-def _scope(team: object, recorder: Recorder) -> Scope | None:
+def _scope(team: object, recorder: Recorder, digests: Digests) -> Scope | None:
     try:
         tenant = tenancy.current() or tenancy.TABLE.unknown
         activity = Activity(Kind.WORKFLOW, tenant, name_of(type(team).__name__), time.monotonic_ns())
-        conversation = getattr(team, "_team_id", None)
-        activity.conversation = name_of(conversation) if isinstance(conversation, str) else None
+        # The id itself is the key of the team's agents; keys do not leave.
+        team_id = getattr(team, "_team_id", None)
+        activity.conversation = digests.of_text(tenant, team_id) if type(team_id) is str else None
         return recorder.scope(activity)
     except BaseException as error:
         fault("team", error)
         return None
+
+
+def _note(scope: Scope, item: object) -> None:
+    try:
+        if type(item).__name__ == "TaskResult" and scope.activity.stop_reason is None:
+            scope.activity.stop_reason = of_a_manager(getattr(item, "stop_reason", None))
+    except BaseException as error:
+        fault("team.result", error)

@@ -118,6 +118,9 @@ class Accumulators:
                 conventions.ABANDONED,
                 conventions.OPERATION_DURATION,
                 conventions.TOKEN_USAGE,
+                conventions.AGENT_DURATION,
+                conventions.WORKFLOW_DURATION,
+                conventions.INPUT_DURATION,
                 conventions.ERRORS,
                 conventions.FINDINGS,
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from opentelemetry import context as otel
 from opentelemetry.context import Context
@@ -19,7 +19,21 @@ from instrumentation import conventions as names
 from instrumentation.activity import Activity, Kind, Outcome
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.accumulators import Accumulators
+from instrumentation.telemetry.digests import Digests
 from instrumentation.telemetry.spans import EndedSpan, OpenSpan, SpanFactory, non_recording
+
+_DURATIONS: Final = {
+    Kind.AGENT: names.AGENT_DURATION,
+    Kind.WORKFLOW: names.WORKFLOW_DURATION,
+    Kind.WAIT: names.INPUT_DURATION,
+}
+#: Beside the span in an OpenTelemetry context: the activity that it is of.
+_ACTIVITY: Final = otel.create_key("tenantscope-activity")
+
+
+def current_activity(context: Context | None = None) -> Activity | None:
+    """The activity in which the running code is, or what `context` was made in; None outside of any."""
+    return (otel.get_current() if context is None else context).get(_ACTIVITY)  # type: ignore[return-value]
 
 
 class Recorder:
@@ -30,6 +44,7 @@ class Recorder:
         accumulators: where counts go.
         emit: takes a sampled span that has ended; must not block.
         clock: monotonic, in nanoseconds.
+        digests: of what may be compared and not known.
     """
 
     def __init__(
@@ -38,11 +53,13 @@ class Recorder:
         accumulators: Accumulators,
         emit: Callable[[EndedSpan], None],
         clock: Callable[[], int] = time.monotonic_ns,
+        digests: Digests | None = None,
     ) -> None:
         self.spans = spans
         self.accumulators = accumulators
         self.emit = emit
         self.clock = clock
+        self.digests = Digests() if digests is None else digests
         #: nothing is attached any more: activities that begin now are not recorded
         self.retired = False
 
@@ -71,6 +88,8 @@ class Recorder:
                 ):
                     if tokens is not None:
                         into.of(names.TOKEN_USAGE).record((tenant, operation, provider, model, token_type), tokens)
+            elif activity.kind in _DURATIONS:
+                into.of(_DURATIONS[activity.kind]).record((tenant, activity.name, activity.error_type), seconds)
             if activity.outcome is Outcome.ERROR:
                 into.of(names.ERRORS).add((tenant, activity.kind.value, activity.error_type), 1)
 
@@ -120,9 +139,14 @@ class Scope:
             if self._recorder.retired:
                 self._ignored = True
                 return None
+            above = current_activity(self._parent)
+            if above is not None:
+                self.activity.under(above)
             self._span = self._recorder.spans.open(self.activity, self._parent)
             # On top of the running context: the handler keeps its own baggage, only the span is ours.
-            return set_span_in_context(non_recording(self._span))
+            inside = set_span_in_context(non_recording(self._span))
+            dict.__setitem__(inside, _ACTIVITY, self.activity)  # nobody else has it yet; a copy costs a microsecond
+            return inside
         except BaseException as error:
             fault("span.open", error)
             return None

@@ -45,6 +45,10 @@ KINDS: Final = {
     Kind.TOOL: SpanKind.INTERNAL,
     Kind.AGENT: SpanKind.INTERNAL,
     Kind.WORKFLOW: SpanKind.INTERNAL,
+    Kind.WAIT: SpanKind.INTERNAL,
+    Kind.PAUSE: SpanKind.INTERNAL,
+    Kind.RESUME: SpanKind.INTERNAL,
+    Kind.RESET: SpanKind.INTERNAL,
 }
 _NAME_ATTRIBUTES: Final = {
     Kind.PROCESS: names.AGENT_TYPE,
@@ -53,7 +57,15 @@ _NAME_ATTRIBUTES: Final = {
     Kind.TOOL: names.TOOL_NAME,
     Kind.AGENT: names.AGENT_NAME,
     Kind.WORKFLOW: names.WORKFLOW_NAME,
+    Kind.WAIT: names.AGENT_NAME,
+    Kind.PAUSE: names.WORKFLOW_NAME,
+    Kind.RESUME: names.WORKFLOW_NAME,
+    Kind.RESET: names.WORKFLOW_NAME,
 }
+#: What the GenAI conventions have a name for.
+_OPERATIONS: Final = (Kind.CHAT, Kind.TOOL, Kind.CREATE, Kind.AGENT, Kind.WORKFLOW)
+#: A tool call that hands over does not come back to its agent.
+_PASS_CONTROL: Final = "pass_control"  # noqa: S105  # control, not a credential
 
 
 class OpenSpan:
@@ -145,12 +157,20 @@ def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
         found[names.MESSAGE_QUEUE_DURATION] = activity.queue_seconds
         found[names.MESSAGE_OUTCOME] = activity.outcome.value
         found[names.MESSAGE_ABANDONED] = activity.abandoned or None
+    elif kind not in _OPERATIONS:
+        found[names.ACTIVITY] = kind.value
     else:
         found[names.OPERATION_NAME] = kind.value
         found[names.PROVIDER_NAME] = activity.provider
-        found[names.CONVERSATION_ID] = activity.conversation
         found[names.INPUT_TOKENS] = activity.input_tokens
         found[names.OUTPUT_TOKENS] = activity.output_tokens
         found[names.FINISH_REASONS] = None if activity.finish_reason is None else (activity.finish_reason,)
+        if activity.transfer_target is not None:
+            found[names.TRANSFER_MODE] = _PASS_CONTROL
+            found[names.TRANSFER_TARGET] = activity.transfer_target
+        found[names.STOP_REASON] = activity.stop_reason
+    if kind in (Kind.CHAT, Kind.TOOL):
+        found[names.AGENT_NAME] = activity.agent
+    found[names.CONVERSATION_ID] = activity.conversation
     found[names.ERROR_TYPE] = activity.error_type
     return {name: value for name, value in found.items() if value is not None}

@@ -14,10 +14,12 @@ import autogen_core
 import autogen_core._single_threaded_agent_runtime as runtime_module
 import autogen_core.logging as events
 import pytest
-from autogen_agentchat.agents import BaseChatAgent
+from autogen_agentchat.agents import BaseChatAgent, UserProxyAgent
+from autogen_agentchat.base import TerminationCondition
 from autogen_agentchat.teams import BaseGroupChat
 from autogen_core import ComponentBase, InterventionHandler, SingleThreadedAgentRuntime
 from autogen_core._telemetry import EnvelopeMetadata, TraceHelper, _genai
+from autogen_core.code_executor import CodeExecutor
 from autogen_core.models import ChatCompletionClient, CreateResult
 from autogen_core.tools import BaseStreamTool, BaseTool
 
@@ -140,7 +142,10 @@ def test_the_passport_stands_in_for_the_envelope_metadata() -> None:
 
 def test_component_methods() -> None:
     """Each wrapped method exists on the class that the table names, and the class is a component."""
-    classes = (ChatCompletionClient, BaseGroupChat, BaseChatAgent, BaseStreamTool)
+    classes = (
+        ChatCompletionClient, BaseGroupChat, BaseChatAgent, BaseStreamTool, UserProxyAgent, TerminationCondition,
+        CodeExecutor,
+    )  # fmt: skip
     by_name = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in classes}
     for base, method in activation._METHODS:
         assert callable(vars(by_name[base])[method]), (base, method)

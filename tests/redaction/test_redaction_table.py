@@ -86,6 +86,8 @@ CONTENT = {
 }  # fmt: skip
 # Of one provider, under names that have been replaced.
 REPLACED = {value for name, value in vars(gen_ai).items() if name.startswith("GEN_AI_OPENAI_")}
+# Proposed to the GenAI conventions (pull request 447 there), and sent by the library.
+DRAFT = {"gen_ai.transfer.mode", "gen_ai.transfer.target.name"}
 
 
 def test_the_genai_policy_decides_on_every_genai_attribute_of_the_registry() -> None:
@@ -93,7 +95,7 @@ def test_the_genai_policy_decides_on_every_genai_attribute_of_the_registry() -> 
     allowed = {key for key in Policy.load("genai").attributes if key.startswith("gen_ai.")}
     registry = {value for name, value in vars(gen_ai).items() if name.startswith("GEN_AI_")}
     assert registry - allowed == CONTENT | REPLACED
-    assert allowed <= registry
+    assert allowed - registry == DRAFT
     for place, rule in Policy.default().rules.items():
         if place not in {("attributes", "gen_ai.operation.name"), ("fields", "Span.name")}:  # more words there
             assert Policy.load("genai").rules[place].written == rule.written

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from autogen_agentchat.agents import UserProxyAgent
 from autogen_apps import Ask, Asked, ask_runtime, replaying, two_agent_team
 from autogen_core import AgentId, SingleThreadedAgentRuntime, TopicId
 from autogen_core.models import UserMessage
@@ -41,6 +42,7 @@ async def a_bit_of_everything() -> SingleThreadedAgentRuntime:
             await runtime.send_message(Ask("x"), AgentId("asked", "shared"))
     with tenant("acme"):
         await two_agent_team(lookup).run(task="go")
+        await UserProxyAgent("user", input_func=lambda _: "x").run(task="go")
         await replaying("answer").create([UserMessage(content="x", source="user")])
     await asyncio.gather(hold("acme"), hold("globex"))
     while not any(loops.totals().delay.counts):  # until the loop's heartbeat has measured the loop's own delay

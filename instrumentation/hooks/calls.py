@@ -1,0 +1,85 @@
+"""Methods that are awaited once and give one result: an activity around the call.
+
+For what teams, agents, runtimes, code executors and people do besides chatting. A method that calls its own base class
+is one call, and so is a team's that goes on to those of its agents.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from instrumentation import tenancy
+from instrumentation.activity import Activity, Kind, Outcome, name_of
+from instrumentation.diagnostics import fault
+from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+
+Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
+#: Sees the activity, the arguments' values and the result, of a call that did not fail; the result is None of one that
+#: has not ended.
+Note = Callable[[Activity, tuple[object, ...], Any], None]
+
+
+def observed_call(kind: Kind, name: Callable[[Any], object], note: Note | None = None) -> Wrapper:
+    """A wrapper for such a method.
+
+    Args:
+        kind: of the activity.
+        name: the activity's name, from the object whose method it is.
+        note: takes names and numbers from arguments and result.
+    """
+
+    def wrap(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
+            scope = _scope(kind, name, self, recorder)
+            if scope is None:
+                return await original(self, *args, **kwargs)
+            with scope:
+                result = await original(self, *args, **kwargs)
+                if note is not None:
+                    _take(note, scope, (*args, *kwargs.values()), result)
+                return result
+
+        return observed
+
+    return wrap
+
+
+def class_name(owner: object) -> object:
+    """The name of the object's class."""
+    return type(owner).__name__
+
+
+def own_name(owner: Any) -> object:
+    """The name that the object was given."""
+    return owner.name
+
+
+def exit_code(activity: Activity, _: tuple[object, ...], result: Any) -> None:
+    """Code that was executed has failed when it says so; nobody raises then."""
+    code = result.exit_code
+    if type(code) is int and code != 0:
+        activity.outcome = Outcome.ERROR
+        activity.error_type = "nonzero_exit"
+
+
+def _scope(kind: Kind, name: Callable[[Any], object], owner: object, recorder: Recorder) -> Scope | None:
+    try:
+        above = current_activity()
+        if above is not None and above.kind is kind:
+            return None  # part of the same call
+        tenant = tenancy.current() or tenancy.TABLE.unknown
+        return recorder.scope(Activity(kind, tenant, name_of(name(owner)), time.monotonic_ns()))
+    except BaseException as error:
+        fault(f"call.{kind.value}", error)
+        return None
+
+
+def _take(note: Note, scope: Scope, arguments: tuple[object, ...], result: object) -> None:
+    try:
+        note(scope.activity, arguments, result)
+    except BaseException as error:
+        fault(f"call.{scope.activity.kind.value}.note", error)
