@@ -79,9 +79,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(AGENT_NAME, "string", "name of the AgentChat agent; of a model or tool call, the agent that makes it"),
     Attribute(TOOL_NAME, "string", "name of the tool"),
     Attribute(WORKFLOW_NAME, "string", "class name of the AgentChat team"),
-    Attribute(
-        CONVERSATION_ID, "string", "a team's conversation, over all its runs; a keyed digest of the team's id"
-    ),
+    Attribute(CONVERSATION_ID, "string", "a team's conversation, over all its runs; a keyed digest of the team's id"),
     Attribute(TRANSFER_MODE, "string", "`pass_control`: this tool call hands the conversation over"),
     Attribute(TRANSFER_TARGET, "string", "name of the agent or person whom it goes to"),
     Attribute(
