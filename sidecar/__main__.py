@@ -1,4 +1,5 @@
-"""`python -m sidecar`: reads the settings, starts the sidecar, stops it on SIGTERM or SIGINT.
+"""`python -m sidecar`: reads the settings, starts the sidecar, stops it on SIGTERM or SIGINT; SIGHUP makes it
+read the policy and its keys again.
 
 Exit codes: 0 after a stop in good order, 2 for a configuration that is wrong (one line per error on standard
 error). A second signal during the grace period ends the process at once.
@@ -63,9 +64,10 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m sidec
 
 
 def _check(settings: Settings) -> None:
-    from .service import load_credentials, load_policy, load_secret
+    from .policy_in_force import load_policies
+    from .service import load_credentials, load_secret
 
-    load_policy(settings)
+    load_policies(settings)
     load_secret(settings)
     load_credentials(settings)
 
@@ -73,7 +75,7 @@ def _check(settings: Settings) -> None:
 def _run(settings: Settings) -> int:
     # Blocked before the first thread exists, for threads inherit it: so the signals wait for `sigwait`, and
     # no handler ever runs in the middle of something.
-    signals = {signal.SIGTERM, signal.SIGINT}
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     from .service import GRACE_SECONDS, Sidecar
 
@@ -93,7 +95,8 @@ def _run(settings: Settings) -> int:
         pid=os.getpid(),
         package=Path(__file__).parent,
     )
-    received = signal.sigwait(signals)
+    while (received := signal.sigwait(signals)) == signal.SIGHUP:
+        sidecar.reload()
     for number in signals:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)

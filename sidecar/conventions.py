@@ -48,7 +48,7 @@ REQUESTS: Final = Metric(
     "tenantscope_requests", "counter", "OTLP requests, by the status that the sender got", ("signal", "status")
 )
 REDACTIONS: Final = Metric(
-    "tenantscope_redactions", "counter", "values that the policy dropped or masked, by reason",
+    "tenantscope_redactions", "counter", "values that the policy did not let out as they stood, by what it did and why",
     ("signal", "action", "reason"),
 )  # fmt: skip
 QUEUE_LOST: Final = Metric(
@@ -98,12 +98,31 @@ CHANGES_WAITING: Final = Metric(
 RECEIVER_FAILURES: Final = Metric(
     "tenantscope_alert_failures", "counter", "attempts to tell a receiver that failed", ("sink", "reason")
 )
+POLICY_RECORDS: Final = Metric(
+    "tenantscope_policy_records", "counter", "records received, by the digest of the one policy that redacted them",
+    ("signal", "digest"),
+)  # fmt: skip
+POLICY_RELOADS: Final = Metric(
+    "tenantscope_policy_reloads", "counter", "times that the policy and the keys were read again, by what came of it",
+    ("outcome",),
+)  # fmt: skip
+POLICY_STALE: Final = Metric(
+    "tenantscope_policy_stale", "gauge", "1 while the policy in force is the last good one, for the file is wrong"
+)
+TRIAL_RECORDS: Final = Metric(
+    "tenantscope_trial_records", "counter", "records that the policy on trial would have kept or dropped",
+    ("signal", "outcome"),
+)  # fmt: skip
+TRIAL_REDACTIONS: Final = Metric(
+    "tenantscope_trial_redactions", "counter", "values that the policy on trial would have changed, by reason",
+    ("signal", "action", "reason"),
+)  # fmt: skip
 POLICY_INFO: Final = Metric(
     "tenantscope_policy_info", "gauge", "1, with the digest of the redaction policy in force", ("digest",)
 )
 
 METRICS: Final[tuple[Metric, ...]] = (
-    POLICY_INFO,
+    POLICY_INFO, POLICY_RECORDS, POLICY_RELOADS, POLICY_STALE, TRIAL_RECORDS, TRIAL_REDACTIONS,
     RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS,
     FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED, STREAMS_REFUSED, HEARTBEATS_REFUSED,
@@ -116,9 +135,12 @@ EVENT_LOOP_SATURATED: Final = "EventLoopSaturated"  # too many slices; the tenan
 EVENT_LOOP_STOPPED: Final = "EventLoopStopped"  # the process is held: a signal, a debugger
 EVENT_LOOP_DEAD: Final = "EventLoopDead"  # the process is gone without taking its leave
 EVENT_LOOP_SILENT: Final = "EventLoopSilent"  # the process lives, and nothing is heard of its loop
-ALERT_NAMES: Final = (
+#: Verdicts of the watchdog.
+LOOP_ALERTS: Final = (
     EVENT_LOOP_STALLED, EVENT_LOOP_SATURATED, EVENT_LOOP_STOPPED, EVENT_LOOP_DEAD, EVENT_LOOP_SILENT,
 )  # fmt: skip
+REDACTION_POLICY_REFUSED: Final = "RedactionPolicyRefused"  # the file is wrong, the last good policy stays in force
+ALERT_NAMES: Final = (*LOOP_ALERTS, REDACTION_POLICY_REFUSED)
 ALERT_LABELS: Final = ("alertname", "tenant_id", "service_name", "instance", "severity")
 ALERT_ANNOTATIONS: Final = ("summary", "duration_ms", "stack", "victims", "runbook_url", "suppressed_changes")
 CRITICAL_ALERTS: Final[frozenset[str]] = frozenset({EVENT_LOOP_DEAD})

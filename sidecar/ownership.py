@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,6 @@ from typing import Final
 from .settings import ConfigurationError
 
 LOCK_NAME: Final = "sidecar.lock"
-_KEY_BYTES: Final = 32
 
 
 def private_folder(folder: Path, key: str) -> Path:
@@ -43,38 +41,6 @@ def private_folder(folder: Path, key: str) -> Path:
     except OSError as error:
         raise ConfigurationError(f"{key}: cannot use {str(folder)!r} as a folder: {error.strerror}") from None
     return folder
-
-
-def secret_key(folder: Path, name: str, key: str) -> bytes:
-    """32 random bytes that stay the same for as long as the folder does; made at first use, for us alone to read.
-
-    Args:
-        folder: ours alone, and held.
-        name: of the file.
-        key: the setting that named the folder.
-
-    Raises:
-        ConfigurationError: the file cannot be read or made, or is not what we made.
-    """
-    path = folder / name
-    try:
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            draft = path.with_suffix(".new")
-            draft.unlink(missing_ok=True)
-            descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            os.write(descriptor, secrets.token_bytes(_KEY_BYTES))
-            os.fsync(descriptor)
-            draft.replace(path)
-        with os.fdopen(descriptor, "rb") as file:
-            file.seek(0)
-            found = file.read(_KEY_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"{key}: cannot use {str(path)!r}: {error.strerror}") from None
-    if len(found) != _KEY_BYTES:
-        raise ConfigurationError(f"{key}: {str(path)!r} is not a key of {_KEY_BYTES} bytes; remove it to get a new one")
-    return found
 
 
 def private_file(path: Path, most: int) -> bytes:

@@ -19,21 +19,20 @@ import time
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from . import intake, redaction
 from .accounting import Ledger
 from .address import Address
 from .admin import Admin
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
-from .conventions import POLICY_INFO, Signal
+from .conventions import Signal
 from .delivery import Batch, BatchQueue, Credentials, DeadLetters, EmbeddedStore, Forwarder, UpstreamOtlp
 from .intake import Intake
-from .ownership import secret_key
+from .policy_in_force import PolicyInForce, load_policies
 from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
 
-KEY_NAME: Final = "tenants.key"
 REDACTED: Final = "redacted"
 GRACE_SECONDS: Final = 10.0
 INTAKE_GRACE_SECONDS: Final = 2.0
@@ -64,10 +63,8 @@ class Sidecar:
         self.ledger = Ledger()
         self.registry.register(self.ledger)
         self.store: EmbeddedStore | None = None
-        self.policy = load_policy(settings)
-        self._redactor: redaction.Redactor | None = None  # made at start: its key is in the state folder
-        info = Gauge(POLICY_INFO.name, POLICY_INFO.description, POLICY_INFO.labels, registry=self.registry)
-        info.labels(self.policy.digest).set(1)
+        self._policies = load_policies(settings)
+        self._policy: PolicyInForce | None = None  # made at start: its keys are in the state folder
         self._queue: BatchQueue | None = None
         self._receivers = Receivers(
             state_dir=settings.state_dir,
@@ -83,7 +80,7 @@ class Sidecar:
             alerts=self._alerts,
             registry=self.registry,
             runbook_url=settings.runbook_url,
-            shown=lambda tenant: REDACTED if self._redactor is None else self._redactor.tenant(tenant),
+            shown=lambda tenant: REDACTED if self._policy is None else self._policy.tenant(tenant),
         )
         self._intake = Intake(settings.listen, self._consume, self.ledger, [self._watchdog.add_to])
         self._forwarder: Forwarder | None = None
@@ -100,8 +97,9 @@ class Sidecar:
         """
         try:
             self._queue = BatchQueue(self.settings.state_dir, self.ledger, self.settings.queue_bytes)
-            key = secret_key(self.settings.state_dir, KEY_NAME, "TENANTSCOPE_STATE_DIR")
-            self._redactor = redaction.Redactor(self.policy, key)
+            self._policy = PolicyInForce(self.settings, self._policies, self._alerts.submit)
+            self.registry.register(self._policy)
+            self._policy.start()
             letters = DeadLetters(self.settings.state_dir, self.ledger)
             self._forwarder = Forwarder(self._queue, self._destination(), self.ledger, letters)
             self._forwarder.start()
@@ -125,6 +123,8 @@ class Sidecar:
             deadline = time.monotonic() + grace
             self._intake.stop(min(grace, INTAKE_GRACE_SECONDS))
             self._watchdog.stop()
+            if self._policy is not None:
+                self._policy.stop()
             self._receivers.stop(min(grace, RECEIVERS_GRACE_SECONDS))
             if self._forwarder is not None:
                 self._forwarder.stop(max(0.0, deadline - time.monotonic()))
@@ -139,6 +139,16 @@ class Sidecar:
         return self._stopped.wait(timeout)
 
     @property
+    def policy(self) -> redaction.Policy:
+        """The policy in force; before `start`, the one that will be."""
+        return self._policies[0] if self._policy is None else self._policy.version.policy
+
+    def reload(self) -> None:
+        """Read the policies and the keys again; what cannot be used changes nothing, and is alerted."""
+        if self._policy is not None:
+            self._policy.reload()
+
+    @property
     def listen_address(self) -> Address:
         """Where OTLP is taken in, with the real port."""
         return self._intake.address
@@ -150,10 +160,10 @@ class Sidecar:
 
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes) -> int:
-        if self._redactor is None:  # intake is the last to start; but nothing passes that has not been redacted
+        if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
             raise intake.Busy(RETRY_AFTER_SECONDS)
         try:
-            redacted = self._redactor.redact(signal, payload)
+            redacted = self._policy.redact(signal, payload)
         except redaction.Malformed:
             raise intake.Malformed from None
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
@@ -180,7 +190,7 @@ class Sidecar:
         """What readiness depends on."""
         return {
             "intake": self._intake.ready,
-            "policy": True,  # without a valid one nothing was started
+            "policy": self._policy is not None,  # a stale one is alerted, and no reason to take no telemetry
             "queue": self._queue is not None and self._queue.ready,
             "destination": self._forwarder is not None and self._forwarder.ready,
             "watchdog": self._watchdog.ready,
@@ -190,7 +200,7 @@ class Sidecar:
         """The document of `/status`."""
         return {
             "version": version(),
-            "policy": {"source": self.policy.source, "digest": self.policy.digest},
+            "policy": {} if self._policy is None else self._policy.status(),
             "pid": os.getpid(),
             "destination": self.settings.upstream.address.target if self.settings.upstream else "embedded store",
             "records": self.ledger.records(),
@@ -203,18 +213,6 @@ class Sidecar:
             "findings": [] if self.store is None else self.store.findings(),
             "evicted": {} if self.store is None else self.store.evicted,
         }
-
-
-def load_policy(settings: Settings) -> redaction.Policy:
-    """The policy that the settings name.
-
-    Raises:
-        ConfigurationError: it cannot be used; every line names the setting.
-    """
-    try:
-        return redaction.Policy.load(settings.policy)
-    except redaction.PolicyError as error:
-        raise ConfigurationError(*(f"TENANTSCOPE_POLICY: {line}" for line in error.mistakes)) from None
 
 
 def load_credentials(settings: Settings) -> Credentials:

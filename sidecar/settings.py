@@ -127,7 +127,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             "`gzip` or `none`; without it, what stays on this machine is not compressed and everything else is",
             _compression),
     Setting("TENANTSCOPE_POLICY", "policy", POLICIES[0],
-            f"the redaction policy: {', '.join(f'`{name}`' for name in POLICIES)}, or a file", _policy),
+            f"the redaction policy: {', '.join(f'`{name}`' for name in POLICIES)}, or a file; read again on SIGHUP "
+            "and when it has changed", _policy),
+    Setting("TENANTSCOPE_TRIAL_POLICY", "trial_policy", "",
+            "a policy to be tried on the same telemetry: what it would do is counted, and nothing else of it is used",
+            _policy),
     Setting(
         "TENANTSCOPE_STATE_DIR", "state_dir", "",
         "folder of the queue and of the embedded store, the sidecar's own; `$XDG_STATE_HOME/tenantscope` or "
@@ -167,6 +171,7 @@ class Settings:
     Attributes:
         upstream: None means the embedded store.
         policy: the name of a shipped policy, or a file.
+        trial_policy: the same for one that is only tried; None means none.
         upstream_headers_file, upstream_ca_file, upstream_certificate_file, upstream_key_file: None without one.
         upstream_compression: whether requests to the upstream are compressed.
         queue_bytes: of the queue on disk, at most.
@@ -186,6 +191,7 @@ class Settings:
     stall_ms: int
     runbook_url: str
     alertmanager: str | None = None
+    trial_policy: Path | str | None = None
     webhook: str | None = None
     webhook_secret_file: Path | None = None
     upstream_headers_file: Path | None = None

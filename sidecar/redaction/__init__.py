@@ -9,6 +9,7 @@ know, and merge what comes twice. Why so: `docs/decisions/0004-redaction-on-the-
 from __future__ import annotations
 
 from .policy import Policy, PolicyError
+from .pseudonyms import MasterKey, Pseudonyms
 from .redactor import Malformed, Redacted, Redactor
 
-__all__ = ["Malformed", "Policy", "PolicyError", "Redacted", "Redactor"]
+__all__ = ["Malformed", "MasterKey", "Policy", "PolicyError", "Pseudonyms", "Redacted", "Redactor"]

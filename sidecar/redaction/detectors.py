@@ -271,8 +271,13 @@ _ASKED: Final = [
 ]
 
 
-def detect(text: str, *, numbers: bool = True) -> str | None:
-    """The name of what was found in `text`, or None; `numbers=False` lets bare numbers pass.
+def detect(text: str, *, numbers: bool = True, search: Callable[[str], str | None] | None = None) -> str | None:
+    """The name of what was found in `text`, or None.
+
+    Args:
+        text: of at most `MAX_TEXT` characters.
+        numbers: False lets bare numbers pass.
+        search: asked about every reading after the detectors: the name of what it finds.
 
     Raises:
         ValueError: the text is longer than `MAX_TEXT`; whoever asks must bound it first.
@@ -287,6 +292,8 @@ def detect(text: str, *, numbers: bool = True) -> str | None:
                 return name
         if numbers and _has_number(form.text):
             return NUMBER
+        if search is not None and (found := search(form.text)) is not None:
+            return found
         encoded = encoded or form.encoded
     return ENCODED if encoded else None
 

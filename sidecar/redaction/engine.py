@@ -17,9 +17,24 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .detectors import detect
-from .gates import AttributeGate, TextGate
-from .plan import DROP, FIXED, ID, INTEGER, INTO, NAME, PACKED_FIXED, PACKED_VARINTS, PART, RECORD, Plan, Step
-from .rules import Refused
+from .gates import TENANT_KEY, AttributeGate, TextGate, read_entry
+from .plan import (
+    DROP,
+    FIXED,
+    ID,
+    INTEGER,
+    INTO,
+    NAME,
+    PACKED_FIXED,
+    PACKED_VARINTS,
+    PART,
+    RECORD,
+    TENANTS_RECORD,
+    Plan,
+    Step,
+    TenantPlans,
+)
+from .rules import Refused, string_in
 from .wire_format import Broken, read_length, read_varint, skip, varint
 
 _UNKNOWN: Final[Step] = (DROP, 0, "unknown")
@@ -46,18 +61,20 @@ class Pass:
     Attributes:
         records_in, records_out: spans, data points or log records that were found, and that may leave.
         dropped: records that may not, by reason.
-        actions: values dropped or masked, by ("drop" or "mask", reason).
+        actions: values that did not leave as they stood, by (what was done: "drop", "mask" and so on, reason).
     """
 
-    __slots__ = ("_data", "_handlers", "_report", "actions", "dropped", "records_in", "records_out")
+    __slots__ = ("_data", "_handlers", "_report", "_tenant", "actions", "dropped", "records_in", "records_out")
 
     def __init__(self, data: bytes, report: Callable[[Exception], None]) -> None:
         self._data = data
         self._report = report
+        self._tenant = b""  # whose the record is that is being walked; not asked for unless it matters
         self._handlers: dict[int, Callable[[Any, int, int], _Outcome]] = {
             ID: self._id,
             PART: self._part,
             RECORD: self._record,
+            TENANTS_RECORD: self._tenants_record,
             INTO: self._into,
             PACKED_FIXED: self._packed_fixed,
             PACKED_VARINTS: self._packed_varints,
@@ -158,7 +175,7 @@ class Pass:
     def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, _Outcome]:
         """What becomes of an attribute or a text, and the bit of its key when it stays in any form."""
         try:
-            bit, masked = gate.judge(entry, keys)
+            bit, masked = gate.judge(entry, keys, self._tenant)
         except Refused as refused:
             return 0, self._drop(refused.reason)
         except Broken:
@@ -170,7 +187,7 @@ class Pass:
             return bit, None
         if isinstance(masked, str):
             return 0, self._drop(masked)
-        self.actions["mask", masked.reason] += 1
+        self.actions[masked.action, masked.reason] += 1
         return bit, masked.content
 
     def _id(self, length: int, start: int, stop: int) -> _Outcome:
@@ -208,6 +225,45 @@ class Pass:
         self.dropped[reason] += 1
         return _GONE
 
+    def _tenants_record(self, plans: TenantPlans, start: int, stop: int) -> _Outcome:
+        try:
+            self._tenant = self._whose(plans.attributes, start, stop)
+        except Refused as refused:
+            self.records_in += 1
+            self.dropped[refused.reason] += 1
+            return _GONE
+        try:
+            return self._record(plans.of(self._tenant), start, stop)
+        finally:
+            self._tenant = b""
+
+    def _whose(self, attributes: int, pos: int, end: int) -> bytes:
+        """The tenant that a record names; nobody's when it names none.
+
+        Raises:
+            Refused: it cannot be read, or names two. Nobody knows by whose rules to judge it then.
+        """
+        data = self._data
+        found: bytes | None = None
+        try:
+            while pos < end:
+                tag, pos = read_varint(data, pos, end)
+                if tag != attributes:
+                    pos = skip(data, pos, end, tag)
+                    continue
+                start, pos = read_length(data, pos, end)
+                if TENANT_KEY not in data[start:pos]:
+                    continue
+                key, value = read_entry(data[start:pos])
+                if key == TENANT_KEY:
+                    tenant = string_in(value)
+                    if found is not None and found != tenant:
+                        raise Refused("tenant")
+                    found = tenant
+        except Broken:
+            raise Refused("wire") from None
+        return found or b""
+
     def _into(self, plan: Plan, start: int, stop: int) -> _Outcome:
         records_in, records_out = self.records_in, self.records_out
         try:
@@ -234,7 +290,7 @@ class Pass:
             operation, _, operand = plan.get(tag, _UNKNOWN)
             if operation == INTO:
                 records += self._records(operand, *read_length(self._data, pos, end))
-            elif operation == RECORD:
+            elif operation in (RECORD, TENANTS_RECORD):
                 records += 1
             pos = skip(self._data, pos, end, tag)
         return records

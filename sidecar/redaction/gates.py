@@ -8,20 +8,21 @@ exception each would cost more than all else that is done about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from .memo import Memo
-from .rules import AttributeRule, Masked, Refused, Text, tagged
+from .pseudonyms import Pseudonyms
+from .rewrites import Rewrite
+from .rules import AttributeRule, Masked, Refused, Text, as_value, string_in, tagged
 from .wire_format import delimited, read_length
 
 # Tags of KeyValue.
 _KEY: Final = 0x0A
 _VALUE: Final = 0x12
 
-#: A short word for a value that says nothing about it, but is another for another value.
-Tag = Callable[[bytes], str]
-
+#: The key whose value says whose a record is.
+TENANT_KEY: Final = b"tenant.id"
 #: In the place of a judgement: the key has no rule.
 UNLISTED: Final = "unlisted"
 
@@ -29,16 +30,16 @@ UNLISTED: Final = "unlisted"
 class AttributeGate:
     """An allow-list of attributes. Other keys don't pass, nor does the second of two with one key."""
 
-    __slots__ = ("_masks", "_rules", "_tag", "memo")
+    __slots__ = ("_masks", "_names", "_rules", "memo")
 
-    def __init__(self, rules: Mapping[str, AttributeRule], tag: Tag | None = None) -> None:
-        self._tag = tag
+    def __init__(self, rules: Mapping[str, AttributeRule | Rewrite], names: Pseudonyms | None = None) -> None:
+        self._names = names
         self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
         # What is written for a mask under a key: as many as there are keys and reasons.
         self._masks: dict[tuple[bytes, Masked], Masked] = {}
         self.memo = Memo()
 
-    def judge(self, entry: bytes, keys: int) -> tuple[int, Masked | str | None]:
+    def judge(self, entry: bytes, keys: int, tenant: bytes = b"") -> tuple[int, Masked | str | None]:
         """`entry` is the content of a `KeyValue`. Raises `Refused` or `Broken`."""
         key, value = read_entry(entry)
         listed = self._rules.get(key)
@@ -47,41 +48,59 @@ class AttributeGate:
         bit, rule = listed
         if bit & keys:
             raise Refused("duplicate")
+        if isinstance(rule, Rewrite):
+            return bit, self._rewritten(rule, key, value, tenant)
         if rule.repeats and self.memo.recall(entry) is not None:
             return bit, None
         masked = rule.judge(value)
-        if masked is not None and rule.told_apart and self._tag is not None:
-            masked = tagged(masked, self._tag(value))
+        if masked is not None and rule.told_apart and self._names is not None:
             # Not kept: there may be as many as there are values.
-            return bit, Masked(masked.reason, delimited(1, key) + delimited(2, masked.content))
+            return bit, _written(key, tagged(masked, self._names.tag(string_in(value))))
         if masked is not None:
             written = self._masks.get((key, masked))
             if written is None:
-                written = Masked(masked.reason, delimited(1, key) + delimited(2, masked.content))
+                written = _written(key, masked)
                 self._masks[key, masked] = written
             return bit, written
         if rule.repeats:
             self.memo.remember(entry, bit)
         return bit, None
 
+    def _rewritten(self, rule: Rewrite, key: bytes, value: bytes, tenant: bytes) -> Masked | None:
+        try:
+            text = string_in(value)
+        except Refused:
+            text = None
+        # A tenant's id is that tenant's, whoever else the record is said to be of.
+        masked = rule.rewrite(text, text if key == TENANT_KEY and text is not None else tenant, self._names)
+        return None if masked is None else _written(key, as_value(masked))
+
 
 class TextGate:
     """The rule of one text field. Texts have no keys."""
 
-    __slots__ = ("_rule", "memo")
+    __slots__ = ("_names", "_rule", "memo")
 
-    def __init__(self, rule: Text) -> None:
+    def __init__(self, rule: Text | Rewrite, names: Pseudonyms | None = None) -> None:
+        self._names = names
         self._rule = rule
         self.memo = Memo()
 
-    def judge(self, entry: bytes, keys: int) -> tuple[int, Masked | None]:  # noqa: ARG002  # one protocol for both
+    def judge(self, entry: bytes, keys: int, tenant: bytes = b"") -> tuple[int, Masked | None]:  # noqa: ARG002  # one protocol for both
         """`entry` is the content of the field. Raises `Refused`."""
+        if isinstance(self._rule, Rewrite):
+            return 0, self._rule.rewrite(entry, tenant, self._names)
         if self.memo.recall(entry) is not None:
             return 0, None
         masked = self._rule.judge(entry)
         if masked is None:
             self.memo.remember(entry, 0)
         return 0, masked
+
+
+def _written(key: bytes, masked: Masked) -> Masked:
+    """A masked value with its key, as the content of a `KeyValue`."""
+    return Masked(masked.reason, delimited(1, key) + delimited(2, masked.content), masked.action)
 
 
 def read_entry(entry: bytes) -> tuple[bytes, bytes]:

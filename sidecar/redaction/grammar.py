@@ -19,6 +19,13 @@ VERSION: Final = 1
 ATTRIBUTE_SECTIONS: Final = ("attributes", "events", "resource")
 FIELDS: Final = "fields"
 SECTIONS: Final = (*ATTRIBUTE_SECTIONS, FIELDS)
+#: Sections that may be missing: patterns by name; rules for some tenants, by the name of their tier.
+PATTERNS: Final = "patterns"
+TIERS: Final = "tiers"
+OPTIONAL_SECTIONS: Final = (PATTERNS, TIERS)
+#: What a tier says besides the tenants that are in it.
+TIER_SECTIONS: Final = ("attributes", "events", FIELDS)
+MAX_TIERS: Final = 32
 MAX_KEY: Final = 255
 
 _INT64: Final = 1 << 63
@@ -133,6 +140,29 @@ _TYPE: Final = Choice(
     }
 )
 
+#: What a rule does when it does not say: let pass what fits.
+ALLOW: Final = "allow"
+TRUNCATE: Final = "truncate"
+_REWRITES: Final[Mapping[str, Mapping[str, Value]]] = {"drop": {}, "mask": {}, "hash": {}, "pseudonymise": {}}
+
 #: The keys of a rule for an attribute, and of one for a field of OTLP.
-ATTRIBUTE: Final[Mapping[str, Value]] = {"type": _TYPE}
-FIELD: Final[Mapping[str, Value]] = {"shape": _SHAPE, "misfit": Choice({"drop": {}, "mask": {}}, default="drop")}
+ATTRIBUTE: Final[Mapping[str, Value]] = {
+    "action": Choice(
+        {
+            ALLOW: {"type": _TYPE},
+            TRUNCATE: {"type": Choice({"string": {"shape": _SHAPE}}), "length": _LENGTH},
+            **_REWRITES,
+        },
+        default=ALLOW,
+    )
+}
+FIELD: Final[Mapping[str, Value]] = {
+    "action": Choice(
+        {
+            ALLOW: {"shape": _SHAPE, "misfit": Choice({"drop": {}, "mask": {}}, default="drop")},
+            TRUNCATE: {"shape": _SHAPE, "length": _LENGTH},
+            **_REWRITES,
+        },
+        default=ALLOW,
+    )
+}

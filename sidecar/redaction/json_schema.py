@@ -9,11 +9,27 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from .grammar import ATTRIBUTE, ATTRIBUTE_SECTIONS, FIELD, FIELDS, MAX_KEY, SECTIONS, VERSION, Choice, Value
+from .grammar import (
+    ATTRIBUTE,
+    ATTRIBUTE_SECTIONS,
+    FIELD,
+    FIELDS,
+    MAX_KEY,
+    MAX_TIERS,
+    PATTERNS,
+    SECTIONS,
+    TIERS,
+    VERSION,
+    Choice,
+    Value,
+    Words,
+)
+from .patterns import MAX_EXPRESSION, MAX_PATTERNS, NAME
 from .table import TEXT_FIELDS
+from .tiers import RECORD_FIELDS
 
 _DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 _SECTION_TYPES: Final = ["object", "null"]  # an empty section is none
@@ -26,9 +42,15 @@ def schema() -> dict[str, Any]:
         "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
         "additionalProperties": {"$ref": "#/definitions/attribute"},
     }
-    fields = {
-        "type": _SECTION_TYPES,
-        "properties": {path: {"$ref": "#/definitions/field"} for path in TEXT_FIELDS},
+    tier = {
+        "type": "object",
+        "properties": {
+            "tenants": Words().schema(),
+            "attributes": attributes,
+            "events": attributes,
+            FIELDS: _fields(RECORD_FIELDS),
+        },
+        "required": ["tenants"],
         "additionalProperties": False,
     }
     return {
@@ -38,11 +60,31 @@ def schema() -> dict[str, Any]:
         "properties": {
             "version": {"const": VERSION},
             **dict.fromkeys(ATTRIBUTE_SECTIONS, attributes),
-            FIELDS: fields,
+            FIELDS: _fields(TEXT_FIELDS),
+            PATTERNS: {
+                "type": _SECTION_TYPES,
+                "propertyNames": {"pattern": f"^{NAME}$"},
+                "additionalProperties": {"type": "string", "minLength": 1, "maxLength": MAX_EXPRESSION},
+                "maxProperties": MAX_PATTERNS,
+            },
+            TIERS: {
+                "type": _SECTION_TYPES,
+                "propertyNames": {"pattern": f"^{NAME}$"},
+                "additionalProperties": tier,
+                "maxProperties": MAX_TIERS,
+            },
         },
         "required": ["version", *SECTIONS],
         "additionalProperties": False,
         "definitions": {"attribute": _any_of(ATTRIBUTE), "field": _any_of(FIELD)},
+    }
+
+
+def _fields(paths: Iterable[str]) -> dict[str, Any]:
+    return {
+        "type": _SECTION_TYPES,
+        "properties": {path: {"$ref": "#/definitions/field"} for path in paths},
+        "additionalProperties": False,
     }
 
 
@@ -69,7 +111,10 @@ def _forms(grammar: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
                 if brought in sets:
                     continue
                 sets.append(brought)
-                alike = Choice({word: {} for word, other in value.brings.items() if other == brought}, value.default)
+                words: dict[str, Mapping[str, Value]] = {
+                    word: {} for word, other in value.brings.items() if other == brought
+                }
+                alike = Choice(words, value.default if value.default in words else None)
                 yield from _forms({**grammar, key: alike, **brought})
             return
     yield dict(grammar)

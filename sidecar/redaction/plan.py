@@ -7,18 +7,21 @@ does not find.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from sidecar.conventions import Signal
 
-from .gates import AttributeGate, Tag, TextGate
+from .gates import AttributeGate, TextGate
 from .policy import Policy
+from .pseudonyms import Pseudonyms
 from .rules import Text
 from .schema import ROOTS, path_of
 from .shapes import enum
 from .table import TABLE, Decision
+from .tiers import Membership
 from .wire_format import FIXED32, FIXED64, LENGTH, VARINT, tag_of
 
 # Operations: plain numbers, for they are compared a dozen times a span.
@@ -26,6 +29,8 @@ FIXED, INTEGER, DROP = 0, 1, 2
 # From here on the field has a length; the first three are judged by a gate, which is the operand.
 ATTRIBUTE, TEXT, NAME = 3, 4, 5
 ID, PART, RECORD, INTO, PACKED_FIXED, PACKED_VARINTS = 6, 7, 8, 9, 10, 11
+# A record whose tenant must be known before it is walked.
+TENANTS_RECORD = 12
 
 #: (operation, bit of a field that may stand once, operand)
 Step = tuple[int, int, Any]
@@ -45,6 +50,27 @@ _VARINT_BOUND: Final[dict[int, int]] = {
 }  # fmt: skip
 
 
+class TenantPlans(NamedTuple):
+    """The plans of a record, by whose it is.
+
+    Attributes:
+        attributes: the tag of the record's attributes.
+        everybody: for tenants without a tier.
+        tiers: by the name of the tier.
+        membership: who is in which.
+    """
+
+    attributes: int
+    everybody: Plan
+    tiers: Mapping[str, Plan]
+    membership: Membership
+
+    def of(self, tenant: bytes) -> Plan:
+        """The plan for a record of this tenant."""
+        name = self.membership.tier_of(tenant)
+        return self.everybody if name is None else self.tiers[name]
+
+
 # The rule of a name for which the policy has none.
 _NOTHING: Final = Text(enum(()), 0)
 
@@ -52,20 +78,27 @@ _NOTHING: Final = Text(enum(()), 0)
 class Planner:
     """Makes the plans of all messages that a request can hold."""
 
-    def __init__(self, policy: Policy, tag: Tag | None = None) -> None:
+    def __init__(self, policy: Policy, names: Pseudonyms | None = None) -> None:
+        #: For attributes of records: of spans, data points and log records.
+        self.attributes = AttributeGate(policy.attributes, names)
         self._gates = {
-            Decision.ATTRIBUTES: AttributeGate(policy.attributes, tag),
-            Decision.EVENT_ATTRIBUTES: AttributeGate(policy.events, tag),
-            Decision.RESOURCE_ATTRIBUTES: AttributeGate(policy.resource, tag),
+            Decision.ATTRIBUTES: self.attributes,
+            Decision.EVENT_ATTRIBUTES: AttributeGate(policy.events, names),
+            Decision.RESOURCE_ATTRIBUTES: AttributeGate(policy.resource, names),
         }
         self._fields = policy.fields
+        self._names = names
         self._plans: dict[str, Plan] = {}
+        self.tiers = {name: Planner(policy.of_tier(name), names) for name in policy.tiers}
+        self.membership = Membership(policy.tiers)
+        self._asks_for_tenants = policy.asks_for_tenants
 
     def requests(self) -> dict[Signal, Plan]:
         """The plan of a request, by signal."""
-        return {signal: self._plan(root) for signal, root in ROOTS.items()}
+        return {signal: self.plan(root) for signal, root in ROOTS.items()}
 
-    def _plan(self, message: Descriptor) -> Plan:
+    def plan(self, message: Descriptor) -> Plan:
+        """The plan of one message."""
         plan = self._plans.get(message.full_name)
         if plan is None:
             plan = self._plans[message.full_name] = {}
@@ -85,18 +118,26 @@ class Planner:
             case Decision.SPAN_ID:
                 return {delimited: (ID, once, 8)}
             case Decision.TEXT if path_of(field) in self._fields:
-                return {delimited: (TEXT, once, TextGate(self._fields[path_of(field)]))}
+                return {delimited: (TEXT, once, TextGate(self._fields[path_of(field)], self._names))}
             case Decision.NAME:
-                return {delimited: (NAME, once, TextGate(self._fields.get(path_of(field), _NOTHING)))}
+                rule = self._fields.get(path_of(field), _NOTHING)
+                return {delimited: (NAME, once, TextGate(rule, self._names))}
             case Decision.ATTRIBUTES | Decision.EVENT_ATTRIBUTES | Decision.RESOURCE_ATTRIBUTES:
                 return {delimited: (ATTRIBUTE, once, self._gates[decision])}
+            case Decision.RECORD if self._asks_for_tenants:
+                return {delimited: (TENANTS_RECORD, once, self._tenant_plans(field.message_type))}
             case Decision.INTO | Decision.RECORD | Decision.PART:
                 operation = {Decision.INTO: INTO, Decision.RECORD: RECORD, Decision.PART: PART}[decision]
-                return {delimited: (operation, once, self._plan(field.message_type))}
+                return {delimited: (operation, once, self.plan(field.message_type))}
             case None:
                 return {}
             case _:  # DROP, a text without a rule, and what only ever stands inside of an attribute
                 return {tag_of(field.number, wire_type): (DROP, 0, "denied") for wire_type in _WIRE_TYPES}
+
+    def _tenant_plans(self, message: Descriptor) -> TenantPlans:
+        attributes = tag_of(message.fields_by_name["attributes"].number, LENGTH)
+        tiers = {name: planner.plan(message) for name, planner in self.tiers.items()}
+        return TenantPlans(attributes, self.plan(message), tiers, self.membership)
 
 
 def _bit(field: FieldDescriptor) -> int:

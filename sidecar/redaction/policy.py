@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -13,12 +13,18 @@ from typing import Any, Self
 from sidecar.conventions import POLICIES
 
 from . import strict_yaml
+from .patterns import Patterns
 from .policy_file import Mistake, PolicyError, Reading
+from .rewrites import Action, Rewrite
 from .rules import AttributeRule, Text
 from .strict_yaml import Place
 from .table import TABLE
+from .tiers import TENANT_ID, Membership, Tier
 
-__all__ = ["Policy", "PolicyError", "shipped_file"]
+__all__ = ["Policy", "PolicyError", "Rule", "shipped_file"]
+
+#: Any rule of a policy.
+Rule = AttributeRule | Text | Rewrite
 
 _DIGEST_LENGTH = 12
 
@@ -32,14 +38,18 @@ class Policy:
         events: of events on spans.
         resource: of resources.
         fields: of OTLP's own text fields, by path such as `Span.name`.
+        patterns: what else is a secret here; None without any.
+        tiers: rules for some tenants, by the name of their tier.
         source: the name of a shipped policy, or the path of the file, or nothing.
         lines: where in the source a key stands, by place such as `("attributes", "tenant.id")`.
     """
 
-    attributes: Mapping[str, AttributeRule]
-    events: Mapping[str, AttributeRule]
-    resource: Mapping[str, AttributeRule]
-    fields: Mapping[str, Text]
+    attributes: Mapping[str, AttributeRule | Rewrite]
+    events: Mapping[str, AttributeRule | Rewrite]
+    resource: Mapping[str, AttributeRule | Rewrite]
+    fields: Mapping[str, Text | Rewrite]
+    patterns: Patterns | None = field(default=None, compare=False)
+    tiers: Mapping[str, Tier] = field(default_factory=dict)
     source: str = field(default="", compare=False)
     lines: Mapping[Place, int] = field(default_factory=dict, compare=False, repr=False)
 
@@ -81,6 +91,8 @@ class Policy:
             events=reading.attributes("events"),
             resource=reading.attributes("resource"),
             fields=reading.fields(),
+            patterns=reading.patterns(),
+            tiers=reading.tiers(),
             source=source,
             lines=document.lines,
         )
@@ -88,10 +100,36 @@ class Policy:
             raise PolicyError(reading.mistakes, source)
         return policy
 
+    def of_tier(self, name: str) -> Policy:
+        """What this policy is for the tenants of a tier: a policy for everybody, with the tier's rules in place."""
+        tier = self.tiers[name]
+        lines = {place[2:]: line for place, line in self.lines.items() if place[:2] == ("tiers", name)}
+        return replace(
+            self,
+            attributes={**self.attributes, **tier.attributes},
+            events={**self.events, **tier.events},
+            fields={**self.fields, **tier.fields},
+            tiers={},
+            lines={**self.lines, **{place: line for place, line in lines.items() if len(place) > 1}},
+        )
+
+    def of_tenant(self, tenant: str) -> Policy:
+        """What this policy is for one tenant."""
+        name = Membership(self.tiers).tier_of(tenant.encode(errors="replace"))
+        return replace(self, tiers={}) if name is None else self.of_tier(name)
+
     @property
-    def rules(self) -> dict[Place, AttributeRule | Text]:
-        """All rules, by place; in the order of the file."""
-        sections: dict[str, Mapping[str, AttributeRule | Text]] = {
+    def asks_for_tenants(self) -> bool:
+        """Whether it matters whose a record is before its attributes are judged."""
+        keyed = (rule for (_, key), rule in self.rules.items() if key != TENANT_ID)
+        return bool(self.tiers) or any(
+            isinstance(rule, Rewrite) and rule.action is Action.PSEUDONYMISE for rule in keyed
+        )
+
+    @property
+    def rules(self) -> dict[Place, Rule]:
+        """All rules for everybody, by place; in the order of the file."""
+        sections: dict[str, Mapping[str, Rule]] = {
             "attributes": self.attributes,
             "events": self.events,
             "resource": self.resource,
@@ -107,6 +145,12 @@ class Policy:
         """
         decisions: dict[str, Any] = {path: decision.name for path, decision in TABLE.items()}
         decisions |= {f"{section}/{key}": rule.written for (section, key), rule in self.rules.items()}
+        if self.patterns is not None:
+            decisions["patterns"] = self.patterns.written
+        for name, tier in self.tiers.items():
+            own = self.of_tier(name).rules
+            decisions[f"tiers/{name}"] = sorted(tier.tenants)
+            decisions |= {f"tiers/{name}/{'/'.join(place)}": rule.written for place, rule in own.items()}
         return hashlib.sha256(json.dumps(decisions, sort_keys=True).encode()).hexdigest()[:_DIGEST_LENGTH]
 
 

@@ -1,21 +1,37 @@
 """A policy's file → rules. Every mistake in it is one line that names the key; all are found in one reading.
 
-What it refuses: keys that `grammar.py` does not know (with the nearest one it does), values of another type,
-rules that contradict themselves, and any expression of one's own: shapes are picked by name.
+What it refuses: sections, tiers and patterns that are not known or not well made. Rules are read by `rule_file.py`;
+shapes are picked by name, and expressions of one's own only ever mask.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from . import shapes
-from .detectors import MAX_TEXT
-from .grammar import ATTRIBUTE, FIELD, FIELDS, MAX_KEY, SECTIONS, VERSION, Choice, Value
-from .rules import AttributeRule, BoolValue, DoubleValue, IntValue, StringListValue, StringValue, Text
+from .detectors import REASONS
+from .grammar import (
+    ATTRIBUTE,
+    FIELD,
+    FIELDS,
+    MAX_KEY,
+    MAX_TIERS,
+    OPTIONAL_SECTIONS,
+    PATTERNS,
+    SECTIONS,
+    TIER_SECTIONS,
+    TIERS,
+    VERSION,
+    Value,
+    Words,
+)
+from .patterns import MAX_EXPRESSION, MAX_PATTERNS, Patterns, compile_pattern, is_name
+from .rewrites import POLICY, Rewrite
+from .rule_file import Contradiction, RuleReading, attribute_rule, field_rule, unknown
+from .rules import AttributeRule, Text
 from .strict_yaml import Document, Place
 from .table import TEXT_FIELDS
+from .tiers import RECORD_FIELDS, Tier
 
 _EXAMPLE: Final = "{type: string, shape: identifier, max_length: 64}"
 
@@ -52,12 +68,13 @@ class Reading:
         self._lines = document.lines
         self.mistakes: list[Mistake] = []
         self._sections: Mapping[str, Any] = {}
+        self._patterns: Patterns | None = None
         if not isinstance(document.value, dict):
             self.note((), "the policy must be a mapping of sections")
             return
         self._sections = document.value
         for key in self._sections:
-            if key not in (known := ("version", *SECTIONS)):
+            if key not in (known := ("version", *SECTIONS, *OPTIONAL_SECTIONS)):
                 self.note((str(key),), unknown(key, known))
         version = self._sections.get("version")
         if type(version) is not int or version != VERSION:
@@ -66,14 +83,102 @@ class Reading:
             if section not in self._sections:
                 self.note((section,), "is missing")
 
-    def attributes(self, section: str) -> dict[str, AttributeRule]:
+        self._patterns = self._read_patterns()
+
+    def attributes(self, section: str) -> dict[str, AttributeRule | Rewrite]:
         """The rules of an allow-list, by attribute key."""
-        rules: dict[str, AttributeRule] = self._each(section, self._is_attribute, ATTRIBUTE, _attribute)
+        return self._attributes((section,), self._sections.get(section))
+
+    def fields(self) -> dict[str, Text | Rewrite]:
+        """The rules of OTLP's own text fields, by path."""
+        return self._fields((FIELDS,), self._sections.get(FIELDS), TEXT_FIELDS)
+
+    def patterns(self) -> Patterns | None:
+        """The policy's own patterns, which all of its rules look for; None without any."""
+        return self._patterns
+
+    def tiers(self) -> dict[str, Tier]:
+        """The rules for some tenants, by the name of their tier."""
+        tiers: dict[str, Tier] = {}
+        taken: dict[str, str] = {}
+        for name, said in self._named(TIERS, MAX_TIERS):
+            place = (TIERS, name)
+            if not isinstance(said, dict):
+                self.note(place, "must be a mapping of tenants and sections")
+                continue
+            for key in said:
+                if key not in (known := ("tenants", *TIER_SECTIONS)):
+                    self.note((*place, str(key)), unknown(key, known))
+            tiers[name] = Tier(
+                tenants=self._tenants((*place, "tenants"), said.get("tenants"), name, taken),
+                attributes=self._attributes((*place, "attributes"), said.get("attributes")),
+                events=self._attributes((*place, "events"), said.get("events")),
+                fields=self._fields((*place, FIELDS), said.get(FIELDS), RECORD_FIELDS),
+            )
+        return tiers
+
+    def _read_patterns(self) -> Patterns | None:
+        written: dict[str, str] = {}
+        for name, expression in self._named(PATTERNS, MAX_PATTERNS):
+            place = (PATTERNS, name)
+            if name in (*REASONS, POLICY):
+                self.note(place, "is the name of a built-in detector; choose another")
+            elif not isinstance(expression, str) or not 0 < len(expression) <= MAX_EXPRESSION:
+                self.note(place, f"must be an expression of 1 to {MAX_EXPRESSION} characters; quote it")
+            else:
+                try:
+                    compile_pattern(expression)
+                except ValueError as mistake:
+                    self.note(place, str(mistake))
+                else:
+                    written[name] = expression
+        return Patterns(written) if written else None
+
+    def _named(self, section: str, most: int) -> Iterator[tuple[str, Any]]:
+        """What stands in an optional section, by names that we allow."""
+        entries = self._sections.get(section)
+        if entries is None:
+            return
+        if not isinstance(entries, dict):
+            self.note((section,), "must be a mapping")
+            return
+        if len(entries) > most:
+            self.note((section,), f"must have at most {most} entries")
+            return
+        for name, said in entries.items():
+            if isinstance(name, str) and is_name(name):
+                yield name, said
+            else:
+                self.note((section, str(name)), "a name has 1 to 32 small letters, digits and dashes, a letter first")
+
+    def _tenants(self, place: Place, said: object, tier: str, taken: dict[str, str]) -> tuple[str, ...]:
+        words = Words()
+        if not isinstance(said, list) or not words.fits(said):
+            self.note(place, f"must be {words.what}" if said is not None else "is missing")
+            return ()
+        for index, tenant in enumerate(said):
+            # Mistakes get into logs and alerts; ids of tenants don't.
+            if "*" in tenant.removesuffix("*") or tenant == "*":
+                self.note((*place, str(index)), "a tenant is a whole id or a beginning with one * at its end")
+            elif tenant in taken:
+                self.note((*place, str(index)), f"is in the tier {taken[tenant]}, too")
+            taken[tenant] = tier
+        return tuple(said)
+
+    def _attributes(self, place: Place, entries: object) -> dict[str, AttributeRule | Rewrite]:
+        rules: dict[str, AttributeRule | Rewrite] = self._each(
+            place, entries, self._is_attribute, ATTRIBUTE, lambda said: attribute_rule(said, self._patterns)
+        )
         return rules
 
-    def fields(self) -> dict[str, Text]:
-        """The rules of OTLP's own text fields, by path."""
-        rules: dict[str, Text] = self._each(FIELDS, self._is_field, FIELD, _text)
+    def _fields(self, place: Place, entries: object, known: Sequence[str]) -> dict[str, Text | Rewrite]:
+        rules: dict[str, Text | Rewrite] = self._each(
+            place,
+            entries,
+            lambda place, key: self._is_field(place, key, known),
+            FIELD,
+            lambda said: field_rule(said, self._patterns),
+        )
         return rules
 
     def note(self, place: Place, what: str) -> None:
@@ -83,140 +188,43 @@ class Reading:
 
     def _each(
         self,
-        section: str,
+        around: Place,
+        entries: object,
         key_fits: Callable[[Place, str], bool],
         grammar: Mapping[str, Value],
         rule_of: Callable[[dict[str, Any]], Any],
     ) -> dict[str, Any]:
-        entries = self._sections.get(section)
         if entries is None:
             return {}
         if not isinstance(entries, dict):
-            self.note((section,), "must be a mapping")
+            self.note(around, "must be a mapping")
             return {}
         rules: dict[str, Any] = {}
         for key, rule in entries.items():
-            place = (section, str(key))
+            place = (*around, str(key))
             if not isinstance(key, str):
                 self.note(place, "the key must be a string; quote it")
             elif not isinstance(rule, dict):
                 self.note(place, f"must be a mapping, such as {_EXAMPLE}")
             elif key_fits(place, key):
-                said = _Rule(self, place, rule).read(grammar)
+                said = RuleReading(self.note, place, rule).read(grammar)
                 try:
                     rules[key] = None if said is None else rule_of(said)
-                except _Contradiction as mistake:
+                except Contradiction as mistake:
                     self.note((*place, *mistake.keys), mistake.what)
         return rules
 
     def _is_attribute(self, place: Place, key: str) -> bool:
         if 0 < len(key) <= MAX_KEY:
             return True
-        self.note((place[0], key[:32]), f"an attribute's key has 1 to {MAX_KEY} characters")
+        self.note((*place[:-1], key[:32]), f"an attribute's key has 1 to {MAX_KEY} characters")
         return False
 
-    def _is_field(self, place: Place, key: str) -> bool:
-        if key in TEXT_FIELDS:
+    def _is_field(self, place: Place, key: str, known: Sequence[str]) -> bool:
+        if key in known:
             return True
-        self.note(place, unknown(key, TEXT_FIELDS))
+        if key in TEXT_FIELDS:
+            self.note(place, "belongs to no tenant; its rule stands under `fields`")
+        else:
+            self.note(place, unknown(key, known))
         return False
-
-
-class _Rule:
-    """One rule while it is read: the values of known keys are taken out, what is left at the end is a mistake."""
-
-    def __init__(self, reading: Reading, place: Place, rule: Mapping[Any, Any]) -> None:
-        self._reading = reading
-        self._place = place
-        self._left = dict(rule)
-        self._known: list[str] = []
-        self._said: dict[str, Any] = {}
-        # After a choice that cannot be understood it is not known which keys there may be.
-        self._complete = True
-
-    def read(self, grammar: Mapping[str, Value]) -> dict[str, Any] | None:
-        """What the rule says, by key; None after a mistake."""
-        before = len(self._reading.mistakes)
-        missing = self._take(grammar)
-        if self._complete:
-            for key in self._left:
-                self._note(str(key), unknown(key, self._known))
-        for key, value in missing.items():
-            # A misspelt key is the more helpful thing to say than a missing one.
-            if not any(key in difflib.get_close_matches(str(other), [key]) for other in self._left):
-                self._note(key, f"is missing; must be {value.what}")
-            elif not self._complete:
-                self._note(difflib.get_close_matches(key, map(str, self._left))[0], unknown(key, [key]))
-        return self._said if len(self._reading.mistakes) == before else None
-
-    def _take(self, grammar: Mapping[str, Value]) -> dict[str, Value]:
-        """Take out the values of these keys and of those that they bring; the ones that are missing."""
-        missing: dict[str, Value] = {}
-        for key, value in grammar.items():
-            self._known.append(key)
-            default = value.default if isinstance(value, Choice) else None
-            if key not in self._left and default is None:
-                missing[key] = value
-                self._complete &= not isinstance(value, Choice)
-                continue
-            word = self._left.pop(key, default)
-            if value.fits(word):
-                self._said[key] = word
-                if isinstance(value, Choice):
-                    missing |= self._take(value.brings[word])
-            else:
-                near = nearest(word, value.brings) if isinstance(value, Choice) else ""
-                self._note(key, f"is not known; did you mean {near}?" if near else f"must be {value.what}")
-                self._complete &= not isinstance(value, Choice)
-        return missing
-
-    def _note(self, key: str, what: str) -> None:
-        self._reading.note((*self._place, key), what)
-
-
-class _Contradiction(ValueError):  # noqa: N818  # the user's, not ours
-    """Each key is fine, together they are not."""
-
-    def __init__(self, what: str, *keys: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.keys = keys
-
-
-def _attribute(said: Mapping[str, Any]) -> AttributeRule:
-    kind = said["type"]
-    if kind == "bool":
-        return BoolValue()
-    if kind in ("int", "double"):
-        if not said["min"] <= said["max"]:
-            raise _Contradiction("min must be at most max")
-        least, most = said["min"], said["max"]
-        return IntValue(least, most) if kind == "int" else DoubleValue(float(least), float(most))
-    text = _text(said)
-    if kind == "string":
-        return StringValue(text)
-    most = said["max_items"]
-    if text.shape.scanned and text.max_length > (longest := MAX_TEXT // most):
-        # The items are also read as one text, which must be short enough to be scanned.
-        raise _Contradiction(f"must be a whole number from 1 to {longest} with {most} items", "max_length")
-    return StringListValue(text, most)
-
-
-def _text(said: Mapping[str, Any]) -> Text:
-    masks = said.get("misfit") == "mask"
-    name = said["shape"]
-    if name == shapes.ENUM:
-        return Text(shapes.enum(said["values"]), max(map(len, said["values"])), masks)
-    shape = shapes.operation(said["verbs"]) if name == shapes.OPERATION else shapes.SHAPES[name]
-    return Text(shape, said["max_length"], masks)
-
-
-def unknown(word: object, known: Iterable[str]) -> str:
-    """That a word is not known, and the nearest that is."""
-    near = nearest(word, known)
-    return f"is not known; did you mean {near}?" if near else "is not known"
-
-
-def nearest(word: object, known: Iterable[str]) -> str:
-    """The known word that is most like this one; nothing when none is."""
-    return next(iter(difflib.get_close_matches(str(word), list(known), n=1, cutoff=0.5)), "")

@@ -7,8 +7,6 @@ request: reasons are words from a fixed set, and the log names types of exceptio
 
 from __future__ import annotations
 
-import functools
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,18 +16,14 @@ import structlog
 from sidecar.conventions import Signal
 
 from .engine import Pass
+from .gates import TENANT_KEY, UNLISTED, read_entry
 from .plan import Planner
 from .policy import Policy
-from .rules import REDACTED, Refused
+from .pseudonyms import Pseudonyms
+from .rules import REDACTED, Refused, string_in
 from .wire_format import Broken, delimited
 
-TENANT_ID: Final = "tenant.id"
 _MAX_REPORTED: Final = 32
-_DIGEST_BYTES: Final = 6  # 48 bits: two of a million tenants share a tag in one sidecar of five hundred
-
-
-def _digest(key: bytes, value: bytes) -> str:
-    return hmac.digest(key, value, "sha256")[:_DIGEST_BYTES].hex()
 
 
 class Malformed(ValueError):  # noqa: N818  # part of the contract with intake
@@ -45,7 +39,7 @@ class Redacted:
         records_in: spans, metric data points or log records that the request held.
         records_out: those of them that are in `payload`; the others are in `dropped`.
         dropped: whole records, by reason.
-        actions: single values and parts, by (`drop` or `mask`, reason).
+        actions: single values and parts that did not leave as they stood, by (what was done, reason).
     """
 
     payload: bytes
@@ -60,14 +54,14 @@ class Redactor:
 
     Args:
         policy: the rules.
-        key: 32 secret bytes. With them, tenants whose ids are masked stay apart: each mask ends in a keyed digest of
-            the id. Without, all that are masked for one reason share one mask, and overwrite each other's series.
+        names: made from a master key. With them, tenants whose ids are masked stay apart: each mask ends in a tag of
+            its own. Without, all that are masked for one reason share one mask, and overwrite each other's series;
+            and what the policy says to hash or to pseudonymise is masked.
     """
 
-    def __init__(self, policy: Policy, key: bytes | None = None) -> None:
-        self._tag = None if key is None else functools.partial(_digest, key)
-        self._plans = Planner(policy, self._tag).requests()
-        self._tenant = policy.attributes.get(TENANT_ID)
+    def __init__(self, policy: Policy, names: Pseudonyms | None = None) -> None:
+        self._planner = Planner(policy, names)
+        self._plans = self._planner.requests()
         self._log = structlog.get_logger("tenantscope.redaction")
         self._reported: set[str] = set()
 
@@ -90,14 +84,16 @@ class Redactor:
     def tenant(self, tenant_id: str) -> str:
         """A tenant's id as telemetry shows it, for what reaches people by another way. `redacted` if it does not."""
         try:
-            value = delimited(1, tenant_id.encode())
-            if self._tenant is None:
-                return REDACTED.decode()
-            masked = self._tenant.judge(value)
+            tenant = tenant_id.encode()
+            tier = self._planner.membership.tier_of(tenant)
+            planner = self._planner if tier is None else self._planner.tiers[tier]
+            entry = delimited(1, TENANT_KEY) + delimited(2, delimited(1, tenant))
+            _, masked = planner.attributes.judge(entry, 0, tenant)
             if masked is None:
                 return tenant_id
-            tag = "" if self._tag is None else f":{self._tag(value)}"
-            return f"[redacted:{masked.reason}{tag}]"
+            if masked == UNLISTED or isinstance(masked, str):
+                return REDACTED.decode()
+            return string_in(read_entry(masked.content)[1]).decode()
         except Exception:  # noqa: BLE001  # refused, or not even text
             return REDACTED.decode()
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from .detectors import LONG, REASONS, detect, is_name
 from .encodings import ALL_DIGITS
 from .memo import Memo
+from .patterns import Patterns
 from .shapes import ENUM, Shape
 from .wire_format import delimited, read_length, read_varint
 
@@ -39,15 +40,21 @@ class Refused(Exception):  # noqa: N818  # a judgement, not an error
 
 
 class Masked(NamedTuple):
-    """What leaves in the value's place, and the word for why."""
+    """What leaves in the value's place, the word for why, and for what was done."""
 
     reason: str
     content: bytes
+    action: str = "mask"
 
 
-_MASKS: Final = {reason: Masked(reason, f"[redacted:{reason}]".encode()) for reason in REASONS}
+@functools.cache  # as many as there are reasons, which a policy's patterns add to
+def mask(reason: str) -> Masked:
+    """The mask of a text."""
+    return Masked(reason, f"[redacted:{reason}]".encode())
+
+
 # They pass as they are: redacting twice changes nothing, and a sender who writes one has said nothing.
-_HARMLESS: Final = frozenset({b"", REDACTED, *(mask.content for mask in _MASKS.values())})
+_HARMLESS: Final = frozenset({b"", REDACTED, *(mask(reason).content for reason in (*REASONS, "policy"))})
 
 
 # A rule as a policy's file says it.
@@ -84,6 +91,8 @@ class Text:
     shape: Shape
     max_length: int
     misfit_masks: bool = False
+    #: The policy's own patterns, which are the same for all of its rules.
+    patterns: Patterns | None = field(default=None, compare=False, repr=False)
     # Short names that passed, with zeros for digits: `agent-17` passes because `agent-00` stands here.
     _names: Memo = field(default_factory=Memo, init=False, compare=False, repr=False)
 
@@ -99,7 +108,7 @@ class Text:
 
     def judge(self, raw: bytes) -> Masked | None:
         """`raw` is the content of a string field. Raises `Refused`."""
-        if raw in _HARMLESS:
+        if raw in _HARMLESS or (self.patterns is not None and raw in self.patterns.masks):
             return None
         short = len(raw) < LONG
         zeros = raw.translate(ALL_DIGITS) if short else raw
@@ -113,8 +122,13 @@ class Text:
             raise
         if not self.shape.scanned:
             return None
-        # Shapes without words of the policy's own take any digit where they take one.
-        if short and raw.isascii() and not self.shape.words and is_name(zeros.decode("ascii")):
+        # Shapes without words of the policy's own take any digit where they take one; nobody knows that of patterns.
+        if (
+            short
+            and raw.isascii()
+            and not (self.shape.words or self.patterns is not None)
+            and is_name(zeros.decode("ascii"))
+        ):
             self._names.remember(zeros)
             return None
         return self.scan(text)
@@ -134,8 +148,9 @@ class Text:
 
     def scan(self, text: str) -> Masked | None:
         """The mask for what is found in a text that fits."""
-        found = detect(text, numbers=self.shape.numbers)
-        return None if found is None else _MASKS[found]
+        search = None if self.patterns is None else self.patterns.find
+        found = detect(text, numbers=self.shape.numbers, search=search)
+        return None if found is None else mask(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +169,8 @@ class StringValue:
         return {"type": "string", **self.text.written}
 
     def judge(self, value: bytes) -> Masked | None:
-        masked = self.text.judge(_string(value))
-        return None if masked is None else _as_value(masked)
+        masked = self.text.judge(string_in(value))
+        return None if masked is None else as_value(masked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +210,7 @@ class StringListValue:
             if value[pos] != _ITEM or len(items) == self.max_items:
                 raise Refused("type")
             start, pos = read_length(value, pos + 1, end)
-            items.append(_string(value[start:pos]))
+            items.append(string_in(value[start:pos]))
         return items
 
 
@@ -266,15 +281,15 @@ class BoolValue:
 @functools.cache  # as many as there are masks
 def tagged(masked: Masked, tag: str) -> Masked:
     """The mask of an attribute's text, with a word that tells it from others."""
-    return _as_value(Masked(masked.reason, f"[redacted:{masked.reason}:{tag}]".encode()))
+    return as_value(Masked(masked.reason, f"[redacted:{masked.reason}:{tag}]".encode()))
 
 
-def _as_value(masked: Masked) -> Masked:
+def as_value(masked: Masked) -> Masked:
     """A masked text as an `AnyValue`."""
-    return Masked(masked.reason, delimited(1, masked.content))
+    return Masked(masked.reason, delimited(1, masked.content), masked.action)
 
 
-def _string(value: bytes) -> bytes:
+def string_in(value: bytes) -> bytes:
     """The one string that an `AnyValue` consists of."""
     if not value or value[0] != _STRING:
         raise Refused("type")

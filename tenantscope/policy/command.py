@@ -10,13 +10,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from sidecar.alerts import printable
 from sidecar.conventions import POLICIES
-from sidecar.redaction import Policy, PolicyError
+from sidecar.keyring import read_keys, retire, rotate
+from sidecar.redaction import Policy, PolicyError, Pseudonyms
 from sidecar.redaction.json_schema import text as schema_text
 from sidecar.redaction.policy import shipped_file
+from sidecar.settings import ConfigurationError, Settings
 
 from . import difference, examples, explanation
 from .probe import Probe
@@ -24,6 +27,7 @@ from .probe import Probe
 NO: Final = 1
 USAGE_ERROR: Final = 2
 _MAX_LINE: Final = 2000
+_STATE: Final = "TENANTSCOPE_STATE_DIR"
 
 _DESCRIPTION: Final = """\
 Check, explain, test and compare redaction policies, with the engine that the sidecar runs.
@@ -39,7 +43,10 @@ examples:
   tenantscope policy explain Span.Event.exception.message
   tenantscope policy explain tenant.id --where span --value bob@example.com
   tenantscope policy test examples.yaml --policy policy.yaml
+  tenantscope policy explain gen_ai.tool.name --tenant acme      with the rules of the tenant's tier
   tenantscope policy diff default policy.yaml      for CI: status 1 when anything became more permissive
+  tenantscope policy pseudonym acme                what a known tenant is called; for those who hold the keys
+  tenantscope policy rotate                        a new key from now on; the older ones still tell who was who
 """
 
 
@@ -49,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(list(arguments))
     try:
         status: int = options.run(options)
-    except PolicyError as error:
-        for mistake in error.mistakes:
+    except (PolicyError, ConfigurationError) as error:
+        for mistake in error.mistakes if isinstance(error, PolicyError) else error.lines:
             print(f"tenantscope policy: {printable(mistake, _MAX_LINE)}", file=sys.stderr)
         return USAGE_ERROR
     except ValueError as error:
@@ -79,17 +86,22 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    policy = Policy.load(options.policy)
+    policy = _policy_of(options)
     found = explanation.explain(policy, options.key, options.signal, options.where)
     for line in list(explanation.lines(options.key, found, Probe(policy), options.value)):
         _say(line)
     return 0
 
 
+def _policy_of(options: argparse.Namespace) -> Policy:
+    policy = Policy.load(options.policy)
+    return policy if options.tenant is None else policy.of_tenant(options.tenant)
+
+
 def _test(options: argparse.Namespace) -> int:
     policy, found = Policy.load(options.policy), examples.load(options.file)
     failed = list(examples.failures(policy, found))
-    for (line, target, signal, _, expect), outcome in failed:
+    for (line, target, signal, _, expect, _), outcome in failed:
         _say(f"{options.file}:{line}: {target} of {signal}: expected {expect}, was {outcome}")
     verdict = f"{len(failed)} of {len(found)} examples fail" if failed else f"{len(found)} examples, all as expected"
     _say(f"{verdict}; policy {options.policy}, digest {policy.digest}")
@@ -100,12 +112,43 @@ def _diff(options: argparse.Namespace) -> int:
     old, new = Policy.load(options.old), Policy.load(options.new)
     found = difference.changes(old, new)
     for place, more, what in found:
-        source = new if place in new.rules else old
+        source = new if place in new.lines else old
         where = f"{source.source}:{source.lines.get(place, 0)}"
         _say(f"{'+' if more else '-'} {'.'.join(place)}: {what}  ({where})")
     wider = sum(change.more for change in found)
     _say(f"{wider} more permissive, {len(found) - wider} less; digest {old.digest} -> {new.digest}")
     return NO if wider else 0
+
+
+def _pseudonym(options: argparse.Namespace) -> int:
+    tenant = options.tenant.encode(errors="surrogateescape")
+    value = tenant if options.value is None else options.value.encode(errors="surrogateescape")
+    keys = read_keys(_state_dir(options), _STATE)
+    for key in keys:
+        names = Pseudonyms(key)
+        hashed = "" if options.value is None else f"  {names.hash(value)}"
+        _say(f"{names.of(tenant, value)}{hashed}  {'in use' if key is keys[0] else 'older key'}")
+    return 0
+
+
+def _rotate(options: argparse.Namespace) -> int:
+    keys = rotate(_state_dir(options), _STATE)
+    older = ", ".join(key.id for key in keys[1:])
+    _say(f"{keys[0].id} is in use; a running sidecar takes it within seconds. Older, until they are retired: {older}")
+    return 0
+
+
+def _retire(options: argparse.Namespace) -> int:
+    keys = retire(_state_dir(options), _STATE, options.key)
+    _say(f"{options.key} is forgotten; {keys[0].id} is in use")
+    return 0
+
+
+def _state_dir(options: argparse.Namespace) -> Path:
+    folder: Path = options.state_dir or Settings.from_environment().state_dir
+    if not folder.is_dir():
+        raise ValueError(f"{_STATE}: there is no folder {str(folder)!r}; the sidecar makes it when it starts")
+    return folder
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -139,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--value", metavar="V", help="try this value; a list with commas, bytes in hexadecimal")
     explain.add_argument("--signal", choices=explanation.CHOICES["signal"], help="only in this signal")
     explain.add_argument("--where", choices=explanation.CHOICES["where"], help="only at this place")
+    explain.add_argument("--tenant", metavar="ID", help="with the rules of this tenant's tier")
     explain.add_argument("--policy", default=in_force, metavar="POLICY", help=f"default: {in_force}")
     explain.set_defaults(run=_explain)
 
@@ -153,6 +197,16 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("old", metavar="OLD")
     diff.add_argument("new", metavar="NEW")
     diff.set_defaults(run=_diff)
+
+    pseudonym = commands.add_parser("pseudonym", help="say what a known tenant is called", allow_abbrev=False)
+    pseudonym.add_argument("tenant", metavar="TENANT")
+    pseudonym.add_argument("--value", metavar="V", help="a value of this tenant instead: its pseudonym, and its hash")
+    rotation = commands.add_parser("rotate", help="make pseudonyms with a new key", allow_abbrev=False)
+    retirement = commands.add_parser("retire", help="forget an older key", allow_abbrev=False)
+    retirement.add_argument("key", metavar="KEY", help="such as k1")
+    for command, run in ((pseudonym, _pseudonym), (rotation, _rotate), (retirement, _retire)):
+        command.add_argument("--state-dir", type=Path, metavar="DIR", help=f"of the sidecar; default: {_STATE}")
+        command.set_defaults(run=run)
 
     show = commands.add_parser("show", help="print a shipped policy", allow_abbrev=False)
     show.add_argument("name", nargs="?", default=POLICIES[0], choices=POLICIES, help=f"default: {POLICIES[0]}")

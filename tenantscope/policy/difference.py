@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sidecar.redaction import Policy
-from sidecar.redaction.rules import AttributeRule, Refused, StringListValue, StringValue, Text
+from sidecar.redaction.policy import Rule
+from sidecar.redaction.rewrites import Rewrite
+from sidecar.redaction.rules import Refused, StringListValue, StringValue, Text
 from sidecar.redaction.shapes import ENUM
 from sidecar.redaction.strict_yaml import Place
 
@@ -31,6 +33,10 @@ WIDER: Final = {
 }
 
 
+# The actions, from what says least to what says most: within a tenant a pseudonym can be joined, a hash everywhere.
+_ACTIONS: Final = ("drop", "mask", "pseudonymise", "hash", "truncate", "allow")
+
+
 class Change(NamedTuple):
     """One difference.
 
@@ -46,19 +52,64 @@ class Change(NamedTuple):
 
 
 def changes(old: Policy, new: Policy) -> list[Change]:
-    """What `new` treats in another way than `old`; in the order of the new one, with what is gone at the end."""
-    before, after = old.rules, new.rules
-    found: list[Change] = []
-    for place, rule in after.items():
-        if place not in before:
-            found.append(Change(place, True, f"allowed now: {in_words(rule)}"))
-        else:
-            found += (Change(place, *change) for change in _between(before[place], rule))
-    found += (Change(place, False, "no longer allowed") for place in before if place not in after)
+    """What `new` treats in another way than `old`; in the order of the new one, with what is gone at the end.
+
+    First for everybody, then for each tier what is another difference than that for everybody.
+    """
+    found = list(_of_rules(old, new))
+    everybody = set(found)
+    for name in dict.fromkeys((*new.tiers, *old.tiers)):
+        before, after = (policy.of_tier(name) if name in policy.tiers else policy for policy in (old, new))
+        found += (
+            Change(("tiers", name, *place), more, what)
+            for place, more, what in _of_rules(before, after)
+            if Change(place, more, what) not in everybody
+        )
+        members = [set(policy.tiers[name].tenants) if name in policy.tiers else set() for policy in (old, new)]
+        if members[0] != members[1]:
+            # Who leaves one set of rules comes under another: nobody can tell from here which says more of whom.
+            found.append(Change(("tiers", name, "tenants"), True, "other tenants"))
+    patterns = [{} if policy.patterns is None else policy.patterns.written for policy in (old, new)]
+    for name in dict.fromkeys((*patterns[1], *patterns[0])):
+        if patterns[0].get(name) != patterns[1].get(name):
+            added = name not in patterns[0]
+            what = (
+                "looked for now" if added else "another expression" if name in patterns[1] else "no longer looked for"
+            )
+            found.append(Change(("patterns", name), not added, what))
     return found
 
 
-def _between(old: AttributeRule | Text, new: AttributeRule | Text) -> Iterator[tuple[bool, str]]:
+def _of_rules(old: Policy, new: Policy) -> Iterator[Change]:
+    before, after = old.rules, new.rules
+    for place, rule in after.items():
+        if place in before:
+            yield from (Change(place, *change) for change in _between(before[place], rule))
+        elif _action(rule) != _ACTIONS[0]:
+            yield Change(place, True, f"allowed now: {in_words(rule)}")
+    for place, rule in before.items():
+        if place not in after and _action(rule) != _ACTIONS[0]:
+            yield Change(place, False, "no longer allowed")
+
+
+def _action(rule: Rule) -> str:
+    return rule.action.value if isinstance(rule, Rewrite) else _ACTIONS[-1]
+
+
+def _between(old: Rule, new: Rule) -> Iterator[tuple[bool, str]]:
+    if (was := _action(old)) != (now := _action(new)):
+        yield _ACTIONS.index(now) > _ACTIONS.index(was), f"action: {was} -> {now}"
+        return
+    if isinstance(old, Rewrite) and isinstance(new, Rewrite):
+        if old.text is not None and new.text is not None:
+            if old.length != new.length:
+                yield new.length > old.length, f"length: {old.length} -> {new.length}"
+            yield from _between(old.text, new.text)
+        return
+    yield from _of_values(old, new)
+
+
+def _of_values(old: Rule, new: Rule) -> Iterator[tuple[bool, str]]:
     before, after = old.written, new.written
     if before.get("type") != after.get("type"):
         yield True, f"another type: {before.get('type')} -> {after.get('type')}"
@@ -84,7 +135,7 @@ def _between(old: AttributeRule | Text, new: AttributeRule | Text) -> Iterator[t
         yield masks, f"misfit: {'drop -> mask' if masks else 'mask -> drop'}"
 
 
-def _within(inner: AttributeRule | Text, outer: AttributeRule | Text) -> bool:
+def _within(inner: Rule, outer: Rule) -> bool:
     """Whether all that passes `inner` surely passes `outer`, of two rules of one type and different shapes."""
     said, bound = inner.written, outer.written
     if (said.get("misfit") and not bound.get("misfit")) or said.get("max_items", 0) > bound.get("max_items", 0):
@@ -96,7 +147,7 @@ def _within(inner: AttributeRule | Text, outer: AttributeRule | Text) -> bool:
     return bound["shape"] in WIDER.get(said["shape"], ()) and said["max_length"] <= bound["max_length"]
 
 
-def _passes(word: str, rule: AttributeRule | Text) -> bool:
+def _passes(word: str, rule: Rule) -> bool:
     text = rule.text if isinstance(rule, StringValue | StringListValue) else rule
     try:
         return isinstance(text, Text) and text.judge(word.encode()) is None

@@ -6,8 +6,8 @@
       - {key: tenant.id, place: span, value: bob@example.com, expect: masked:email}
 
 `key` is what `tenantscope policy explain` takes; an attribute's needs a `place`, unless the name of a message
-stands in front. `signal` picks one where several have the place. Values have the types that YAML gives them.
-What stands in a value is never repeated: examples may be real ones.
+stands in front. `signal` picks one where several have the place, `tenant` says whose record it is. Values have the
+types that YAML gives them. What stands in a value is never repeated: examples may be real ones.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from typing import Any, Final, NamedTuple
 from sidecar.conventions import POLICIES, SIGNALS, Signal
 from sidecar.redaction import Policy, PolicyError
 from sidecar.redaction.policy import shipped_file
-from sidecar.redaction.policy_file import Mistake, unknown
+from sidecar.redaction.policy_file import Mistake
+from sidecar.redaction.rule_file import unknown
 from sidecar.redaction.strict_yaml import YamlError, parse, read_file
 
-from .probe import PLACES, Outcome, Probe, Target, resolve
+from .probe import PLACES, VERDICTS, Outcome, Probe, Target, resolve
 
-_KEYS: Final = ("signal", "place", "key", "value", "expect")
-_EXPECT: Final = re.compile(r"passes|(?:dropped|masked)(?::[a-z0-9]+)?")
+_KEYS: Final = ("tenant", "signal", "place", "key", "value", "expect")
+_EXPECT: Final = re.compile(rf"passes|(?:{'|'.join(VERDICTS.values())})(?::[a-z][a-z0-9-]*)?")
 
 
 class Example(NamedTuple):
@@ -37,6 +38,7 @@ class Example(NamedTuple):
     signal: Signal
     value: object
     expect: str
+    tenant: str | None = None
 
 
 class Failure(NamedTuple):
@@ -90,14 +92,19 @@ def _example(said: Mapping[str, Any], line: int) -> Example:
     if not isinstance(said["key"], str):
         raise ValueError("key: must be a string; quote it")
     if not isinstance(said["expect"], str) or not _EXPECT.fullmatch(said["expect"]):
-        raise ValueError("expect: must be passes, dropped or masked, the latter two with or without `:reason`")
+        raise ValueError(
+            f"expect: must be passes, {', '.join(VERDICTS.values())}, all but the first with or without `:reason`"
+        )
     target = _target(said["key"], said.get("place"))
     signal = said.get("signal", target.signals[0])
     if signal not in SIGNALS:
         raise ValueError(f"signal: must be one of {', '.join(SIGNALS)}")
     if signal not in target.signals:
         raise ValueError(f"signal: {signal} have no {target.path}")
-    return Example(line, target, signal, said["value"], said["expect"])
+    tenant = said.get("tenant")
+    if tenant is not None and not isinstance(tenant, str):
+        raise ValueError("tenant: must be a string; quote it")
+    return Example(line, target, signal, said["value"], said["expect"], tenant)
 
 
 def _target(key: str, place: object) -> Target:
@@ -114,10 +121,13 @@ def _target(key: str, place: object) -> Target:
 
 def failures(policy: Policy, examples: list[Example]) -> Iterator[Failure]:
     """The examples that come out in another way than expected; a value that cannot be sent is one, too."""
-    probe = Probe(policy)
+    probes: dict[str | None, Probe] = {None: Probe(policy)}
     for example in examples:
+        whose = example.tenant
+        if whose is not None and whose not in probes:
+            probes[whose] = Probe(policy.of_tenant(whose))
         try:
-            outcome = probe.ask(example.target, example.signal, example.value)
+            outcome = probes[whose].ask(example.target, example.signal, example.value)
         except ValueError:
             outcome = Outcome("cannot be sent", "value")
         if example.expect not in (outcome.verdict, str(outcome)):

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from sidecar.conventions import SIGNALS, Signal
 from sidecar.redaction import Policy
-from sidecar.redaction.rules import AttributeRule, Text
+from sidecar.redaction.policy import Rule
+from sidecar.redaction.rewrites import Action, Rewrite
 from sidecar.redaction.shapes import ENUM, OPERATION, SHAPES
 from sidecar.redaction.table import TABLE, Decision
 
@@ -29,13 +30,29 @@ _DECIDED: Final = {
 }
 
 
+# Of the actions of a policy, for values that get as far.
+_VERDICTS: Final = {
+    Action.DROP: "dropped",
+    Action.MASK: "masked",
+    Action.HASH: "changed",
+    Action.PSEUDONYMISE: "changed",
+    Action.TRUNCATE: "allowed",
+}
+_WHY: Final = {
+    Action.DROP: "dropped, as the policy says",
+    Action.MASK: "becomes `[redacted:policy]`, whatever it is",
+    Action.HASH: "a text becomes a keyed digest, the same for all tenants",
+    Action.PSEUDONYMISE: "a text becomes a keyed digest under the tenant's own key",
+}
+
+
 class Explanation(NamedTuple):
     """What happens to a key at some places that are treated alike.
 
     Attributes:
         where: the places, such as `span`, or the path of a field.
         target, signal: one of them, to try values on.
-        verdict: `allowed`, `dropped`, or `read` for what holds other fields.
+        verdict: `allowed`, `dropped`, `masked`, `changed`, or `read` for what holds other fields.
         why: the rule or the decision, in words.
         source: where it is written: the policy and the line, or the table of OTLP's fields.
         rule: the policy's rule, None without one.
@@ -47,7 +64,7 @@ class Explanation(NamedTuple):
     verdict: str
     why: str
     source: str
-    rule: AttributeRule | Text | None
+    rule: Rule | None
 
 
 def explain(policy: Policy, key: str, signal: str | None = None, place: str | None = None) -> list[Explanation]:
@@ -79,7 +96,7 @@ def _explained(policy: Policy, target: Target, where: tuple[str, ...], signal: s
     return Explanation(where, target, possible[0], verdict, why, source, rule)
 
 
-def _decided(policy: Policy, target: Target) -> tuple[str, str, str, AttributeRule | Text | None]:
+def _decided(policy: Policy, target: Target) -> tuple[str, str, str, Rule | None]:
     section = target.section
     if section is None:
         verdict, why = _DECIDED[TABLE[target.path]]
@@ -90,14 +107,19 @@ def _decided(policy: Policy, target: Target) -> tuple[str, str, str, AttributeRu
     if rule is not None:
         lost = TABLE[target.path] is Decision.NAME and not rule.written.get("misfit")
         why = f"{in_words(rule)}; without it the metric is dropped" if lost else in_words(rule)
-        return "allowed", why, f"{source}:{policy.lines.get(place, 0)}", rule
+        verdict = _VERDICTS[rule.action] if isinstance(rule, Rewrite) else "allowed"
+        return verdict, why, f"{source}:{policy.lines.get(place, 0)}", rule
     line = policy.lines.get((section,), 0)
     return "dropped", f"has no rule under `{section}`, and what has none is dropped", f"{source}:{line}", None
 
 
-def in_words(rule: AttributeRule | Text) -> str:
+def in_words(rule: Rule) -> str:
     """A rule for people."""
+    if isinstance(rule, Rewrite) and rule.text is None:
+        return _WHY[rule.action]
     said = rule.written
+    if isinstance(rule, Rewrite):
+        return f"{_text_in_words(said)}; cut to {rule.length} characters"
     match said.get("type"):
         case "bool":
             return "true or false"
@@ -160,7 +182,7 @@ def lines(key: str, explanations: list[Explanation], probe: Probe, value: str | 
         if value is not None:
             outcome = try_value(probe, each, value)
             reason = f" ({outcome.reason})" if outcome.reason else ""
-            leaves = f"; {outcome.leaves!r} leaves" if outcome.verdict == "masked" else ""
+            leaves = "" if outcome.verdict in ("passes", "dropped") else f"; {outcome.leaves!r} leaves"
             yield f"  {'':{width}}  this value: {outcome.verdict}{reason}{leaves}"
 
 

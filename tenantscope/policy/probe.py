@@ -6,6 +6,7 @@ and a key in it. Nothing of the value is kept or printed here; an outcome holds 
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
@@ -16,7 +17,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from sidecar.conventions import SIGNALS, Signal
-from sidecar.redaction import Policy, Redactor
+from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
+from sidecar.redaction.pseudonyms import KEY_BYTES
 from sidecar.redaction.schema import ROOTS, fields, name_of, path_of
 from sidecar.redaction.table import TABLE, Decision
 
@@ -31,6 +33,14 @@ PLACES: Final = {
     "scope": "InstrumentationScope.attributes",
     "exemplar": "Exemplar.filtered_attributes",
     "metadata": "Metric.metadata",
+}
+#: What was done to a value, by the engine's word for it.
+VERDICTS: Final = {
+    "drop": "dropped",
+    "mask": "masked",
+    "hash": "hashed",
+    "pseudonymise": "pseudonymised",
+    "truncate": "truncated",
 }
 #: The section of a policy that decides a place; for the others the table has decided.
 SECTION_OF: Final = {
@@ -69,7 +79,7 @@ class Outcome(NamedTuple):
     """What the engine did.
 
     Attributes:
-        verdict: `passes`, `dropped` or `masked`.
+        verdict: `passes`, `dropped`, or what else was done.
         reason: the engine's word for why; empty when it passes.
         leaves: what stands in the place after it; None when nothing does.
     """
@@ -86,7 +96,8 @@ class Probe:
     """One policy's engine, to be asked about values one by one."""
 
     def __init__(self, policy: Policy) -> None:
-        self._redactor = Redactor(policy)
+        # A key of its own: what it shows as a pseudonym is none that a sidecar writes.
+        self._redactor = Redactor(policy, Pseudonyms(MasterKey("try", secrets.token_bytes(KEY_BYTES))))
 
     def ask(self, target: Target, signal: Signal, value: object) -> Outcome:
         """What becomes of `value` at `target` in a request of `signal`.
@@ -100,14 +111,14 @@ class Probe:
         request = GetMessageClass(ROOTS[signal])()
         _put(request, way, target, value)
         redacted = self._redactor.redact(signal, request.SerializeToString())
-        found = [(action, reason) for action, reason in redacted.actions if action == "mask"]
+        found = [(action, reason) for action, reason in redacted.actions if action != "drop"]
         found += [("drop", reason) for action, reason in redacted.actions if action == "drop"]
         found += [("drop", reason) for reason in redacted.dropped]
         leaves = _get(type(request).FromString(redacted.payload), way, target)
         if not found:
             return Outcome("passes", leaves=leaves)
         action, reason = found[0]
-        return Outcome("masked" if action == "mask" else "dropped", reason, leaves)
+        return Outcome(VERDICTS[action], reason, leaves)
 
 
 @cache

@@ -177,3 +177,51 @@ def test_a_wider_shape_lets_pass_what_the_narrower_one_does(narrow: str, wide: s
     if Probe(with_rule(rule, "fields")).ask(target, "traces", text).verdict == "passes":
         wider = with_rule({"shape": wide, "max_length": 64}, "fields")
         assert Probe(wider).ask(target, "traces", text).verdict == "passes"
+
+
+TIERED = (
+    SMALL
+    + """\
+  Span.Event.name: {action: truncate, shape: identifier, max_length: 64, length: 8}
+patterns: {order: "ORD-[0-9]+"}
+tiers:
+  quiet:
+    tenants: [bank]
+    attributes:
+      a.count: {action: mask}
+      a.flag: {action: drop}
+"""
+)
+TIER_CHANGES = [
+    ("a.count: {action: mask}", "a.count: {action: hash}", "+ tiers.quiet.attributes.a.count: action: mask -> hash", 1),
+    ("a.count: {action: mask}", "a.count: {action: drop}", "- tiers.quiet.attributes.a.count: action: mask -> drop", 0),
+    ("      a.flag: {action: drop}\n", "", "+ tiers.quiet.attributes.a.flag: action: drop -> allow", 1),
+    ("  a.share: {type: double, min: 0, max: 1}", "  a.share: {action: pseudonymise}",
+     "- attributes.a.share: action: allow -> pseudonymise", 0),
+    ("[bank]", "[bonk]", "+ tiers.quiet.tenants: other tenants", 1),
+    ("ORD-", "ORDER-", "+ patterns.order: another expression", 1),
+    ('patterns: {order: "ORD-[0-9]+"}', "patterns: {}", "+ patterns.order: no longer looked for", 1),
+    ("{order:", "{more: x, order:", "- patterns.more: looked for now", 0),
+    ("length: 8}", "length: 9}", "+ fields.Span.Event.name: length: 8 -> 9", 1),
+    ("64, length: 8}", "63, length: 8}", "- fields.Span.Event.name: max_length: 64 -> 63", 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "line", "status"), TIER_CHANGES)
+def test_actions_tiers_and_patterns_are_compared(tmp_path: Path, old: str, new: str, line: str, status: int) -> None:
+    """From drop over mask, pseudonym, hash and cut to allow, more gets out; for a tier what differs for it alone."""
+    assert old in TIERED
+    before = written(tmp_path, TIERED, "old.yaml")
+    after = written(tmp_path, TIERED.replace(old, new, 1), "new.yaml")
+    ran = policy("diff", before, after)
+    assert (ran.status, ran.err) == (status, "")
+    change, _ = ran.out.splitlines()
+    assert change.startswith(line)
+
+
+def test_a_rule_that_drops_is_no_difference_to_none(tmp_path: Path) -> None:
+    """It only says so."""
+    before = written(tmp_path, SMALL, "old.yaml")
+    after = written(tmp_path, SMALL.replace("events: {}", "events: {b: {action: drop}}"), "new.yaml")
+    assert policy("diff", before, after).status == 0
+    assert policy("diff", after, before).status == 0

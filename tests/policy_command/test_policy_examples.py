@@ -76,8 +76,8 @@ def test_values_have_the_types_of_yaml(tmp_path: Path, said: str, outcome: str) 
 MISTAKES = {
     "{place: spam, key: a, value: b, expect: passes}": "place: is not known; did you mean span?; must be one of span,",
     "{key: a, value: b, expect: passes}": "place: is missing; must be one of span,",
-    "{place: span, key: a, value: b, expect: kept}": "expect: must be passes, dropped or masked",
-    "{place: span, key: a, value: b, expect: passes:x}": "expect: must be passes, dropped or masked",
+    "{place: span, key: a, value: b, expect: kept}": "expect: must be passes, dropped, masked",
+    "{place: span, key: a, value: b, expect: passes:x}": "expect: must be passes, dropped, masked",
     "{place: span, key: a, expect: passes}": "value: is missing",
     "{place: span, key: 1, value: b, expect: passes}": "key: must be a string",
     "{place: span, key: a, value: b, expct: passes}": "expct: is not known; did you mean expect?",
@@ -101,3 +101,20 @@ def test_a_file_without_examples_is_a_mistake(tmp_path: Path, content: str) -> N
     """Nothing tested is nothing proven."""
     assert policy("test", written(tmp_path, content, "examples.yaml")).status == 2
     assert policy("test", tmp_path / "none.yaml").status == 2
+
+
+def test_an_example_may_say_whose_it_is(tmp_path: Path) -> None:
+    """Then the rules of the tenant's tier count."""
+    tiers = "tiers: {quiet: {tenants: [bank], attributes: {a.word: {action: hash}}}}\n"
+    file = written(
+        tmp_path,
+        "examples:\n"
+        "  - {place: span, key: a.word, value: a, expect: passes}\n"
+        "  - {place: span, key: a.word, value: a, tenant: acme, expect: passes}\n"
+        "  - {place: span, key: a.word, value: a, tenant: bank, expect: hashed:policy}\n"
+        "  - {place: span, key: a.word, value: a, tenant: bank, expect: passes}\n",
+        "examples.yaml",
+    )
+    ran = policy("test", file, "--policy", written(tmp_path, SMALL + tiers))
+    assert (ran.status, ran.out.count("\n")) == (1, 2)
+    assert ran.out.startswith(f"{file}:5: Span.attributes[a.word] of traces: expected passes, was hashed:policy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ TRIED = [
 def test_a_value_is_tried_on_the_engine(tmp_path: Path, key: str, value: str, outcome: str) -> None:
     """The outcome is the engine's, with its reason; of a masked value only the mask is shown."""
     lines = explained(written(tmp_path, SMALL), key, "--value", value)
-    assert lines[2] == f"this value: {outcome}"
+    assert re.sub(":[a-p]{12}]", "]", lines[2]) == f"this value: {outcome}"
 
 
 def test_a_value_that_cannot_stand_there_is_an_error() -> None:
@@ -168,3 +169,30 @@ def test_the_explanation_and_the_engine_agree(name: str, key: str, value: str) -
             assert outcome.leaves in (None, "")  # what a field of text reads as when it is not there
         else:
             assert outcome.reason not in ("unlisted", "denied", "unknown", "error")
+
+
+TIERED = (
+    SMALL
+    + """\
+tiers:
+  quiet:
+    tenants: ["bank*"]
+    attributes:
+      a.list: {action: pseudonymise}
+      a.word: {action: mask}
+"""
+)
+
+
+def test_a_tenant_has_the_rules_of_his_tier(tmp_path: Path) -> None:
+    """With the line of the tier's rule; for others the one for everybody."""
+    file = written(tmp_path, TIERED)
+    mine = policy("explain", "a.word", "--where", "span", "--tenant", "bank-1", "--value", "a", "--policy", file)
+    assert mine.out.splitlines()[1].split() == [
+        "span", "masked", "becomes", "`[redacted:policy]`,", "whatever", "it", "is", f"({file}:19)",
+    ]  # fmt: skip
+    assert "this value: masked (policy); '[redacted:policy]' leaves" in mine.out
+    other = policy("explain", "a.word", "--where", "span", "--tenant", "acme", "--value", "a", "--policy", file)
+    assert "this value: passes" in other.out
+    changed = policy("explain", "a.list", "--where", "span", "--tenant", "bank", "--value", "bob", "--policy", file)
+    assert "a text becomes a keyed digest under the tenant's own key" in changed.out

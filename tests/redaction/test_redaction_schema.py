@@ -17,7 +17,10 @@ from sidecar.redaction.policy import shipped_file
 SCHEMA = json_schema.schema()
 TYPES = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
 #: What the schema cannot say.
-ARITHMETIC = re.compile(r": (min must be at most max|must be a whole number from 1 to \d+ with \d+ items)$")
+ARITHMETIC = re.compile(
+    r": (min must be at most max|must be less than the longest text that fits, \d+|is not an expression of RE2: .*"
+    r"|must be a whole number from 1 to \d+ with \d+ items)$"
+)
 
 
 def valid(value: Any, schema: Any) -> bool:
@@ -66,6 +69,8 @@ KEYWORDS = {
     "required": _only_for(dict, lambda value, said, _: set(said) <= set(value)),
     "properties": _only_for(dict, lambda value, said, _: all(valid(value[k], said[k]) for k in said if k in value)),
     "propertyNames": _only_for(dict, lambda value, said, _: all(valid(key, said) for key in value)),
+    "maxProperties": _only_for(dict, lambda value, said, _: len(value) <= said),
+    "pattern": _only_for(str, lambda value, said, _: re.search(said, value) is not None),
     "additionalProperties": _only_for(dict, _others_fit),
 }
 
@@ -92,6 +97,7 @@ def test_shipped_policies_fit_the_schema_and_name_it(name: str) -> None:
     assert valid(yaml.safe_load(content), SCHEMA)
 
 
+ACTIONS = ["allow", "drop", "mask", "hash", "pseudonymise", "truncate"]
 WORDS = ["string", "string[]", "int", "double", "bool", "identifier", "enum", "operation", "uuid", "mask", "drop", "x"]
 ODD = st.one_of(
     st.sampled_from([0, 1, 64, 65, 1024, 1025, -1, 2**63, -(2**63), 10**400, 0.5, 1.0, True, None, "", "x" * 1025]),
@@ -102,6 +108,16 @@ RULES = st.one_of(
     st.dictionaries(
         st.sampled_from(["type", "shape", "max_length", "max_items", "values", "verbs", "min", "max", "misfit", "x"]),
         st.one_of(ODD, st.sampled_from(WORDS)),
+    ),
+    st.fixed_dictionaries(
+        {"action": st.sampled_from([*ACTIONS, "keep"])},
+        optional={
+            "type": st.sampled_from(["string", "int"]),
+            "shape": st.sampled_from(WORDS[5:9]),
+            "max_length": st.sampled_from([2, 64]),
+            "length": st.sampled_from([0, 1, 64, "1"]),
+            "values": st.just(["a"]),
+        },
     ),
     # Nearly right ones, which chance alone would hardly make.
     st.fixed_dictionaries(
@@ -132,6 +148,23 @@ FIELDS = st.one_of(st.none(), st.dictionaries(st.sampled_from(["Span.name", "Met
             "events": st.just({}),
             "resource": st.none(),
             "more": st.just({}),
+            "patterns": st.one_of(
+                ODD, st.dictionaries(st.sampled_from(["order", "x-1", "Order", "", "1x"]), st.just("ORD-[0-9]+") | ODD)
+            ),
+            "tiers": st.one_of(
+                ODD,
+                st.dictionaries(
+                    st.sampled_from(["quiet", "x" * 32, "x" * 33, "Loud"]),
+                    st.one_of(
+                        ODD,
+                        st.fixed_dictionaries(
+                            {"tenants": st.sampled_from([["bank"], [], "bank", ["bank", "bank-*"]])},
+                            optional={"attributes": SECTION, "fields": FIELDS, "resource": st.none()},
+                        ),
+                    ),
+                    max_size=1,
+                ),
+            ),
         },
     )
 )

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import stat
-from pathlib import Path
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlp_peers import sum_request
 
-from sidecar.ownership import secret_key
-from sidecar.redaction import Policy, Redactor
-from sidecar.settings import ConfigurationError
+from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
 
-KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+KEY, OTHER_KEY = (Pseudonyms(MasterKey("k1", secret * 32)) for secret in (b"k", b"o"))
 JANE, BOB = "jane.doe@corp.example", "bob@corp.example"
 POLICY = Policy.default()
 
@@ -62,19 +56,3 @@ def test_what_people_are_shown_is_what_telemetry_shows(tenant: str) -> None:
     (metric,) = ExportMetricsServiceRequest.FromString(redacted.payload).resource_metrics[0].scope_metrics[0].metrics
     attributes = metric.sum.data_points[0].attributes
     assert redactor.tenant(tenant) == (attributes[0].value.string_value if attributes else "redacted")
-
-
-def test_the_key_is_made_once_for_us_alone(tmp_path: Path) -> None:
-    """The same after a restart, 0600, and never quietly replaced when it is damaged."""
-    first = secret_key(tmp_path, "tenants.key", "KEY")
-    assert len(first) == 32
-    assert secret_key(tmp_path, "tenants.key", "KEY") == first
-    path = tmp_path / "tenants.key"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    path.write_bytes(first[:-1])
-    with pytest.raises(ConfigurationError, match="remove it"):
-        secret_key(tmp_path, "tenants.key", "KEY")
-    path.unlink()
-    path.symlink_to("/dev/zero")
-    with pytest.raises(ConfigurationError):
-        secret_key(tmp_path, "tenants.key", "KEY")

@@ -43,7 +43,7 @@ def test_the_policy_in_force_is_told_by_its_digest(tmp_path: Path, name: str) ->
     finally:
         sidecar.stop(0)
     digest = Policy.load(name).digest
-    assert status["policy"] == {"source": name, "digest": digest}
+    assert status["policy"] == {"source": name, "digest": digest, "stale": False, "key": "k1"}
     assert [line for line in metrics.splitlines() if line.startswith("tenantscope_policy_info")] == [
         f'tenantscope_policy_info{{digest="{digest}"}} 1.0'
     ]

@@ -16,6 +16,7 @@ from otlp_peers import PATIENCE, export, running_upstream, trace_request
 
 import sidecar
 from sidecar.redaction import Policy
+from sidecar.redaction.policy import shipped_file
 
 
 def command(tmp_path: Path, *arguments: str) -> list[str]:
@@ -84,6 +85,25 @@ def test_a_signal_drains_and_ends_with_0(tmp_path: Path, number: signal.Signals)
         assert (process.returncode, out) == (0, "")
         assert len(upstream.requests) == 30
         assert "queued_records=0" in err.splitlines()[-1]
+
+
+def test_sighup_reads_the_policy_again(tmp_path: Path) -> None:
+    """The process stays, and says which policy is in force now; a wrong one is told, and changes nothing."""
+    file = tmp_path / "policy.yaml"
+    file.write_bytes(shipped_file("default.yaml"))
+    with running(tmp_path, "--policy", str(file)) as (process, line):
+        assert field(line, "policy_digest") == Policy.default().digest
+        draft = tmp_path / "draft.yaml"
+        draft.write_bytes(shipped_file("strict.yaml"))
+        draft.replace(file)
+        process.send_signal(signal.SIGHUP)
+        line = process.stderr.readline()
+        assert 'event="another policy is in force"' in line
+        assert field(line, "policy_digest") == Policy.load("strict").digest
+        file.write_text("version: 2")
+        process.send_signal(signal.SIGHUP)
+        assert 'event="the new policy cannot be used, the old one stays"' in process.stderr.readline()
+        assert process.poll() is None
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

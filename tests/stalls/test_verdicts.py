@@ -12,7 +12,7 @@ import pytest
 from instrumentation import tenancy
 from instrumentation.loop.cell import Cell
 from sidecar.alerts import Alert
-from sidecar.conventions import ALERT_NAMES
+from sidecar.conventions import LOOP_ALERTS
 from sidecar.watchdog.cell import open_cell
 from sidecar.watchdog.hearing import SILENT_NS
 from sidecar.watchdog.poll import Poll
@@ -318,4 +318,4 @@ def test_every_verdict_has_a_name_in_the_table(bench: Bench) -> None:
     bench.announce(bench.cell, 1)
     bench.standing = Standing.GONE
     bench.pass_time(SECOND)
-    assert {alert.name for alert in bench.heard} == set(ALERT_NAMES)
+    assert {alert.name for alert in bench.heard} == set(LOOP_ALERTS)

@@ -1,0 +1,290 @@
+"""The policy in force: redacts by it, and puts another in its place while requests go on.
+
+A version is a policy, its compiled rules and the keys of its pseudonyms, immutable. A request takes hold of the version
+once, so all of its records are redacted by one policy, and counted by that policy's digest.
+
+`reload` reads the files again: on SIGHUP, and when one of them has changed and then stayed as it is for one look. What
+cannot be used changes nothing: the last good version stays, `tenantscope_policy_stale` is 1 and an alert fires, until a
+reload succeeds. What it refuses: to ever redact by half a policy, or by none.
+
+A second policy can be tried: it sees the same requests, counts what it would do, and nothing else of it is ever used.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from . import conventions
+from .alerts import Alert
+from .conventions import Signal
+from .keyring import NAME as KEYS_NAME
+from .keyring import read_keys
+from .redaction import MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
+from .settings import ConfigurationError, Settings
+
+POLICY_SETTING: Final = "TENANTSCOPE_POLICY"
+TRIAL_SETTING: Final = "TENANTSCOPE_TRIAL_POLICY"
+STATE_SETTING: Final = "TENANTSCOPE_STATE_DIR"
+SERVICE: Final = "tenantscope-sidecar"
+LOOK_SECONDS: Final = 1.0
+#: Versions that are counted one by one in the life of a process; later ones are `other`.
+MAX_COUNTED: Final = 32
+OTHER: Final = "other"
+
+APPLIED, UNCHANGED, REFUSED = "applied", "unchanged", "refused"
+
+log = structlog.get_logger("sidecar.policy")
+# What a file looked like from outside: its inode, size and time of change; None when it is not there.
+_Looks = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a request is redacted by."""
+
+    policy: Policy
+    trial_policy: Policy | None
+    keys: tuple[MasterKey, ...]
+    redactor: Redactor
+    trial: Redactor | None
+
+    @classmethod
+    def of(cls, policy: Policy, trial: Policy | None, keys: tuple[MasterKey, ...]) -> Version:
+        """Compile a version."""
+        names = Pseudonyms(keys[0])
+        return cls(policy, trial, keys, Redactor(policy, names), None if trial is None else Redactor(trial, names))
+
+    @property
+    def told(self) -> tuple[object, ...]:
+        """What tells a version from another."""
+        return self.policy.digest, None if self.trial_policy is None else self.trial_policy.digest, self.keys
+
+
+def load_policies(settings: Settings) -> tuple[Policy, Policy | None]:
+    """The policy that the settings name, and the one to be tried.
+
+    Raises:
+        ConfigurationError: one cannot be used; every line names the setting.
+    """
+    return _load(settings.policy, POLICY_SETTING), (
+        None if settings.trial_policy is None else _load(settings.trial_policy, TRIAL_SETTING)
+    )
+
+
+def _load(source: Path | str, setting: str) -> Policy:
+    try:
+        return Policy.load(source)
+    except PolicyError as error:
+        raise ConfigurationError(*(f"{setting}: {line}" for line in error.mistakes)) from None
+
+
+class PolicyInForce(Collector):
+    """Redacts requests by the version in force. Thread-safe; a collector of `prometheus_client`.
+
+    Args:
+        settings: name the files.
+        policies: as loaded from them.
+        alert: told when a reload is refused, and when one succeeds after that.
+        wall: the present time, for alerts.
+
+    Raises:
+        ConfigurationError: the keys cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        policies: tuple[Policy, Policy | None],
+        alert: Callable[[Alert], None],
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._alert = alert
+        self._wall = wall
+        sources = [settings.policy, settings.trial_policy, settings.state_dir / KEYS_NAME]
+        self._files = [source for source in sources if isinstance(source, Path)]
+        self.version = Version.of(*policies, read_keys(settings.state_dir, STATE_SETTING))
+        self._loaded = self._seen = self._looks()
+        self._loading = threading.Lock()
+        self._firing: Alert | None = None
+        self._counting = threading.Lock()
+        self._records: Counter[tuple[str, str]] = Counter()
+        self._counted: set[str] = set()
+        self._reloads: Counter[str] = Counter({APPLIED: 0, UNCHANGED: 0, REFUSED: 0})
+        self._tried: Counter[tuple[str, str]] = Counter()
+        self._tried_actions: Counter[tuple[str, str, str]] = Counter()
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="policy", daemon=True)
+
+    # Requests -----------------------------------------------------------------------------------------------
+    def redact(self, signal: Signal, payload: bytes) -> Redacted:
+        """What may leave of a request, by one version.
+
+        Raises:
+            Malformed: the request cannot be read down to its records.
+        """
+        version = self.version
+        redacted = version.redactor.redact(signal, payload)
+        with self._counting:
+            self._records[signal, self._label(version.policy.digest)] += redacted.records_in
+        if version.trial is not None:
+            self._try(version.trial, signal, payload)
+        return redacted
+
+    def tenant(self, tenant_id: str) -> str:
+        """A tenant's id as telemetry shows it."""
+        return self.version.redactor.tenant(tenant_id)
+
+    def _try(self, trial: Redactor, signal: Signal, payload: bytes) -> None:
+        try:
+            redacted = trial.redact(signal, payload)
+        except Exception:  # noqa: BLE001  # a trial never costs anybody anything; the real one has read this request
+            with self._counting:
+                self._tried[signal, "malformed"] += 1
+            return
+        with self._counting:
+            self._tried[signal, "kept"] += redacted.records_out
+            self._tried[signal, "dropped"] += redacted.records_in - redacted.records_out
+            for (action, reason), count in redacted.actions.items():
+                self._tried_actions[signal, action, reason] += count
+
+    def _label(self, digest: str) -> str:
+        if digest in self._counted or len(self._counted) < MAX_COUNTED:
+            self._counted.add(digest)
+            return digest
+        return OTHER
+
+    # Reloads ------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Look at the files from now on."""
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Look no more; idempotent."""
+        self._stopping.set()
+        if self._watcher.ident is not None:
+            self._watcher.join()
+
+    def look(self) -> None:
+        """Reload when a file is another than the one that was read, and has not changed since the last look."""
+        looks = self._looks()
+        settled, self._seen = looks == self._seen, looks
+        if settled and looks != self._loaded:
+            self.reload()
+
+    def reload(self) -> str:
+        """Read the policies and the keys again: `applied`, `unchanged` or `refused`. Never raises."""
+        with self._loading:
+            # Before they are read: what changes meanwhile is seen at the next look.
+            self._loaded = self._looks()
+            try:
+                policies = load_policies(self._settings)
+                version = Version.of(*policies, read_keys(self._settings.state_dir, STATE_SETTING))
+            except ConfigurationError as error:
+                outcome, lines = REFUSED, error.lines
+            except Exception as error:  # noqa: BLE001  # whatever it is, the version in force is good
+                outcome, lines = REFUSED, (f"{POLICY_SETTING}: {type(error).__name__}",)
+            else:
+                outcome, lines = UNCHANGED if version.told == self.version.told else APPLIED, ()
+                if outcome == APPLIED:
+                    self.version = version
+            with self._counting:
+                self._reloads[outcome] += 1
+            self._tell(outcome, lines)
+            return outcome
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            self.look()
+
+    def _looks(self) -> _Looks:
+        return tuple(_look_of(file) for file in self._files)
+
+    def _tell(self, outcome: str, lines: tuple[str, ...]) -> None:
+        digest = self.version.policy.digest
+        if outcome == REFUSED:
+            log.error("the new policy cannot be used, the old one stays", mistakes=len(lines), first=lines[0])
+        elif outcome == APPLIED:
+            log.info("another policy is in force", policy_digest=digest, key=self.version.keys[0].id)
+        if outcome == REFUSED and self._firing is None:
+            self._firing = self._refused(digest, lines)
+            self._alert(self._firing)
+        elif outcome != REFUSED and self._firing is not None:
+            resolved, self._firing = self._firing, None
+            self._alert(replace(resolved, status="resolved", ends_at=self._wall()))
+
+    def _refused(self, digest: str, lines: tuple[str, ...]) -> Alert:
+        name = conventions.REDACTION_POLICY_REFUSED
+        annotations = {"summary": f"the redaction policy {digest} stays in force, the new one is wrong: {lines[0]}"}
+        if self._settings.runbook_url:
+            annotations["runbook_url"] = f"{self._settings.runbook_url}/{name}.md"
+        labels = {"alertname": name, "tenant_id": "", "service_name": SERVICE, "instance": str(os.getpid())}
+        return Alert(name, "firing", labels, annotations, self._wall())
+
+    # What an operator asks ----------------------------------------------------------------------------------
+    @property
+    def stale(self) -> bool:
+        """Whether the last reload was refused: what is in force is not what the file says."""
+        return self._firing is not None
+
+    def status(self) -> dict[str, Any]:
+        """For `/status`."""
+        version = self.version
+        said: dict[str, Any] = {
+            "source": str(version.policy.source),
+            "digest": version.policy.digest,
+            "stale": self.stale,
+            "key": version.keys[0].id,
+        }
+        if version.trial_policy is not None:
+            with self._counting:
+                said["trial"] = {
+                    "source": str(version.trial_policy.source),
+                    "digest": version.trial_policy.digest,
+                    "records": {" ".join(key): count for key, count in sorted(self._tried.items())},
+                    "redactions": {" ".join(key): count for key, count in sorted(self._tried_actions.items())},
+                }
+        return said
+
+    def collect(self) -> Iterator[Family]:
+        """For `/metrics`."""
+        info = _family(GaugeMetricFamily, conventions.POLICY_INFO)
+        info.add_metric((self.version.policy.digest,), 1)
+        stale = _family(GaugeMetricFamily, conventions.POLICY_STALE)
+        stale.add_metric((), self.stale)
+        yield from (info, stale)
+        with self._counting:
+            for metric, counts in (
+                (conventions.POLICY_RECORDS, dict(self._records)),
+                (conventions.POLICY_RELOADS, {(outcome,): count for outcome, count in self._reloads.items()}),
+                (conventions.TRIAL_RECORDS, dict(self._tried)),
+                (conventions.TRIAL_REDACTIONS, dict(self._tried_actions)),
+            ):
+                family = _family(CounterMetricFamily, metric)
+                for labels, count in counts.items():
+                    family.add_metric(labels, count)
+                yield family
+
+
+def _family(kind: Any, metric: conventions.Metric) -> Any:
+    return kind(metric.name, metric.description, labels=metric.labels)
+
+
+def _look_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
