@@ -89,7 +89,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "`already_terminated`, or `manager` (its own decision)",
     ),
     Attribute(ERROR_TYPE, "string", "class name of the exception; its message is never taken"),
-    Attribute(LOOP_STATE, "string", "`active` or `idle`"),
+    Attribute(LOOP_STATE, "string", "`active` (in a callback), `framework` (the loop's own work) or `idle`"),
     Attribute(REASON, "string", "why something was dropped, or which observer failed"),
     Attribute(RULE, "string", "isolation rule that was seen broken"),
 )
@@ -146,15 +146,26 @@ LOOP_UTILIZATION: Final = Metric(
     "asyncio.eventloop.utilization",
     "gauge",
     "1",
-    "share of the last interval in which the loop ran callbacks",
+    "share of the last interval in which the loop was not idle",
 )
 LOOP_TIME: Final = Metric(
-    "asyncio.eventloop.time", "counter", "s", "time the loop spent active or idle; active time by tenant",
+    "asyncio.eventloop.time", "counter", "s",
+    "time the loop spent in callbacks, by tenant, in its own work (CPU time), or idle; together wall time",
     (LOOP_STATE, TENANT_ID),
+)  # fmt: skip
+LOOP_CPU_DELAY: Final = Metric(
+    "asyncio.eventloop.cpu.delay", "counter", "s",
+    "time for which the loops' threads were ready to run and the host had no CPU for them",
 )  # fmt: skip
 TENANT_LOOP_TIME: Final = Metric(
     "autogen.tenant.loop.time", "counter", "s", "event-loop time that the tenant had", (TENANT_ID,)
 )
+TENANT_LOOP_CPU_TIME: Final = Metric(
+    "autogen.tenant.loop.cpu.time", "counter", "s",
+    "CPU time of the event-loop time that the tenant had; the rest are blocking calls, and waits for the interpreter "
+    "or for a CPU",
+    (TENANT_ID,),
+)  # fmt: skip
 TENANT_LOOP_DELAY: Final = Metric(
     "autogen.tenant.loop.delay", "histogram", "s",
     "time that a piece of the tenant's ready work waited for another tenant's slice; an upper bound",
@@ -229,7 +240,8 @@ FAULTS: Final = Metric(
 )
 
 METRICS: Final[tuple[Metric, ...]] = (
-    LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, TENANT_LOOP_TIME, TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED,
+    LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
+    TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
     OPERATION_DURATION, TOKEN_USAGE, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, ERRORS, FINDINGS, FAULTS,
 )  # fmt: skip

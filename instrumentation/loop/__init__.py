@@ -23,9 +23,11 @@ from typing import Any
 
 from instrumentation import tenancy
 from instrumentation.diagnostics import fault
+from sidecar.wire import cell as layout
 
 from . import cell as cells
 from .account import Account
+from .cpu_time import CpuDelay
 from .delays import Delays
 from .heartbeat import Heartbeat
 from .link import Link
@@ -47,6 +49,7 @@ class Loops:
         endpoint: where the sidecar listens: `http://host:port`, `https://host:port` or `unix:...`.
         queued: tells what waits in queues above a loop, see `victims`.
         clock: nanoseconds of `CLOCK_MONOTONIC`.
+        cpu_clock: nanoseconds of CPU time that the calling thread has used.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class Loops:
         *,
         queued: Queued = lambda _: (),
         clock: Callable[[], int] = time.monotonic_ns,
+        cpu_clock: Callable[[], int] = time.thread_time_ns,
     ) -> None:
         self._cell_dir = cell_dir
         self._queued = queued
         self._folder: Path | None = None
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._slices = Slices(self._adopt, self._abandon, clock)
         self._link = Link(endpoint, service_name, instance, self._alive, self._watchdog)
         self._lookout = Lookout(self._shared, clock)
@@ -76,6 +81,7 @@ class Loops:
         self._reading = threading.Lock()
         self._retired = Sum(tenancy.TABLE.slots)
         self._reader = Reader()
+        self._cpu_delay = CpuDelay()
         self._running = False
 
     def start(self) -> None:
@@ -116,7 +122,8 @@ class Loops:
             accounts = list(self._accounts.values())
             for account in accounts:
                 total.add(account, now)
-            return self._reader.read(total, len(accounts))
+            threads = [account.words[layout.THREAD] for account in accounts]
+            return self._reader.read(total, len(accounts), self._cpu_delay.read(threads))
 
     def _adopt(self, loop: Any) -> Account | None:
         """At the first callback of a loop, on its thread."""
@@ -125,7 +132,7 @@ class Loops:
                 raise TypeError("not a loop of asyncio or uvloop")
             loop_id = next(self._ids)
             cell = cells.Cell.create(self._folder, loop_id, self._clock())
-            account = Account(loop, loop_id, tenancy.TABLE.slots, cell, self._clock, self._queued)
+            account = Account(loop, loop_id, tenancy.TABLE.slots, cell, self._clock, self._cpu_clock, self._queued)
             account.loop = weakref.ref(loop, lambda _: self._gone(account))
             heartbeat = Heartbeat(account, self._gone, self._slices.call_later)
             self._heartbeats[loop_id] = heartbeat

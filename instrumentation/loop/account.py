@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from instrumentation.tenancy import Binding
 from sidecar.wire import cell as layout
 
 from .cell import Cell
+from .cpu_time import CpuTime
 from .delays import Delays
 from .victims import Queued, waits
 
@@ -39,18 +41,21 @@ class Account:
         slot: whose the running slice is.
         active, slices, longest, caused: totals by slot.
         suffered: waits by slot, for those who waited.
+        cpu: CPU time of the slices that ended, up to the last time that the account was settled.
         delay: how late the loop ran the heartbeat.
         ended: when the loop ended, None while it lives.
     """
 
     __slots__ = (
         "_published",
+        "_published_active",
         "_queued",
         "active",
         "adopted",
         "caused",
         "cell",
         "clock",
+        "cpu",
         "delay",
         "ended",
         "heartbeat",
@@ -73,6 +78,7 @@ class Account:
         slots: int,
         cell: Cell,
         clock: Callable[[], int],
+        cpu_clock: Callable[[], int] = time.thread_time_ns,
         queued: Queued = lambda _: (),
     ) -> None:
         self.loop = weakref.ref(loop)
@@ -92,7 +98,9 @@ class Account:
         self.heartbeat: Callable[[], asyncio.Handle | None] = lambda: None
         self.adopted = clock()
         self.ended: int | None = None
+        self.cpu = CpuTime(slots, self.adopted, cpu_clock)
         self._published = [0] * slots
+        self._published_active = [0] * slots
         self._queued = queued
         self.publish_at = 0
 
@@ -123,7 +131,9 @@ class Account:
         """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
         if elapsed >= LONG_NS:
             self._suffer(now, slot, elapsed, loop)
-        self._publish(now)
+            self._publish(now, (slot, elapsed))
+        else:
+            self._publish(now, None)
 
     def _suffer(self, now: int, culprit: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
         words = self.words
@@ -141,17 +151,23 @@ class Account:
         self.caused[culprit] += caused
         words[layout.slot_word(culprit) + layout.CAUSED_NS] = self.caused[culprit]
 
-    def _publish(self, now: int) -> None:
-        """Bring the cell's slot table up to date."""
+    def _publish(self, now: int, long: tuple[int, int] | None) -> None:
+        """Divide the CPU time that was taken meanwhile, and bring the cell's slot table up to date."""
         self.publish_at = now + PUBLISH_NS
         words, published = self.words, self._published
+        had = []
+        ended = 0
         for slot, slices in enumerate(self.slices):
             if slices != published[slot]:
+                ended += slices - published[slot]
                 published[slot] = slices
                 at = layout.slot_word(slot)
-                words[at + layout.LOOP_NS] = self.active[slot]
+                active = self.active[slot]
+                had.append((slot, active - self._published_active[slot]))
+                words[at + layout.LOOP_NS] = self._published_active[slot] = active
                 words[at + layout.SLICES] = slices
                 words[at + layout.LONGEST_NS] = self.longest[slot]
+        self.cpu.settle(now, had, ended, long)
         words[layout.BEAT] = now
 
     def late(self, now: int, lateness: int) -> None:
@@ -178,6 +194,10 @@ class Account:
         start, self.start = self.start, 0
         if start:
             self.active[self.slot] += max(0, self.ended - start)
+            self.slices[self.slot] += 1
+        if threading.get_ident() == self.thread:  # a loop may live for less than a settlement
+            with suppress(Exception):
+                self._publish(self.ended, None)
         self.cell.close()
         self.words = self.cell.words
         return True

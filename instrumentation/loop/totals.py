@@ -17,21 +17,28 @@ class Totals:
 
     Attributes:
         active_ns: loop time that each tenant had.
+        cpu_ns: CPU time of it, up to a few milliseconds ago; the rest are blocking calls, and waits for the interpreter
+            or for a CPU.
         caused_ns: time that others' ready work waited for each tenant's long slices.
         suffered: waits of each tenant's ready work for others' long slices; only tenants that waited.
         delay: how late the loops ran timers that were due.
-        idle_ns: time that the loops spent in no callback; `sum(active_ns) + idle_ns` is the time since their adoption,
-            summed over the loops.
-        utilization: active share of the time since the reading before, 0 to 1.
+        framework_ns: CPU time that the loops' threads used outside of callbacks: polling, timers, dispatching.
+        idle_ns: the rest: `sum(active_ns) + framework_ns + idle_ns` is the time since the loops' adoption, summed over
+            the loops.
+        utilization: share of the time since the reading before that was not idle, 0 to 1.
+        cpu_delay_ns: time for which the loops' threads were ready to run and the host had no CPU for them.
         loops: loops under account now.
     """
 
     active_ns: list[int]
+    cpu_ns: list[int]
     caused_ns: list[int]
     suffered: dict[int, Delays]
     delay: Delays
+    framework_ns: int
     idle_ns: int
     utilization: float
+    cpu_delay_ns: int
     loops: int
 
 
@@ -40,6 +47,8 @@ class Sum:
 
     def __init__(self, slots: int) -> None:
         self.active = [0] * slots
+        self.cpu = [0] * slots
+        self.framework = 0
         self.caused = [0] * slots
         self.suffered: dict[int, Delays] = {}
         self.delay = Delays()
@@ -47,7 +56,9 @@ class Sum:
 
     def add(self, account: Account, now: int) -> None:
         """Add what one account says at `now`, or said when it ended."""
-        self._add_times(account.active_now(), account.caused)
+        cpu = account.cpu.used.copy()  # before the active time, of which it is a part
+        self.framework += account.cpu.framework
+        self._add_times(account.active_now(), cpu, account.caused)
         for slot, delays in list(account.suffered.items()):
             self.suffered.setdefault(slot, Delays()).add(delays)
         self.delay.add(account.delay)
@@ -55,15 +66,17 @@ class Sum:
 
     def merge(self, other: Sum) -> None:
         """Add another sum."""
-        self._add_times(other.active, other.caused)
+        self.framework += other.framework
+        self._add_times(other.active, other.cpu, other.caused)
         for slot, delays in other.suffered.items():
             self.suffered.setdefault(slot, Delays()).add(delays)
         self.delay.add(other.delay)
         self.wall += other.wall
 
-    def _add_times(self, active: list[int], caused: list[int]) -> None:
+    def _add_times(self, active: list[int], cpu: list[int], caused: list[int]) -> None:
         # `strict` would be wrong: a loop may have been adopted under a tenant table of another size.
         self.active = _summed(self.active, active)
+        self.cpu = _summed(self.cpu, cpu)
         self.caused = _summed(self.caused, caused)
 
 
@@ -73,18 +86,31 @@ class Reader:
     def __init__(self) -> None:
         self._active: list[int] = []
         self._idle = 0
-        self._last = (0, 0)  # active and wall time at the reading before
+        self._last = (0, 0)  # time that was not idle, and wall time, at the reading before
 
-    def read(self, total: Sum, loops: int) -> Totals:
-        """The next reading."""
+    def read(self, total: Sum, loops: int, cpu_delay: int) -> Totals:
+        """The next reading, with what `CpuDelay` said."""
         self._active = [max(pair) for pair in zip(total.active, _padded(self._active, len(total.active)), strict=True)]
         active = sum(self._active)
-        self._idle = max(self._idle, total.wall - active)
-        before_active, before_wall = self._last
-        self._last = (active, total.wall)
+        # Work of the loop's own that was not settled yet has been shown as idle before, and stays so.
+        self._idle = max(self._idle, total.wall - active - total.framework)
+        busy = max(active, total.wall - self._idle)
+        before_busy, before_wall = self._last
+        self._last = (busy, total.wall)
         wall = total.wall - before_wall
-        utilization = min(1.0, max(0.0, (active - before_active) / wall)) if wall > 0 else 0.0
-        return Totals(list(self._active), total.caused, total.suffered, total.delay, self._idle, utilization, loops)
+        utilization = min(1.0, max(0.0, (busy - before_busy) / wall)) if wall > 0 else 0.0
+        return Totals(
+            active_ns=list(self._active),
+            cpu_ns=total.cpu,
+            caused_ns=total.caused,
+            suffered=total.suffered,
+            delay=total.delay,
+            framework_ns=busy - active,
+            idle_ns=self._idle,
+            utilization=utilization,
+            cpu_delay_ns=cpu_delay,
+            loops=loops,
+        )
 
 
 def _padded(numbers: list[int], length: int) -> list[int]:

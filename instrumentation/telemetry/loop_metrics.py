@@ -24,6 +24,7 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
         return []
     ids = [tenant.id for tenant in tenancy.TABLE.in_order()]
     active = [(ids[slot], ns / _NS) for slot, ns in enumerate(totals.active_ns) if ns and slot < len(ids)]
+    cpu = [((ids[slot],), ns / _NS) for slot, ns in enumerate(totals.cpu_ns) if ns and slot < len(ids)]
     caused = [((ids[slot],), ns / _NS) for slot, ns in enumerate(totals.caused_ns) if ns and slot < len(ids)]
     suffered = [((ids[slot],), _distribution(delays)) for slot, delays in totals.suffered.items() if slot < len(ids)]
     found = [
@@ -32,8 +33,13 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
             conventions.LOOP_TIME,
             began_ns,
             now_ns,
-            [(("active", tenant), seconds) for tenant, seconds in active] + [(("idle", None), totals.idle_ns / _NS)],
+            [
+                *((("active", tenant), seconds) for tenant, seconds in active),
+                (("framework", None), totals.framework_ns / _NS),
+                (("idle", None), totals.idle_ns / _NS),
+            ],
         ),
+        sum_of(conventions.LOOP_CPU_DELAY, began_ns, now_ns, [((), totals.cpu_delay_ns / _NS)]),
         sum_of(
             conventions.TENANT_LOOP_TIME,
             began_ns,
@@ -41,6 +47,8 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
             [((tenant,), seconds) for tenant, seconds in active],
         ),
     ]
+    if cpu:
+        found.append(sum_of(conventions.TENANT_LOOP_CPU_TIME, began_ns, now_ns, cpu))
     if any(totals.delay.counts):
         found.append(histogram_of(conventions.LOOP_DELAY, began_ns, now_ns, [((), _distribution(totals.delay))]))
     if suffered:

@@ -39,14 +39,6 @@ def standing(pid: int, start: int) -> Standing:
     return Standing.HELD if tracer is not None and tracer[1] != b"0" else Standing.RUNS
 
 
-def run_delay(pid: int, thread: int) -> int:
-    """Nanoseconds that a thread was ready to run and had no CPU, since it began; 0 when the system does not tell."""
-    try:
-        return int(process.read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
 class System:
     """What can be looked up of the process of a cell, and what is to be believed where nothing can.
 
@@ -58,7 +50,7 @@ class System:
     def __init__(
         self,
         look_up: Callable[[int, int], Standing] = standing,
-        run_delay: Callable[[int, int], int] = run_delay,
+        run_delay: Callable[[int, int], int] = process.run_delay,
     ) -> None:
         self._look_up = look_up
         self._run_delay = run_delay

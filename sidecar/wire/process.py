@@ -20,6 +20,14 @@ def stat(pid: int) -> tuple[str, int] | None:
     return fields[0].decode("ascii"), int(fields[19])
 
 
+def run_delay(pid: int, thread: int) -> int:
+    """Nanoseconds that a thread was ready to run and had no CPU, since it began; 0 when the system does not tell."""
+    try:
+        return int(read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def read(path: str) -> bytes:
     """A small file of `/proc`, at a fifth of what a file object costs.
 

@@ -1,4 +1,4 @@
-"""A clock that moves only when a test, or an idle loop, moves it; and loops of every kind that live by it.
+"""Accounting by a clock that moves only when a test moves it, and loops of every kind.
 
 uvloop's timers go by the real clock, whatever ours says; the accounting of its callbacks does go by ours. So a test for
 all kinds waits with `idle`, and what needs timers to be exact asks for a `virtual_loop`, which is a stock one.
@@ -7,53 +7,17 @@ all kinds waits with `idle`, and what needs timers to be exact asks for a `virtu
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from virtual_time import VirtualClock, VirtualLoop
 
 from instrumentation.loop import Loops
 
 NOWHERE = "unix:/nonexistent/tenantscope.sock"
-
-
-class VirtualClock:
-    """Nanoseconds. Work is `advance`; waiting is what the loop's selector does with its timeout."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, milliseconds: float) -> None:
-        self.now += round(milliseconds * 1_000_000)
-
-
-class _VirtualSelector(selectors.SelectSelector):
-    def __init__(self, clock: VirtualClock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if not ready and timeout:
-            self._clock.advance(timeout * 1000 + 0.001)
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A stock loop whose time is the virtual clock's."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        self._virtual = clock
-        super().__init__(_VirtualSelector(clock))
-
-    def time(self) -> float:
-        return self._virtual.now / 1e9
 
 
 @pytest.fixture
@@ -71,7 +35,7 @@ def cells(tmp_path: Path) -> Path:
 @pytest.fixture
 def loops(clock: VirtualClock, cells: Path) -> Iterator[Loops]:
     """Accounting by the virtual clock; stopped afterwards."""
-    loops = Loops(cells, "service", "instance", NOWHERE, clock=clock)
+    loops = Loops(cells, "service", "instance", NOWHERE, clock=clock, cpu_clock=clock.cpu)
     loops.start()
     yield loops
     loops.stop()
@@ -134,7 +98,7 @@ def idle(clock: VirtualClock) -> Callable[[float], Any]:
         woken = loop.create_future()
 
         def past_the_accounting() -> None:
-            clock.advance(milliseconds)
+            clock.wait(milliseconds)
             woken.set_result(None)
 
         super(uvloop.Loop, loop).call_soon(past_the_accounting)
