@@ -10,8 +10,12 @@ turns an Activity into a span and metrics and exports them; `loop/` accounts the
 in a cell that the sidecar can read while the application hangs.
 """
 
+from .budgets import TurnBudgetExceeded, budget
 from .lifecycle import flush, start, stop
 from .settings import ConfigurationError
 from .tenancy import InvalidTenantError, current_tenant, tenant
 
-__all__ = ["ConfigurationError", "InvalidTenantError", "current_tenant", "flush", "start", "stop", "tenant"]
+__all__ = [
+    "ConfigurationError", "InvalidTenantError", "TurnBudgetExceeded", "budget", "current_tenant", "flush", "start",
+    "stop", "tenant",
+]  # fmt: skip

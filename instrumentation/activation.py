@@ -23,7 +23,7 @@ import autogen_core._single_threaded_agent_runtime as runtime_module
 from autogen_core import EVENT_LOGGER_NAME, AgentId, ComponentBase, SingleThreadedAgentRuntime
 from autogen_core._telemetry import _genai as genai_module
 
-from . import tenancy
+from . import budgets, tenancy
 from .activity import Kind
 from .diagnostics import fault
 from .hooks import agents_and_tools, calls, event_log, handoffs, model_client, team, termination
@@ -32,6 +32,7 @@ from .hooks.interception import Alone, First, TransparentHandler, quiet_about
 from .hooks.passport import issue_passport
 from .hooks.run_loop import ended
 from .hooks.runtime import Resolver, TraceTap, look_up_agents
+from .hooks.turn import Overran
 from .hooks.waiting import Waiting
 from .isolation import Isolation
 from .telemetry.recorder import Recorder
@@ -69,11 +70,18 @@ _METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
 class Activation:
     """One attachment. Both calls may be repeated and may come from any thread."""
 
-    def __init__(self, recorder: Recorder, waiting: Waiting, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        waiting: Waiting,
+        resolver: Resolver | None = None,
+        tiers: budgets.Tiers | None = None,
+        overran: Overran = lambda _loop, _slot, _budget: None,
+    ) -> None:
         self._recorder = recorder
         self._waiting = waiting
         self.isolation = Isolation(recorder)
-        self._trace_tap = TraceTap(recorder, self.isolation, resolver)
+        self._trace_tap = TraceTap(recorder, self.isolation, resolver, tiers or budgets.Tiers(None), overran)
         self._handler = TransparentHandler()
         # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
         self._changes: list[tuple[Any, str, object, object]] = []
@@ -154,16 +162,19 @@ class Activation:
 
         def start_unbound(self: SingleThreadedAgentRuntime) -> None:
             # The run loop inherits the context of whoever starts it; it works for no tenant.
-            before = tenancy.BOUND.get()
+            before, budget_before = tenancy.BOUND.get(), budgets.BOUND.get()
             tenancy.bind(None)
+            budgets.bind(None)
             try:
                 start(self)
             finally:
                 tenancy.bind(before)
+                budgets.bind(budget_before)
 
         async def process_next_unbound(self: SingleThreadedAgentRuntime) -> None:
             # Whoever dispatches a message is bound to its tenant meanwhile, and to his own again afterwards.
             before, here = tenancy.BOUND.get(), _dispatching.set(None)
+            budget_before = budgets.BOUND.get()
             dispatches(self)
             try:
                 await process_next(self)
@@ -175,6 +186,7 @@ class Activation:
                 try:
                     _dispatching.reset(here)
                     tenancy.bind(before)
+                    budgets.bind(budget_before)
                 except ValueError:
                     pass
 

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     RESET = "reset"
+    OVERRUN = "overrun"
 
 
 class Outcome(StrEnum):
@@ -79,14 +80,16 @@ class Activity:
         conversation: an id of the team's conversation, that nothing can be found by but the same conversation.
         workflow: the run of a team that this is a part of; never exported, but the way to it for what is learnt later.
         stop_reason: what ended a team's run: classes of termination conditions, or a word of ours.
+        budget, limit_seconds, loop_seconds: which budget a turn is over, what it allows, and how long the turn held the
+            event loop (overrun only).
         outcome, error_type: how it ended; the class name of the exception.
         began_ns: `time.monotonic_ns()` at its begin.
     """
 
     __slots__ = (
-        "abandoned", "agent", "began_ns", "conversation", "error_type", "finish_reason", "input_tokens", "kind",
-        "message_kind", "message_type", "name", "outcome", "output_tokens", "provider", "queue_seconds", "sender",
-        "stop_reason", "tenant", "transfer_target", "workflow",
+        "abandoned", "agent", "began_ns", "budget", "conversation", "error_type", "finish_reason", "input_tokens",
+        "kind", "limit_seconds", "loop_seconds", "message_kind", "message_type", "name", "outcome", "output_tokens",
+        "provider", "queue_seconds", "sender", "stop_reason", "tenant", "transfer_target", "workflow",
     )  # fmt: skip
 
     def __init__(self, kind: Kind, tenant: Tenant, name: str, began_ns: int) -> None:
@@ -108,6 +111,9 @@ class Activity:
         self.transfer_target: str | None = None
         self.workflow: Activity | None = None
         self.stop_reason: str | None = None
+        self.budget: str | None = None
+        self.limit_seconds: float | None = None
+        self.loop_seconds: float | None = None
         self.outcome = Outcome.OK
         self.error_type: str | None = None
 

@@ -21,6 +21,9 @@ MESSAGE_SENDER: Final = "autogen.message.sender"
 MESSAGE_OUTCOME: Final = "autogen.message.outcome"
 MESSAGE_QUEUE_DURATION: Final = "autogen.message.queue.duration"
 MESSAGE_ABANDONED: Final = "autogen.message.abandoned"
+TURN_BUDGET: Final = "autogen.turn.budget"
+TURN_BUDGET_LIMIT: Final = "autogen.turn.budget.limit"
+TURN_LOOP_TIME: Final = "autogen.turn.loop.time"
 ACTIVITY: Final = "autogen.activity"
 OPERATION_NAME: Final = "gen_ai.operation.name"
 PROVIDER_NAME: Final = "gen_ai.provider.name"
@@ -40,6 +43,7 @@ ERROR_TYPE: Final = "error.type"
 LOOP_STATE: Final = "asyncio.eventloop.state"
 REASON: Final = "tenantscope.reason"
 RULE: Final = "tenantscope.rule"
+VICTIM: Final = "tenantscope.victim"
 
 #: Value of `error.type` where an error is known to have been and its type is not.
 OTHER_ERROR: Final = "_OTHER"
@@ -63,6 +67,11 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(MESSAGE_OUTCOME, "string", "`ok`, `error`, `cancelled`, `dropped`, or `unhandled` (no subscriber)"),
     Attribute(MESSAGE_QUEUE_DURATION, "double", "seconds from the send to the start of the handler"),
     Attribute(MESSAGE_ABANDONED, "bool", "the caller gave up waiting before the handler ended; absent otherwise"),
+    Attribute(
+        TURN_BUDGET, "string", "which budget a turn is over: `turn` (wall time) or `loop` (time on the event loop)"
+    ),
+    Attribute(TURN_BUDGET_LIMIT, "double", "seconds that this budget allows"),
+    Attribute(TURN_LOOP_TIME, "double", "seconds for which the turn held the event loop"),
     Attribute(
         ACTIVITY,
         "string",
@@ -92,6 +101,7 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(LOOP_STATE, "string", "`active` (in a callback), `framework` (the loop's own work) or `idle`"),
     Attribute(REASON, "string", "why something was dropped, or which observer failed"),
     Attribute(RULE, "string", "isolation rule that was seen broken"),
+    Attribute(VICTIM, "string", "tenant whose work waited, where `tenant.id` is the one that it waited for"),
 )
 
 RESOURCE_ATTRIBUTES: Final[tuple[str, ...]] = (
@@ -175,6 +185,11 @@ TENANT_LOOP_DELAY_CAUSED: Final = Metric(
     "autogen.tenant.loop.delay.caused", "counter", "s",
     "time that other tenants' ready work waited for this tenant's slices, summed over all who waited", (TENANT_ID,),
 )  # fmt: skip
+TENANT_LOOP_DELAY_PAIR: Final = Metric(
+    "autogen.tenant.loop.delay.pair", "counter", "s",
+    "time that a victim's ready work waited for this tenant's slices; the 32 largest pairs, the rest as `other` and "
+    "`other`; an upper bound", (TENANT_ID, VICTIM),
+)  # fmt: skip
 MESSAGES: Final = Metric(
     "autogen.messages", "counter", "{message}", "messages whose handling ended", (TENANT_ID, MESSAGE_OUTCOME)
 )
@@ -235,13 +250,17 @@ FINDINGS: Final = Metric(
     "broken rules of tenant isolation",
     (TENANT_ID, RULE),
 )
+TURN_OVERRUNS: Final = Metric(
+    "autogen.turn.overruns", "counter", "{turn}", "turns that were over their budget", (TENANT_ID, TURN_BUDGET)
+)
 FAULTS: Final = Metric(
     "tenantscope.faults", "counter", "{event}", "what the library dropped or caught, by reason", (REASON,)
 )
 
 METRICS: Final[tuple[Metric, ...]] = (
     LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
-    TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED,
+    TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED, TENANT_LOOP_DELAY_PAIR,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
-    OPERATION_DURATION, TOKEN_USAGE, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, ERRORS, FINDINGS, FAULTS,
+    OPERATION_DURATION, TOKEN_USAGE, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, ERRORS, FINDINGS,
+    TURN_OVERRUNS, FAULTS,
 )  # fmt: skip

@@ -6,6 +6,7 @@ setting is an error, because it is better found at the start of the application 
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import inspect
 import multiprocessing.util
@@ -29,7 +30,7 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from . import channels, conventions, diagnostics, tenancy
+from . import budgets, channels, conventions, diagnostics, tenancy
 from .activation import Activation
 from .diagnostics import fault, log
 from .hooks.census import Census
@@ -61,7 +62,9 @@ class Running:
         self.recorder = Recorder(
             SpanFactory(), self.accumulators, self.exporter.emit, digests=Digests(self.settings.digest_key)
         )
-        self.activation = Activation(self.recorder, self.waiting, resolver)
+        self.activation = Activation(
+            self.recorder, self.waiting, resolver, budgets.Tiers(settings.limits), self._overran
+        )
         self.census = Census(self.waiting, self.activation.isolation)
 
     def _open_telemetry(self) -> None:
@@ -78,6 +81,9 @@ class Running:
             endpoint=self.settings.endpoint,
             queued=self.waiting.on,
         )
+
+    def _overran(self, loop: asyncio.AbstractEventLoop, slot: int, budget: str) -> None:
+        self.loops.overran(loop, slot, budget)  # of this moment: a forked child has others
 
     def open(self) -> None:
         """Start every part; one that cannot start is left out, and `close` stops the others."""

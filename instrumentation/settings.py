@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
+from sidecar.wire.limits import DESCRIPTION as LIMITS_DESCRIPTION
+from sidecar.wire.limits import KEY as LIMITS_KEY
+from sidecar.wire.limits import Limits, LimitsError, load
+
 Number = TypeVar("Number", int, float)
 
 
@@ -54,6 +58,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "compared between them",
     ),
     Setting("TENANTSCOPE_CELL_DIR", "`/dev/shm/tenantscope-<uid>`", "folder of the loops' shared-memory cells"),
+    Setting(LIMITS_KEY, "none", LIMITS_DESCRIPTION),
 )
 
 #: Read by the sidecar, from an environment that both may share.
@@ -64,6 +69,7 @@ SIDECAR_KEYS: Final = (
     "TENANTSCOPE_WEBHOOK_SECRET_FILE", "TENANTSCOPE_QUEUE_BYTES",
     "TENANTSCOPE_UPSTREAM_HEADERS_FILE", "TENANTSCOPE_UPSTREAM_CA_FILE", "TENANTSCOPE_UPSTREAM_CERTIFICATE_FILE",
     "TENANTSCOPE_UPSTREAM_KEY_FILE", "TENANTSCOPE_UPSTREAM_COMPRESSION",
+    "TENANTSCOPE_WEBHOOK_SECRET_FILE", "TENANTSCOPE_QUEUE_BYTES",
 )  # fmt: skip
 
 
@@ -80,6 +86,7 @@ class Settings:
     disabled: bool = False
     max_tenants: int = 254
     cell_dir: Path | None = None
+    limits: Limits | None = None
     span_queue: int = 2048
     span_batch: int = 512
     span_interval: float = 1.0
@@ -120,6 +127,7 @@ class Settings:
             disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
             max_tenants=tenants,
             cell_dir=None if folder is None else Path(folder),
+            limits=reader.limits(),
             span_queue=reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1, 1_000_000),
             span_batch=reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 10_000),
             span_interval=reader.number("OTEL_BSP_SCHEDULE_DELAY", 1000, 10, 600_000) / 1000,
@@ -158,6 +166,14 @@ class _Reader:
             if key.startswith("TENANTSCOPE_") and key not in known:
                 close = difflib.get_close_matches(key, known, 1)
                 self.mistakes.append(f"{key}: unknown" + (f"; did you mean {close[0]}?" if close else ""))
+
+    def limits(self) -> Limits | None:
+        path = self._environ.get(LIMITS_KEY)
+        try:
+            return load(Path(path)) if path else None
+        except LimitsError as error:
+            self.mistakes += [f"{LIMITS_KEY}: {mistake}" for mistake in error.mistakes]
+            return None
 
     def check_endpoint(self, endpoint: object) -> None:
         key = "OTEL_EXPORTER_OTLP_ENDPOINT"

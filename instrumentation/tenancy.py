@@ -50,7 +50,7 @@ class Tenant:
         self.id = tenant_id
         self.name = tenant_id if name is None else name
         self.slot = slot
-        self.binding = Binding(self)
+        self.binding: Binding | None = Binding(self)
 
     def __repr__(self) -> str:
         return f"Tenant({self.id!r}, slot={self.slot})"
@@ -61,14 +61,18 @@ class Binding:
 
     Leaving a `with` block looks at the binding, not at a `contextvars.Token`, so that a generator which is closed in
     another task, or one `tenant(...)` object that is shared by many tasks, unbinds what it bound and nothing else.
+
+    Attributes:
+        turn: the turn that has a budget, in whose context this is; None without one.
     """
 
-    __slots__ = ("owner", "previous", "tenant")
+    __slots__ = ("owner", "previous", "tenant", "turn")
 
     def __init__(self, tenant: Tenant, previous: Binding | None = None, owner: object = None) -> None:
         self.tenant = tenant
         self.previous = previous
         self.owner = owner
+        self.turn: Any = None if previous is None else previous.turn
 
 
 def validate(tenant_id: object) -> str:
@@ -202,6 +206,9 @@ def _tell(listener: Callable[[Tenant], None], tenant: Tenant) -> None:
 
 BOUND: ContextVar[Binding | None] = ContextVar("tenantscope_tenant", default=None)
 TABLE = TenantTable()
+#: Whose a turn without a tenant is: what is bound while it runs names no tenant, and is carried by no message.
+NOBODY: Final = Tenant("unknown", UNKNOWN_SLOT)
+NOBODY.binding = None
 
 # Set while loops are being accounted: told that the running slice changes hands in the middle of a callback.
 _on_switch: Callable[[Binding | None], None] | None = None
@@ -216,7 +223,7 @@ def on_switch(listener: Callable[[Binding | None], None] | None) -> None:
 def current() -> Tenant | None:
     """The tenant bound to this context, or None."""
     binding = BOUND.get()
-    return None if binding is None else binding.tenant
+    return None if binding is None or binding.tenant is NOBODY else binding.tenant
 
 
 def current_tenant() -> str | None:
@@ -224,8 +231,8 @@ def current_tenant() -> str | None:
 
     `unknown` for an invalid id. Beyond the bound on tenants it is still the id: only telemetry says `other`.
     """
-    binding = BOUND.get()
-    return None if binding is None else binding.tenant.name
+    tenant = current()
+    return None if tenant is None else tenant.name
 
 
 def bind(binding: Binding | None) -> None:

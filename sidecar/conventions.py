@@ -70,6 +70,10 @@ STALL_ACTIVE: Final = Metric(
     ("tenant_id", "service_name", "instance"),
 )  # fmt: skip
 ALERTS: Final = Metric("tenantscope_alerts", "counter", "changes of verdict", ("alertname", "status"))
+ALERTS_WITHHELD: Final = Metric(
+    "tenantscope_alerts_withheld", "counter", "times that a tenant was not named in an alert, because 100 others were",
+    ("alertname",),
+)  # fmt: skip
 CELLS_REFUSED: Final = Metric(
     "tenantscope_cells_refused", "counter", "cells that could not be trusted or read", ("reason",)
 )
@@ -125,7 +129,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     POLICY_INFO, POLICY_RECORDS, POLICY_RELOADS, POLICY_STALE, TRIAL_RECORDS, TRIAL_REDACTIONS,
     RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS,
     FORWARD_RETRIES,
-    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, CELLS_REFUSED, STREAMS_REFUSED, HEARTBEATS_REFUSED,
+    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, ALERTS_WITHHELD, CELLS_REFUSED, STREAMS_REFUSED,
+    HEARTBEATS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,
 )  # fmt: skip
 
@@ -139,8 +144,11 @@ EVENT_LOOP_SILENT: Final = "EventLoopSilent"  # the process lives, and nothing i
 LOOP_ALERTS: Final = (
     EVENT_LOOP_STALLED, EVENT_LOOP_SATURATED, EVENT_LOOP_STOPPED, EVENT_LOOP_DEAD, EVENT_LOOP_SILENT,
 )  # fmt: skip
+TURN_BUDGET_EXCEEDED: Final = "TurnBudgetExceeded"  # turns of the tenant take longer than they may
+TENANT_LOOP_DELAY_HIGH: Final = "TenantLoopDelayHigh"  # the tenant waits longer than its tier should
+TENANT_ALERTS: Final = (TURN_BUDGET_EXCEEDED, TENANT_LOOP_DELAY_HIGH)
 REDACTION_POLICY_REFUSED: Final = "RedactionPolicyRefused"  # the file is wrong, the last good policy stays in force
-ALERT_NAMES: Final = (*LOOP_ALERTS, REDACTION_POLICY_REFUSED)
+ALERT_NAMES: Final = (*LOOP_ALERTS, *TENANT_ALERTS, REDACTION_POLICY_REFUSED)
 ALERT_LABELS: Final = ("alertname", "tenant_id", "service_name", "instance", "severity")
 ALERT_ANNOTATIONS: Final = ("summary", "duration_ms", "stack", "victims", "runbook_url", "suppressed_changes")
 CRITICAL_ALERTS: Final[frozenset[str]] = frozenset({EVENT_LOOP_DEAD})

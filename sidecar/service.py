@@ -81,6 +81,7 @@ class Sidecar:
             registry=self.registry,
             runbook_url=settings.runbook_url,
             shown=lambda tenant: REDACTED if self._policy is None else self._policy.tenant(tenant),
+            limits=settings.limits,
         )
         self._intake = Intake(settings.listen, self._consume, self.ledger, [self._watchdog.add_to])
         self._forwarder: Forwarder | None = None

@@ -17,6 +17,10 @@ from typing import Any, Final
 
 from .address import Address, Upstream, alertmanager, http_url, listener, loopback, receiver, upstream
 from .conventions import POLICIES
+from .wire.limits import DESCRIPTION as LIMITS_DESCRIPTION
+from .wire.limits import KEY as LIMITS_KEY
+from .wire.limits import Limits, LimitsError
+from .wire.limits import load as load_limits
 
 PREFIX: Final = "TENANTSCOPE_"
 # The largest request must always fit into an empty queue.
@@ -87,6 +91,10 @@ def _compression(text: str) -> bool:
     return text == "gzip"
 
 
+def _limits(text: str) -> Limits:
+    return load_limits(_path(text))
+
+
 def _queue_bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) >= MIN_QUEUE_BYTES):
         raise ValueError(f"must be a whole number of bytes, {MIN_QUEUE_BYTES} (16 MiB) or more")
@@ -144,6 +152,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("TENANTSCOPE_STALL_MS", "stall_ms", "100",
             "how long one slice may hold an event loop before it is a stall, in milliseconds", _milliseconds),
+    Setting(LIMITS_KEY, "limits", "", LIMITS_DESCRIPTION, _limits),
     Setting("TENANTSCOPE_RUNBOOK_URL", "runbook_url", "",
             "where the files of `dashboards/runbooks` are published; alerts link to `EventLoopStalled.md` and so on",
             http_url),
@@ -159,7 +168,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 )  # fmt: skip
 
 # The application's half reads these; both halves may share one environment.
-LIBRARY_KEYS: Final = frozenset({"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS"})
+LIBRARY_KEYS: Final = frozenset({"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS", LIMITS_KEY})
 # Variables of collector-config.yaml, from the same environment.
 COLLECTOR_PREFIX: Final = "TENANTSCOPE_COLLECTOR_"
 
@@ -176,6 +185,7 @@ class Settings:
         upstream_compression: whether requests to the upstream are compressed.
         queue_bytes: of the queue on disk, at most.
         stall_ms: milliseconds.
+        limits: tiers of tenants; None: nobody has limits.
         runbook_url: base URL without a slash at its end; empty means none.
         alertmanager: None means that none is told.
         webhook: None means that none is told.
@@ -190,6 +200,7 @@ class Settings:
     queue_bytes: int
     stall_ms: int
     runbook_url: str
+    limits: Limits | None = None
     alertmanager: str | None = None
     trial_policy: Path | str | None = None
     webhook: str | None = None
@@ -214,6 +225,8 @@ class Settings:
             text = environment.get(setting.key, "").strip() or setting.default
             try:
                 values[setting.field] = setting.read(text) if text else None
+            except LimitsError as error:
+                errors += [f"{setting.key}: {mistake}" for mistake in error.mistakes]
             except ValueError as error:
                 errors.append(f"{setting.key}: {error}")
         if not errors and _is_itself(values["upstream"], values["listen"]):

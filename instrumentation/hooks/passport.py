@@ -12,13 +12,13 @@ from contextvars import ContextVar
 from opentelemetry import context as otel
 from opentelemetry.context import Context
 
-from instrumentation import tenancy
+from instrumentation import budgets, tenancy
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder
 
 
 class Passport:
-    """Tenant, trace context and time of sending. Stands in for AutoGen's `EnvelopeMetadata` and has its fields.
+    """Tenant, budget, trace context and time of sending. Stands in for AutoGen's `EnvelopeMetadata` and has its fields.
 
     Attributes:
         handled: a handler has had the message.
@@ -26,14 +26,17 @@ class Passport:
         abandoned: the caller gave up waiting before that.
     """
 
-    __slots__ = ("abandoned", "binding", "context", "ended", "handled", "sent_ns")
+    __slots__ = ("abandoned", "binding", "budget", "context", "ended", "handled", "sent_ns")
 
     traceparent: str | None = None
     tracestate: str | None = None
     links = None
 
-    def __init__(self, binding: tenancy.Binding | None, context: Context, sent_ns: int) -> None:
+    def __init__(
+        self, binding: tenancy.Binding | None, budget: budgets.Bound | None, context: Context, sent_ns: int
+    ) -> None:
         self.binding = binding
+        self.budget = budget
         self.context = context
         self.sent_ns = sent_ns
         self.handled = self.ended = self.abandoned = False
@@ -69,7 +72,10 @@ def issue_passport() -> Passport | None:
     try:
         binding = tenancy.BOUND.get()
         passport = Passport(
-            None if binding is None else binding.tenant.binding, otel.get_current(), time.monotonic_ns()
+            None if binding is None else binding.tenant.binding,
+            budgets.BOUND.get(),
+            otel.get_current(),
+            time.monotonic_ns(),
         )
         caller = CALLING.get()
         if caller is not None:

@@ -2,8 +2,8 @@
 
 AutoGen writes a piece of metadata onto every envelope, in the sender's context, and hands it to its trace helper at
 each later stage, in the context of the stage. Both ends are ours here: the metadata becomes a `Passport` (tenant,
-trace context, time of sending), and the stages read it. Nothing is remembered beside the envelope, so nothing can be
-left behind when a message is dropped, cancelled or lost.
+budget, trace context, time of sending), and the stages read it. Nothing is remembered beside the envelope, so nothing
+can be left behind when a message is dropped, cancelled or lost.
 
 | stage | where it runs | what happens here |
 | --- | --- | --- |
@@ -26,13 +26,15 @@ from typing import Any, Final
 from autogen_core import AgentId, TopicId
 from opentelemetry.trace import INVALID_SPAN, Span
 
-from instrumentation import tenancy
+from instrumentation import budgets, tenancy
 from instrumentation.activity import Activity, Kind, Outcome, name_of
+from instrumentation.budgets import TurnBudgetExceeded
 from instrumentation.diagnostics import count, fault
 from instrumentation.isolation import Isolation
 from instrumentation.telemetry.recorder import Recorder, Scope
 
 from .passport import CALLING, Caller, Passport
+from .turn import Overran, Turn, nobody_waits
 
 #: Names the tenant of a message for which nobody bound one, from its recipient or topic; None when it can't tell.
 Resolver = Callable[[AgentId | TopicId], str | None]
@@ -148,15 +150,18 @@ class _Publishing(_Stage):
 class _Handling(_Stage):
     """`process`: the handler runs inside."""
 
-    __slots__ = ("_passport", "_recorder", "_scope")
+    __slots__ = ("_passport", "_recorder", "_scope", "_turn")
 
-    def __init__(self, scope: Scope, passport: Passport | None, recorder: Recorder) -> None:
+    def __init__(self, scope: Scope, passport: Passport | None, recorder: Recorder, turn: Turn | None) -> None:
         self._scope = scope
         self._passport = passport
         self._recorder = recorder
+        self._turn = turn
 
     def __enter__(self) -> Span:
         self._scope.__enter__()
+        if self._turn is not None:
+            self._turn.begin()
         return INVALID_SPAN
 
     def __exit__(
@@ -167,7 +172,14 @@ class _Handling(_Stage):
             passport.ended = True
             if passport.abandoned:
                 self._nobody_waited(passport)
-        self._scope.__exit__(kind, error, trace)
+        exceeded = None
+        if self._turn is not None:
+            exceeded = self._turn.end(kind, kind is not None and nobody_waits(sys._getframe(1)))  # noqa: SLF001
+        if exceeded is None:
+            self._scope.__exit__(kind, error, trace)
+        else:
+            self._scope.__exit__(TurnBudgetExceeded, exceeded, trace)
+            raise exceeded from error
 
     def _nobody_waited(self, passport: Passport) -> None:
         try:
@@ -184,10 +196,19 @@ _NOTHING: Final = About()
 class TraceTap:
     """Stands where AutoGen's `TraceHelper` stands."""
 
-    def __init__(self, recorder: Recorder, isolation: Isolation, resolver: Resolver | None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        isolation: Isolation,
+        resolver: Resolver | None,
+        tiers: budgets.Tiers,
+        overran: Overran,
+    ) -> None:
         self._recorder = recorder
         self._isolation = isolation
         self._resolver = resolver
+        self._tiers = tiers
+        self._overran = overran
 
     def trace_block(
         self,
@@ -207,6 +228,7 @@ class TraceTap:
             if type(parent) is Passport:
                 if operation == "intercept":
                     tenancy.bind(parent.binding)
+                    budgets.bind(parent.budget)
                 elif operation == "ack":
                     tenancy.bind(parent.binding)
                     waited = self._recorder.clock() - parent.sent_ns
@@ -223,7 +245,7 @@ class TraceTap:
 
     def _create(self, destination: Any) -> _Stage:
         stage: _Stage = _Sending(self._recorder) if type(destination) is AgentId else _STAGE
-        if self._resolver is not None and tenancy.BOUND.get() is None:
+        if self._resolver is not None and tenancy.current() is None:
             try:
                 named = self._resolver(destination)
                 if named is not None:
@@ -246,14 +268,21 @@ class TraceTap:
             self._isolation.handled(about[AGENT], tenant)
         if type(passport) is not Passport:
             count("passport.foreign")  # sent before we were attached
-            return _Handling(self._recorder.scope(activity), None, self._recorder)
+            scope = self._recorder.scope(activity)
+            return _Handling(scope, None, self._recorder, self._turn(scope, None))
         activity.queue_seconds = max(0, now - passport.sent_ns) / 1e9
-        handling = _Handling(self._recorder.scope(activity, passport.context), passport, self._recorder)
+        scope = self._recorder.scope(activity, passport.context)
+        handling = _Handling(scope, passport, self._recorder, self._turn(scope, passport.budget))
         DELIVERING.set(None)
         passport.handled = True
         if passport.abandoned:  # while the message was waiting
             self._recorder.abandoned(passport.tenant.id, 1)
         return handling
+
+    def _turn(self, scope: Scope, bound: budgets.Bound | None) -> Turn | None:
+        """What watches the handler's budget, None when it has none."""
+        budget = self._tiers.of(scope.activity.tenant) if bound is None else bound.budget
+        return None if budget is None else Turn(self._recorder, self._overran, scope, budget)
 
 
 async def look_up_agents(

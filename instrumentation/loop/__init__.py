@@ -125,6 +125,12 @@ class Loops:
             threads = [account.words[layout.THREAD] for account in accounts]
             return self._reader.read(total, len(accounts), self._cpu_delay.read(threads))
 
+    def overran(self, loop: Any, slot: int, budget: str) -> None:
+        """A turn on this loop is over its budget: for the watchdog. On the loop's thread; never raises."""
+        account = getattr(loop, ATTRIBUTE, None)
+        if account is not None:
+            account.overran(slot, budget)
+
     def _adopt(self, loop: Any) -> Account | None:
         """At the first callback of a loop, on its thread."""
         try:
@@ -209,6 +215,7 @@ class Loops:
                 self._heartbeats.pop(account.loop_id, None)
                 account.cell.release()
                 self._retired.add(account, account.adopted)
+                self._retired.forget_small_pairs()
 
     def _watchdog(self, stall_ns: int) -> None:
         if self._folder is not None and self._running:

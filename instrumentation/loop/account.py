@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from instrumentation.tenancy import Binding
 from sidecar.wire import cell as layout
@@ -23,6 +23,7 @@ from sidecar.wire import cell as layout
 from .cell import Cell
 from .cpu_time import CpuTime
 from .delays import Delays
+from .pairs import Pairs
 from .victims import Queued, waits
 
 LONG_NS: Final = 5_000_000  # a slice from here on is worth a look at who waited for it
@@ -42,6 +43,8 @@ class Account:
         active, slices, longest, caused: totals by slot.
         suffered: waits by slot, for those who waited.
         cpu: CPU time of the slices that ended, up to the last time that the account was settled.
+        pairs: who made whom wait.
+        turn: of the running slice, when it has a budget: told how long the slice was.
         delay: how late the loop ran the heartbeat.
         ended: when the loop ended, None while it lives.
     """
@@ -62,12 +65,14 @@ class Account:
         "longest",
         "loop",
         "loop_id",
+        "pairs",
         "publish_at",
         "slices",
         "slot",
         "start",
         "suffered",
         "thread",
+        "turn",
         "words",
     )  # fmt: skip
 
@@ -94,6 +99,8 @@ class Account:
         self.longest = [0] * slots
         self.caused = [0] * slots
         self.suffered: dict[int, Delays] = {}
+        self.pairs = Pairs()
+        self.turn: Any = None
         self.delay = Delays()
         self.heartbeat: Callable[[], asyncio.Handle | None] = lambda: None
         self.adopted = clock()
@@ -106,7 +113,11 @@ class Account:
 
     def begin(self, now: int, binding: Binding | None) -> None:
         """A slice begins, of code in whose context this is bound."""
-        self.slot = slot = 0 if binding is None else binding.tenant.slot
+        if binding is None:
+            self.turn, slot = None, 0
+        else:
+            self.turn, slot = binding.turn, binding.tenant.slot
+        self.slot = slot
         self.start = now
         self.words[_RUNNING] = now & _START_BITS | slot
 
@@ -126,6 +137,8 @@ class Account:
                 self.settle(now, slot, elapsed, loop)
             # Last: who sees the slice gone also sees what it did.
             self.words[_RUNNING] = 0
+            if self.turn is not None:
+                self.turn.hold(elapsed, loop)
 
     def settle(self, now: int, slot: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
         """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
@@ -136,14 +149,16 @@ class Account:
             self._publish(now, None)
 
     def _suffer(self, now: int, culprit: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
-        words = self.words
+        words, slots = self.words, len(self.active)
         caused = 0
         found = waits(loop, culprit, now - elapsed, now, self.heartbeat(), self._queued)
         for (slot, wait), times in found.items():
             delays = self.suffered.get(slot)
             if delays is None:
                 delays = self.suffered[slot] = Delays()
-            delays.record(wait, times)
+            bucket = delays.record(wait, times)
+            words[layout.delay_word(slots, slot) + bucket] += times
+            self.pairs.add(words, slots, culprit, slot, wait * times)
             caused += wait * times
             at = layout.slot_word(slot)
             words[at + layout.SUFFERED_NS] += wait * times
@@ -169,6 +184,11 @@ class Account:
                 words[at + layout.LONGEST_NS] = self.longest[slot]
         self.cpu.settle(now, had, ended, long)
         words[layout.BEAT] = now
+
+    def overran(self, slot: int, budget: str) -> None:
+        """A turn of this tenant's is over its budget, `turn` or `loop`. On the loop's thread."""
+        word = layout.LOOP_OVERRUNS if budget == "loop" else layout.TURN_OVERRUNS
+        self.words[layout.slot_word(slot) + word] += 1
 
     def late(self, now: int, lateness: int) -> None:
         """The heartbeat ran, so late."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
-from instrumentation.conventions import LOOP_BUCKETS
+from sidecar.wire import cell as layout
 
-_BOUNDS_NS: Final = tuple(round(bound * 1e9) for bound in LOOP_BUCKETS)
+_BOUNDS_NS: Final = layout.DELAY_BOUNDS_NS  # of `conventions.LOOP_BUCKETS`, which a test holds
 
 
 class Delays:
@@ -26,12 +26,14 @@ class Delays:
         self.sum_ns = 0
         self.longest_ns = 0
 
-    def record(self, wait_ns: int, times: int = 1) -> None:
-        """Add one wait, in nanoseconds, or several of the same length."""
-        self.counts[bisect_left(_BOUNDS_NS, wait_ns)] += times
+    def record(self, wait_ns: int, times: int = 1) -> int:
+        """Add one wait, in nanoseconds, or several of the same length; returns the bucket that they fell into."""
+        bucket = bisect_left(_BOUNDS_NS, wait_ns)
+        self.counts[bucket] += times
         self.sum_ns += wait_ns * times
         if wait_ns > self.longest_ns:
             self.longest_ns = wait_ns
+        return bucket
 
     def add(self, other: Delays) -> None:
         """Add everything that `other` counted."""

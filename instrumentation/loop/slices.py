@@ -108,8 +108,8 @@ class Slices:
                 if not isinstance(loop, asyncio.BaseEventLoop):
                     self._found(loop)
             elif account.start:
-                slot = 0 if binding is None else binding.tenant.slot
-                if slot != account.slot:
+                slot, turn = (0, None) if binding is None else (binding.tenant.slot, binding.turn)
+                if slot != account.slot or turn is not account.turn:
                     now = self._clock()
                     account.end(now, loop)
                     account.begin(now, binding)
@@ -153,7 +153,12 @@ def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05
                 if account.start:  # a nested loop: the callback that runs it stands still meanwhile
                     account.end(clock(), loop)
                 binding = handle._context.get(bound)
-                account.slot = slot = 0 if binding is None else binding.tenant.slot
+                if binding is None:
+                    slot = account.slot = 0
+                    account.turn = None
+                else:
+                    slot = account.slot = binding.tenant.slot
+                    account.turn = binding.turn
                 account.start = start = clock()
                 account.words[_RUNNING] = start & _START_BITS | slot
             except BaseException as error:
@@ -182,6 +187,8 @@ def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05
                     if elapsed >= LONG_NS or now >= account.publish_at:
                         account.settle(now, slot, elapsed, loop)
                     account.words[_RUNNING] = 0
+                    if account.turn is not None:
+                        account.turn.hold(elapsed, loop)
             except BaseException as error:
                 account.interrupted()
                 if not isinstance(error, Exception):

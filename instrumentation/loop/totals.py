@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sidecar.wire import cell as layout
+
 from .account import Account
 from .delays import Delays
+from .pairs import Pair, PairsReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class Totals:
         cpu_ns: CPU time of it, up to a few milliseconds ago; the rest are blocking calls, and waits for the interpreter
             or for a CPU.
         caused_ns: time that others' ready work waited for each tenant's long slices.
+        pairs_ns: time that the victim's ready work waited for the culprit's long slices, by (culprit, victim); the
+            largest pairs, and one of `other` twice for all the rest.
         suffered: waits of each tenant's ready work for others' long slices; only tenants that waited.
         delay: how late the loops ran timers that were due.
         framework_ns: CPU time that the loops' threads used outside of callbacks: polling, timers, dispatching.
@@ -33,6 +38,7 @@ class Totals:
     active_ns: list[int]
     cpu_ns: list[int]
     caused_ns: list[int]
+    pairs_ns: dict[Pair, int]
     suffered: dict[int, Delays]
     delay: Delays
     framework_ns: int
@@ -50,6 +56,8 @@ class Sum:
         self.cpu = [0] * slots
         self.framework = 0
         self.caused = [0] * slots
+        self.pairs: dict[Pair, int] = {}
+        self.rest = 0  # of pairs that are not known any more
         self.suffered: dict[int, Delays] = {}
         self.delay = Delays()
         self.wall = 0
@@ -59,6 +67,10 @@ class Sum:
         cpu = account.cpu.used.copy()  # before the active time, of which it is a part
         self.framework += account.cpu.framework
         self._add_times(account.active_now(), cpu, account.caused)
+        self.rest += account.pairs.rest_ns
+        for key, waited in account.pairs.kept.copy().items():
+            pair = layout.slots_of(key)
+            self.pairs[pair] = self.pairs.get(pair, 0) + waited
         for slot, delays in list(account.suffered.items()):
             self.suffered.setdefault(slot, Delays()).add(delays)
         self.delay.add(account.delay)
@@ -68,10 +80,20 @@ class Sum:
         """Add another sum."""
         self.framework += other.framework
         self._add_times(other.active, other.cpu, other.caused)
+        self.rest += other.rest
+        for pair, waited in other.pairs.items():
+            self.pairs[pair] = self.pairs.get(pair, 0) + waited
         for slot, delays in other.suffered.items():
             self.suffered.setdefault(slot, Delays()).add(delays)
         self.delay.add(other.delay)
         self.wall += other.wall
+
+    def forget_small_pairs(self) -> None:
+        """Keep the largest pairs, and of the others their sum: loops come and go, and each has pairs."""
+        if len(self.pairs) > layout.MAX_PAIRS:
+            largest = sorted(self.pairs.items(), key=lambda entry: entry[1], reverse=True)
+            self.pairs = dict(largest[: layout.MAX_PAIRS])
+            self.rest += sum(waited for _, waited in largest[layout.MAX_PAIRS :])
 
     def _add_times(self, active: list[int], cpu: list[int], caused: list[int]) -> None:
         # `strict` would be wrong: a loop may have been adopted under a tenant table of another size.
@@ -86,6 +108,7 @@ class Reader:
     def __init__(self) -> None:
         self._active: list[int] = []
         self._idle = 0
+        self._pairs = PairsReader()
         self._last = (0, 0)  # time that was not idle, and wall time, at the reading before
 
     def read(self, total: Sum, loops: int, cpu_delay: int) -> Totals:
@@ -103,6 +126,7 @@ class Reader:
             active_ns=list(self._active),
             cpu_ns=total.cpu,
             caused_ns=total.caused,
+            pairs_ns=self._pairs.read(total.pairs, total.rest),
             suffered=total.suffered,
             delay=total.delay,
             framework_ns=busy - active,

@@ -123,6 +123,7 @@ class Accumulators:
                 conventions.INPUT_DURATION,
                 conventions.ERRORS,
                 conventions.FINDINGS,
+                conventions.TURN_OVERRUNS,
             )
         }
 

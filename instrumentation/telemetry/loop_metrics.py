@@ -27,6 +27,11 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
     cpu = [((ids[slot],), ns / _NS) for slot, ns in enumerate(totals.cpu_ns) if ns and slot < len(ids)]
     caused = [((ids[slot],), ns / _NS) for slot, ns in enumerate(totals.caused_ns) if ns and slot < len(ids)]
     suffered = [((ids[slot],), _distribution(delays)) for slot, delays in totals.suffered.items() if slot < len(ids)]
+    pairs = [
+        ((ids[culprit], ids[victim]), ns / _NS)
+        for (culprit, victim), ns in totals.pairs_ns.items()
+        if max(culprit, victim) < len(ids)
+    ]
     found = [
         gauge_of(conventions.LOOP_UTILIZATION, now_ns, [((), totals.utilization)]),
         sum_of(
@@ -55,6 +60,8 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
         found.append(histogram_of(conventions.TENANT_LOOP_DELAY, began_ns, now_ns, suffered))
     if caused:
         found.append(sum_of(conventions.TENANT_LOOP_DELAY_CAUSED, began_ns, now_ns, caused))
+    if pairs:
+        found.append(sum_of(conventions.TENANT_LOOP_DELAY_PAIR, began_ns, now_ns, pairs))
     return found
 
 

@@ -69,6 +69,8 @@ class Recorder:
 
     def account(self, activity: Activity, seconds: float) -> None:
         """Add an ended activity to the metrics; `seconds` is its duration."""
+        if activity.kind is Kind.OVERRUN:  # counted when it begins; its error is the handler's
+            return
         tenant = activity.tenant.id
         into = self.accumulators
         with into.lock:
@@ -113,6 +115,11 @@ class Recorder:
         with self.accumulators.lock:
             self.accumulators.of(names.ERRORS).add((tenant, activity, error_type), 1)
 
+    def overran(self, tenant: str, budget: str) -> None:
+        """A turn is over its budget."""
+        with self.accumulators.lock:
+            self.accumulators.of(names.TURN_OVERRUNS).add((tenant, budget), 1)
+
     def finding(self, tenant: str, rule: str) -> None:
         """A rule of tenant isolation was seen broken."""
         with self.accumulators.lock:
@@ -132,6 +139,11 @@ class Scope:
         self._ignored = False
         self._before: Context | None = None
         self._inside: Context | None = None
+
+    @property
+    def inside(self) -> Context | None:
+        """The context in which the work runs, once entered."""
+        return self._inside
 
     def open(self) -> Context | None:
         """Start the span without making it current. Returns the context in which it is; None when that failed."""

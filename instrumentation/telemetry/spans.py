@@ -49,6 +49,7 @@ KINDS: Final = {
     Kind.PAUSE: SpanKind.INTERNAL,
     Kind.RESUME: SpanKind.INTERNAL,
     Kind.RESET: SpanKind.INTERNAL,
+    Kind.OVERRUN: SpanKind.INTERNAL,
 }
 _NAME_ATTRIBUTES: Final = {
     Kind.PROCESS: names.AGENT_TYPE,
@@ -61,6 +62,7 @@ _NAME_ATTRIBUTES: Final = {
     Kind.PAUSE: names.WORKFLOW_NAME,
     Kind.RESUME: names.WORKFLOW_NAME,
     Kind.RESET: names.WORKFLOW_NAME,
+    Kind.OVERRUN: names.AGENT_TYPE,
 }
 #: What the GenAI conventions have a name for.
 _OPERATIONS: Final = (Kind.CHAT, Kind.TOOL, Kind.CREATE, Kind.AGENT, Kind.WORKFLOW)
@@ -157,6 +159,11 @@ def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
         found[names.MESSAGE_QUEUE_DURATION] = activity.queue_seconds
         found[names.MESSAGE_OUTCOME] = activity.outcome.value
         found[names.MESSAGE_ABANDONED] = activity.abandoned or None
+    elif kind is Kind.OVERRUN:
+        found[names.TURN_BUDGET] = activity.budget
+        found[names.TURN_BUDGET_LIMIT] = activity.limit_seconds
+        found[names.TURN_LOOP_TIME] = activity.loop_seconds
+        found[names.MESSAGE_OUTCOME] = activity.outcome.value
     elif kind not in _OPERATIONS:
         found[names.ACTIVITY] = kind.value
     else:

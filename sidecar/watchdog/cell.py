@@ -31,6 +31,7 @@ REASONS: Final = (
     "loop", "truncated", "clock", "loops", "announced",
 )  # fmt: skip
 _HEADER: Final = struct.Struct(f"={layout.HEADER_WORDS}Q")
+_READS: Final = 5  # of a table whose keys move meanwhile; then as it is
 _MAX_PATH: Final = 4096
 _MAX_NAME: Final = layout.NAME_BYTES - 8
 
@@ -125,6 +126,7 @@ class CellReader:
         self._shown = shown
         self._slots = slots
         self._names: list[str] = []
+        self._ids: list[str] = []
         self.mode = mode
         self.process = process
         _, self.pid, self.process_start = process
@@ -153,13 +155,11 @@ class CellReader:
 
     def suffered(self) -> dict[int, int]:
         """What each named slot has suffered so far, in nanoseconds."""
-        words = self._slot_words()
-        step = layout.SLOT_WORDS
-        return dict(enumerate(words[layout.SUFFERED_NS :: step][: len(self._names)]))
+        return dict(enumerate(self.slot_words()[layout.SUFFERED_NS :: layout.SLOT_WORDS]))
 
     def totals(self) -> list[Totals]:
         """The totals of every tenant that had the loop or waited for it."""
-        words = self._slot_words()
+        words = self.slot_words()
         found = []
         for slot, name in enumerate(self._names):
             at = slot * layout.SLOT_WORDS
@@ -178,11 +178,33 @@ class CellReader:
         """Give the file up; once."""
         os.close(self._descriptor)
 
-    def _slot_words(self) -> tuple[int, ...]:
+    def tenant_id(self, slot: int) -> str:
+        """The tenant's id itself, to look it up; people are shown `name`."""
+        self.name(slot)
+        return self._ids[slot] if slot < len(self._ids) else "unknown"
+
+    def slot_words(self) -> tuple[int, ...]:
+        """The slot table, as far as its slots have names: `layout.SLOT_WORDS` a slot."""
         self._read_names(self.header()[layout.NAMES])
-        count = self._slots * layout.SLOT_WORDS
-        raw = _read(self._descriptor, count * 8, layout.HEADER_WORDS * 8)
-        return struct.unpack(f"={count}Q", raw)
+        return self._words(layout.HEADER_WORDS, len(self._names) * layout.SLOT_WORDS)
+
+    def delays(self, slot: int) -> tuple[int, ...]:
+        """How often a slot's ready work waited, by the bounds of `layout.DELAY_BOUNDS_NS`."""
+        return self._words(layout.delay_word(self._slots, slot), layout.DELAY_WORDS)
+
+    def pairs(self) -> tuple[list[tuple[int, int, int]], int]:
+        """(culprit's slot, victim's slot, nanoseconds) of each pair that the cell has, and what all others waited."""
+        table, length = layout.pairs_word(self._slots), layout.PAIRS_HEADER + layout.MAX_PAIRS * layout.PAIR_WORDS
+        for _ in range(_READS):
+            words = self._words(table, length)
+            change = words[layout.PAIRS_CHANGE]
+            if not change % 2 and self._words(table, 1) == (change,):
+                break
+        entries = zip(words[layout.PAIRS_HEADER :: 2], words[layout.PAIRS_HEADER + 1 :: 2], strict=True)
+        return [(*layout.slots_of(key), wait) for key, wait in entries if key], words[layout.PAIRS_REST_NS]
+
+    def _words(self, first: int, count: int) -> tuple[int, ...]:
+        return struct.unpack(f"={count}Q", _read(self._descriptor, count * 8, first * 8))
 
     def _read_names(self, count: int) -> None:
         """Read the names that are new; a name never changes."""
@@ -190,6 +212,7 @@ class CellReader:
             raw = _read(self._descriptor, layout.NAME_BYTES, layout.name_offset(self._slots, slot))
             length = int.from_bytes(raw[:8], sys.byteorder)
             name = raw[8 : 8 + min(length, _MAX_NAME)].decode("utf-8", "backslashreplace")
+            self._ids.append(name)
             self._names.append(self._shown(name))
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from typing import Any, Final
 
 from sidecar.alerts import printable
 from sidecar.wire import cell as layout
 
+from .cell import CellReader
 from .mode import CANNOT
 from .watched import Watched
+
+MAX_PAIRS: Final = 32
+OTHER: Final = "other"
 
 
 def described(watched: Watched, now: int) -> dict[str, Any]:
@@ -40,6 +45,7 @@ def described(watched: Watched, now: int) -> dict[str, Any]:
             }
             for totals in cell.totals()
         ],
+        "pairs": _pairs(cell) if isinstance(cell, CellReader) else [],
         "running": {
             "tenant": printable(cell.name(running & layout.SLOT_BITS)),
             "seconds": max(0, cell.as_of(now) - (running & layout.START_BITS)) / 1e9,
@@ -48,3 +54,18 @@ def described(watched: Watched, now: int) -> dict[str, Any]:
         else None,
         "heartbeat_age_seconds": max(0, now - header[layout.HEARTBEAT]) / 1e9,
     }
+
+
+def _pairs(cell: CellReader) -> list[dict[str, Any]]:
+    """Who made whom wait, the longest first; the last one stands for all others."""
+    pairs, rest = cell.pairs()
+    # By name: what the policy masks may be several tenants under one.
+    waited: Counter[tuple[str, str]] = Counter()
+    for culprit, victim, wait in pairs:
+        waited[printable(cell.name(culprit)), printable(cell.name(victim))] += wait
+    shown = waited.most_common(MAX_PAIRS)
+    rest += sum(waited.values()) - sum(wait for _, wait in shown)
+    return [
+        {"culprit": culprit, "victim": victim, "seconds": wait / 1e9}
+        for (culprit, victim), wait in [*shown, *([((OTHER, OTHER), rest)] if rest else [])]
+    ]

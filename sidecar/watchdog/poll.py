@@ -29,6 +29,7 @@ from .pressure import Pressure, Saturation
 from .sayings import Sayings
 from .stall import CELL_LOST, LOOP_CLOSED, PROCESS_DIED, SILENCED, Stall
 from .standing import Standing, System
+from .tenants import TenantWatch
 from .told import ToldCell
 from .watched import Watched
 
@@ -48,6 +49,7 @@ class Poll:
         runbook_url: base URL of the runbooks, or empty.
         system: what can be looked up of processes.
         wall: the present time, for the alerts.
+        tenants: watches what adds up for tenants; None: nobody does.
 
     Attributes:
         stall_ns: as given.
@@ -59,8 +61,10 @@ class Poll:
         runbook_url: str = "",
         system: System | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        tenants: TenantWatch | None = None,
     ) -> None:
         self.stall_ns = stall_ns
+        self._tenants = tenants
         self._runbook_url = runbook_url
         self._system = system or System()
         self._sayings = Sayings(wall, runbook_url)
@@ -151,6 +155,8 @@ class Poll:
                     self._part(watched, now, alerts)
                     del self._loops[key]
             alerts += self._sayings.changes(now)
+            if self._tenants is not None:
+                alerts += self._tenants.look(self._loops.values(), now)
         return alerts
 
     def _look(self, watched: Watched, now: int, alerts: list[Alert]) -> None:

@@ -69,6 +69,10 @@ class Verdicts:
         held.loops.add(loop_id)
         held.over_at = None
 
+    def holds(self, key: Key) -> bool:
+        """Whether it holds, or is not over yet."""
+        return key in self._held
+
     def ease(self, key: Key, loop_id: int, now: int, quiet_ns: int = 0) -> None:
         """This loop bears it out no more: it is over in `quiet_ns`, unless any loop does until then."""
         held = self._held.get(key)

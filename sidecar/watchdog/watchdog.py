@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import grpc
@@ -15,11 +16,13 @@ from sidecar import conventions
 from sidecar.alerts import Alerts
 from sidecar.wire import CONNECTED, STALL_NS
 from sidecar.wire import watchdog_pb2 as wire
+from sidecar.wire.limits import Limits
 
 from .cell import Shown
 from .poll import Poll
 from .room import Room
 from .stream import ClosedError, Stream
+from .tenants import TenantWatch
 
 _READY_WITHIN_NS: Final = 1_000_000_000
 _IDLE_SECONDS: Final = 0.25
@@ -38,6 +41,7 @@ class Watchdog:
         poll_seconds: between two looks at a loop that is stalled.
         runbook_url: base URL for the alerts, or empty.
         shown: how a tenant's id is shown to people: what the policy masks in telemetry is not to be read here.
+        limits: targets of tenants; None: nobody has one.
     """
 
     def __init__(
@@ -49,10 +53,14 @@ class Watchdog:
         poll_seconds: float = 0.002,
         runbook_url: str = "",
         shown: Shown = str,
+        limits: Limits | None = None,
     ) -> None:
         self._shown = shown
         self._stall_ns = stall_ns
-        self._poll = Poll(stall_ns, runbook_url)
+        spec = conventions.ALERTS_WITHHELD
+        withheld = Counter(spec.name, spec.description, spec.labels, registry=registry)
+        tenants = TenantWatch(limits, lambda: datetime.now(UTC), runbook_url, lambda name: withheld.labels(name).inc())
+        self._poll = Poll(stall_ns, runbook_url, tenants=tenants)
         self._alerts = alerts
         self._clock = clock
         self._poll_seconds = poll_seconds

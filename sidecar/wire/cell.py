@@ -1,4 +1,4 @@
-"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 1.
+"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 2.
 
 A loop writes, the watchdog of another process reads, no lock between them. All numbers are unsigned 64-bit words in
 native byte order (both sides are on one machine), so every store is one aligned write. Times are nanoseconds of
@@ -14,8 +14,11 @@ native byte order (both sides are on one machine), so every store is one aligned
 | `CLOSED` | 1 when the loop was closed in good order |
 | slot table | `SLOT_WORDS` words a slot, from `HEADER_WORDS` on: the totals of one tenant |
 | name table | `NAME_BYTES` bytes a slot after the slot table: length word, then UTF-8 |
+| delay table | `DELAY_WORDS` words a slot: how often its ready work waited, by the bounds of `DELAY_BOUNDS_NS` |
+| pair table | `PAIRS_HEADER` words, then `MAX_PAIRS` entries of `PAIR_WORDS`: who made whom wait; key 0 is no entry |
 
 `RUNNING` is one word so that a reader can never pair one slice's start with another's tenant.
+Keys of pairs move only while `PAIRS_CHANGE` is odd; who reads another number afterwards than before reads again.
 Slot 0 is `unknown` (no tenant bound), slot 1 is `other` (beyond the bound on tenants).
 """
 
@@ -24,7 +27,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC_VALUE: Final = int.from_bytes(b"TSCELL\x00\x01", "little")
-VERSION: Final = 1
+VERSION: Final = 2
 
 # Header, in words.
 MAGIC: Final = 0
@@ -51,6 +54,8 @@ LONGEST_NS: Final = 2
 SUFFERED_NS: Final = 3  # time that the tenant's ready work waited for other tenants' long slices
 CAUSED_NS: Final = 4  # time that other tenants' ready work waited for this tenant's long slices
 WAITS: Final = 5  # how many pieces of work `SUFFERED_NS` sums over
+TURN_OVERRUNS: Final = 6  # turns of the tenant that were over their wall-time budget
+LOOP_OVERRUNS: Final = 7  # and over their budget of loop time
 SLOT_WORDS: Final = 8
 
 NAME_BYTES: Final = 1032
@@ -58,10 +63,26 @@ MAX_SLOTS: Final = 4096
 SLOT_BITS: Final = MAX_SLOTS - 1  # the low bits of RUNNING
 START_BITS: Final = ~SLOT_BITS & (2**64 - 1)
 
+# Upper bounds, inclusive, in nanoseconds; the last word of a slot is for all that is longer.
+DELAY_BOUNDS_NS: Final = (
+    100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000, 50_000_000, 100_000_000,
+    250_000_000, 500_000_000, 1_000_000_000, 2_500_000_000, 5_000_000_000, 10_000_000_000, 25_000_000_000,
+)  # fmt: skip
+DELAY_WORDS: Final = len(DELAY_BOUNDS_NS) + 1
+
+PAIRS_CHANGE: Final = 0
+PAIRS_REST_NS: Final = 1  # what the pairs without an entry waited
+PAIRS_HEADER: Final = 2
+PAIR_KEY: Final = 0
+PAIR_NS: Final = 1  # how long the victim's ready work waited for the culprit's slices
+PAIR_WORDS: Final = 2
+MAX_PAIRS: Final = 256
+_PAIR: Final = 1 << 32  # in every key: none is 0
+
 
 def size(slots: int) -> int:
     """Bytes of a cell with so many slots."""
-    return HEADER_WORDS * 8 + slots * (SLOT_WORDS * 8 + NAME_BYTES)
+    return (pairs_word(slots) + PAIRS_HEADER + MAX_PAIRS * PAIR_WORDS) * 8
 
 
 def slot_word(slot: int) -> int:
@@ -72,3 +93,23 @@ def slot_word(slot: int) -> int:
 def name_offset(slots: int, slot: int) -> int:
     """Byte offset of a slot's name (the length word)."""
     return (HEADER_WORDS + slots * SLOT_WORDS) * 8 + slot * NAME_BYTES
+
+
+def delay_word(slots: int, slot: int) -> int:
+    """Index of the first word of a slot's delays."""
+    return name_offset(slots, slots) // 8 + slot * DELAY_WORDS
+
+
+def pairs_word(slots: int) -> int:
+    """Index of the first word of the pair table."""
+    return delay_word(slots, slots)
+
+
+def pair_key(culprit: int, victim: int) -> int:
+    """The key of a pair of slots."""
+    return _PAIR | culprit << 16 | victim
+
+
+def slots_of(key: int) -> tuple[int, int]:
+    """The culprit's and the victim's slot of a key."""
+    return key >> 16 & SLOT_BITS, key & SLOT_BITS

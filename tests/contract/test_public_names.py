@@ -13,12 +13,14 @@ import instrumentation
 from instrumentation import conventions
 from instrumentation.settings import SETTINGS, SIDECAR_KEYS, ConfigurationError, Settings
 from sidecar import conventions as sidecar_conventions
+from sidecar.wire import cell as layout
 
 
 def test_exports() -> None:
     """The public names of the library; a new one is a decision."""
     assert instrumentation.__all__ == [
-        "ConfigurationError", "InvalidTenantError", "current_tenant", "flush", "start", "stop", "tenant",
+        "ConfigurationError", "InvalidTenantError", "TurnBudgetExceeded", "budget", "current_tenant", "flush", "start",
+        "stop", "tenant",
     ]  # fmt: skip
     assert all(hasattr(instrumentation, name) for name in instrumentation.__all__)
 
@@ -49,6 +51,11 @@ def test_metrics_are_well_formed() -> None:
         assert not metric.name.endswith(("total", "seconds"))
     names = [metric.name for metric in conventions.METRICS] + [metric.name for metric in sidecar_conventions.METRICS]
     assert len(names) == len(set(names))
+
+
+def test_the_cell_s_delays_are_those_of_the_metric() -> None:
+    """The sidecar reads buckets in shared memory that the library also exports."""
+    assert tuple(round(bound * 1e9) for bound in conventions.LOOP_BUCKETS) == layout.DELAY_BOUNDS_NS
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -114,7 +121,8 @@ def test_every_sidecar_setting_is_among_those_tolerated() -> None:
     """A setting added there is no unknown key here."""
     from sidecar.settings import SETTINGS as SIDECAR_SETTINGS
 
-    assert {setting.key for setting in SIDECAR_SETTINGS if setting.key.startswith("TENANTSCOPE_")} <= set(SIDECAR_KEYS)
+    known = {*SIDECAR_KEYS, *(setting.key for setting in SETTINGS)}
+    assert {setting.key for setting in SIDECAR_SETTINGS if setting.key.startswith("TENANTSCOPE_")} <= known
 
 
 def test_the_collectors_variables_stop_nobody() -> None:

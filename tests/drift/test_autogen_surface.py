@@ -140,6 +140,14 @@ def test_the_passport_stands_in_for_the_envelope_metadata() -> None:
     assert all(hasattr(Passport, field) for field in EnvelopeMetadata.__dataclass_fields__)
 
 
+def test_the_envelope_can_be_found_from_a_stage() -> None:
+    """A turn that is cancelled asks whether its sender still waits: the envelope's future, in the caller's frame."""
+    for method in (SingleThreadedAgentRuntime._process_send, SingleThreadedAgentRuntime._process_publish):
+        assert parameters(method) == ["self", "message_envelope"]
+    assert "future" in runtime_module.SendMessageEnvelope.__dataclass_fields__  # type: ignore[attr-defined]
+    assert "if not message_envelope.future.cancelled():" in inspect.getsource(SingleThreadedAgentRuntime._process_send)
+
+
 def test_component_methods() -> None:
     """Each wrapped method exists on the class that the table names, and the class is a component."""
     classes = (

@@ -113,7 +113,8 @@ def test_no_shipped_policy_lets_free_text_out(name: str) -> None:
     """The shape that only patterns guard is for policies of one's own; a tenant's id has it nearly, nothing else."""
     shapes = {place: rule.written.get("shape") for place, rule in Policy.load(name).rules.items()}
     assert "free" not in shapes.values()
-    assert [key for (_, key), shape in shapes.items() if shape == "tenant"] == ["tenant.id"] * (name != "strict")
+    tenants = ["tenant.id", "tenantscope.victim"] if name != "strict" else []
+    assert [key for (_, key), shape in shapes.items() if shape == "tenant"] == tenants
 
 
 @pytest.mark.parametrize("signal", SIGNALS)

@@ -65,7 +65,7 @@ def test_a_truncated_cell_is_refused(genuine: Path, words: int) -> None:
     ("word", "value", "reason"),
     [
         (layout.MAGIC, 0, "magic"),
-        (layout.LAYOUT, 2, "version"),
+        (layout.LAYOUT, layout.VERSION + 1, "version"),
         (layout.SLOTS, 0, "slots"),
         (layout.SLOTS, 2**63, "slots"),
         (layout.SLOTS, layout.MAX_SLOTS + 1, "slots"),

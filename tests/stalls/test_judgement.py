@@ -306,6 +306,7 @@ def test_the_status_tells_every_tenants_share(bench: Bench) -> None:
                 "waits": 7,
             }
         ],
+        "pairs": [],
         "running": {"tenant": "globex", "seconds": 1.5},
         "heartbeat_age_seconds": 1.5,
     }

@@ -12,7 +12,7 @@ from autogen_core import AgentId, SingleThreadedAgentRuntime, TopicId
 from autogen_core.models import UserMessage
 from opentelemetry.sdk.metrics.export import Histogram, MetricsData, Sum
 
-from instrumentation import conventions, diagnostics, lifecycle, tenant
+from instrumentation import budget, conventions, diagnostics, lifecycle, tenant
 from instrumentation.telemetry.accumulators import MAX_SERIES, Accumulators
 from instrumentation.testing import Captured
 
@@ -38,7 +38,7 @@ async def a_bit_of_everything() -> SingleThreadedAgentRuntime:
     runtime = await ask_runtime(asked=Asked)
     runtime.start()
     for who in ("acme", "globex"):
-        with tenant(who):
+        with tenant(who), budget(turn=1e-9):
             await runtime.send_message(Ask("x"), AgentId("asked", "shared"))
     with tenant("acme"):
         await two_agent_team(lookup).run(task="go")
