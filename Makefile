@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PEERS  := $(VENV)/.peers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test lint bench lock docs proto collector clean help
@@ -13,7 +14,7 @@ help: ## this list
 demo: $(READY) ## five tenants on one AutoGen runtime; ARGS="--seconds 15 --headless --json out.json"
 	@$(BIN)/tenantscope demo $(ARGS)
 
-test: $(READY) ## all tests; ARGS="-k tenants"
+test: $(PEERS) ## all tests; ARGS="-k tenants"
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
@@ -25,10 +26,12 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 bench: $(READY) ## CPU per send against bare AutoGen, interleaved
 	@$(BIN)/python -m benchmarks.send_cost $(ARGS)
 
-lock: $(READY) ## renew requirements.lock from pyproject.toml
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tenantscope \
+	  --extra demo --group dev --custom-compile-command "make lock"
+lock: $(READY) ## renew requirements.lock and requirements-test.lock from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tenantscope \
-	  --extra demo --group dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --group peers --constraint requirements.lock --output-file requirements-test.lock pyproject.toml
 
 docs: $(READY) ## renew docs/reference.md and the dashboards from the tables in the code
 	@$(BIN)/python docs/reference.py
@@ -48,6 +51,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+$(PEERS): requirements-test.lock $(READY)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock
+	@touch $(PEERS)
 
 clean: ## remove what the two commands made
 	rm -rf $(VENV) build dist

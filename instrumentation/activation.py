@@ -26,7 +26,7 @@ from autogen_core._telemetry import _genai as genai_module
 from . import budgets, tenancy
 from .activity import Kind
 from .diagnostics import fault
-from .hooks import agents_and_tools, calls, event_log, handoffs, model_client, team, termination
+from .hooks import agents_and_tools, calls, event_log, handoffs, model_client, providers, team, termination
 from .hooks.construction import InstantiationTap
 from .hooks.interception import Alone, First, TransparentHandler, quiet_about
 from .hooks.passport import issue_passport
@@ -42,14 +42,13 @@ _ABSENT: Final = object()
 _MARK: Final = "__tenantscope__"
 _dispatching: ContextVar[None] = ContextVar("tenantscope_dispatching")
 Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
+_CLIENT: Final = "autogen_core.models._model_client.ChatCompletionClient"
 
 #: Methods of component classes, by the qualified name of the class that declares them. Every subclass that defines the
 #: method itself is wrapped, whenever it is defined; by name, for AgentChat need not be installed.
 _TEAM: Final = "autogen_agentchat.teams._group_chat._base_group_chat.BaseGroupChat"
 _AGENT: Final = "autogen_agentchat.agents._base_chat_agent.BaseChatAgent"
 _METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
-    ("autogen_core.models._model_client.ChatCompletionClient", "create"): model_client.create,
-    ("autogen_core.models._model_client.ChatCompletionClient", "create_stream"): model_client.create_stream,
     (_TEAM, "run_stream"): team.run_stream,
     (_TEAM, "pause"): calls.observed_call(Kind.PAUSE, calls.class_name),
     (_TEAM, "resume"): calls.observed_call(Kind.RESUME, calls.class_name),
@@ -64,6 +63,12 @@ _METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
         Kind.TOOL, calls.class_name, calls.exit_code
     ),
     ("autogen_core.tools._base.BaseStreamTool", "run_json_stream"): team.own_context,
+}
+
+
+_MODEL_CALLS: Final[Mapping[str, Callable[..., Callable[..., Any]]]] = {
+    "create": model_client.create,
+    "create_stream": model_client.create_stream,
 }
 
 
@@ -86,6 +91,10 @@ class Activation:
         # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
         self._changes: list[tuple[Any, str, object, object]] = []
         self._attached = False
+        self._methods: dict[tuple[str, str], Wrapper] = dict(_METHODS)
+        for name, call in _MODEL_CALLS.items():
+            self._methods[_CLIENT, name] = functools.partial(call, prepare=self._attach_loaded)
+        self._awaited = list(providers.SEAMS)  # those whose library nobody has imported yet
         self._logger_class: tuple[type[logging.Logger], type[logging.Logger]] | None = None
         self._lock = threading.RLock()
 
@@ -122,6 +131,7 @@ class Activation:
                 except Exception as error:
                     fault("detach", error)
             self._changes.clear()
+            self._awaited = list(providers.SEAMS)
             self._attached = False
             for cls in _all_subclasses(ComponentBase):
                 try:
@@ -249,7 +259,7 @@ class Activation:
 
     def _wrap_methods(self, cls: type) -> None:
         bases = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
-        for (base, name), wrapper in _METHODS.items():
+        for (base, name), wrapper in self._methods.items():
             method = vars(cls).get(name)
             if base in bases and _is_a_method(method):
                 ours = wrapper(_unbound(method), self._recorder)
@@ -258,10 +268,33 @@ class Activation:
                 setattr(cls, name, ours)
 
     def _unwrap_methods(self, cls: type) -> None:
-        for _, name in _METHODS:
+        for _, name in self._methods:
             method: Any = vars(cls).get(name)
             if getattr(method, _MARK, None) is self:
                 setattr(cls, name, method.__wrapped__)
+
+    # The providers' libraries ----------------------------------------------------------------------------------------
+    def _attach_loaded(self) -> None:
+        """Attach to what has been imported since; called before every model call. Never raises."""
+        try:
+            ready = [seam for seam in self._awaited if seam[0] in sys.modules]
+            if ready:
+                with self._lock:
+                    for seam in ready:
+                        self._attach_provider(*seam)
+        except BaseException as error:
+            fault("attach.provider", error)
+
+    def _attach_provider(self, module: str, cls: str, name: str, wrapper: Callable[[Any], Callable[..., Any]]) -> None:
+        owner = getattr(sys.modules.get(module), cls, None)
+        if owner is None or not self._attached:
+            return  # half imported, in another thread; the next call will find it
+        seam = (module, cls, name, wrapper)
+        if seam in self._awaited:
+            self._awaited.remove(seam)
+            method = vars(owner).get(name)
+            if _is_a_method(method):
+                self._put(owner, name, wrapper(_unbound(method)))
 
     # The event logger -----------------------------------------------------------------------------------------------
     def _attach_logger(self) -> None:

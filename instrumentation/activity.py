@@ -74,7 +74,6 @@ class Activity:
         message_type, message_kind, sender: class name, `send` or `publish`, type of the sending agent (process only).
         queue_seconds: from the send to the start of the handler (process only).
         abandoned: the caller gave up waiting before the end (process only).
-        provider, finish_reason, input_tokens, output_tokens: of a model call.
         agent: the agent that a model call, a tool call or a wait is for.
         transfer_target: the agent or person whom a tool call hands the conversation over to.
         conversation: an id of the team's conversation, that nothing can be found by but the same conversation.
@@ -87,9 +86,9 @@ class Activity:
     """
 
     __slots__ = (
-        "abandoned", "agent", "began_ns", "budget", "conversation", "error_type", "finish_reason", "input_tokens",
-        "kind", "limit_seconds", "loop_seconds", "message_kind", "message_type", "name", "outcome", "output_tokens",
-        "provider", "queue_seconds", "sender", "stop_reason", "tenant", "transfer_target", "workflow",
+        "abandoned", "agent", "began_ns", "budget", "conversation", "error_type", "kind", "limit_seconds",
+        "loop_seconds", "message_kind", "message_type", "name", "outcome", "queue_seconds", "sender", "stop_reason",
+        "tenant", "transfer_target", "workflow",
     )  # fmt: skip
 
     def __init__(self, kind: Kind, tenant: Tenant, name: str, began_ns: int) -> None:
@@ -102,10 +101,6 @@ class Activity:
         self.sender: str | None = None
         self.queue_seconds: float | None = None
         self.abandoned = False
-        self.provider: str | None = None
-        self.finish_reason: str | None = None
-        self.input_tokens: int | None = None
-        self.output_tokens: int | None = None
         self.conversation: str | None = None
         self.agent: str | None = None
         self.transfer_target: str | None = None
@@ -129,3 +124,43 @@ class Activity:
         # By name, so that asyncio's, concurrent.futures' and anyio's cancellations are one outcome.
         self.outcome = Outcome.CANCELLED if kind.__name__ == "CancelledError" else Outcome.ERROR
         self.error_type = name_of(kind.__name__)
+
+
+class ModelCall(Activity):
+    """A call of a model client; `name` is the model that the client asks for.
+
+    Attributes:
+        provider, response_model, finish_reason: whose client it is, which model answered, why it stopped.
+        input_tokens, output_tokens: as AutoGen's client counts them, `RequestUsage`.
+        cache_read_tokens, cache_write_tokens, reasoning_tokens: as the provider counts them, where it does.
+        first_chunk_seconds: from the begin to the first piece of a stream.
+        cached: the answer came out of a cache in front of the client; it has no tokens.
+        untimed: nobody saw it begin, so it has no duration; only AutoGen's event logger told of it.
+        delegated: another client, which has a call of its own, did the work: this one is a span, and no figure.
+        status_code: of the last answer over HTTP; resends: how often a request was sent again.
+        rate_limits: how often the provider said 429, also where a resend went well.
+    """
+
+    __slots__ = (
+        "cache_read_tokens", "cache_write_tokens", "cached", "delegated", "finish_reason", "first_chunk_seconds",
+        "input_tokens", "output_tokens", "provider", "rate_limits", "reasoning_tokens", "resends", "response_model",
+        "status_code", "untimed",
+    )  # fmt: skip
+
+    def __init__(self, tenant: Tenant, name: str, began_ns: int) -> None:
+        super().__init__(Kind.CHAT, tenant, name, began_ns)
+        self.provider: str | None = None
+        self.response_model: str | None = None
+        self.finish_reason: str | None = None
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.cache_read_tokens: int | None = None
+        self.cache_write_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        self.first_chunk_seconds: float | None = None
+        self.cached = False
+        self.delegated = False
+        self.untimed = False
+        self.status_code: int | None = None
+        self.resends = 0
+        self.rate_limits = 0

@@ -28,9 +28,17 @@ ACTIVITY: Final = "autogen.activity"
 OPERATION_NAME: Final = "gen_ai.operation.name"
 PROVIDER_NAME: Final = "gen_ai.provider.name"
 REQUEST_MODEL: Final = "gen_ai.request.model"
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
 FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_creation.input_tokens"
+REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+MODEL_CACHED: Final = "autogen.model.cached"
+STATUS_CODE: Final = "http.response.status_code"
+RESEND_COUNT: Final = "http.request.resend_count"
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  # a kind of token, not a credential
 AGENT_NAME: Final = "gen_ai.agent.name"
 TOOL_NAME: Final = "gen_ai.tool.name"
@@ -81,9 +89,17 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(OPERATION_NAME, "string", "GenAI operation: chat, execute_tool, create_agent, invoke_agent ..."),
     Attribute(PROVIDER_NAME, "string", "GenAI provider of the model client"),
     Attribute(REQUEST_MODEL, "string", "model that the client asks for"),
+    Attribute(RESPONSE_MODEL, "string", "model that answered, as the provider calls it"),
+    Attribute(FIRST_CHUNK, "double", "seconds from the begin of a streamed call to its first piece"),
     Attribute(FINISH_REASONS, "string[]", "why the model stopped"),
     Attribute(INPUT_TOKENS, "int", "tokens of the prompt"),
     Attribute(OUTPUT_TOKENS, "int", "tokens of the completion"),
+    Attribute(CACHE_READ_TOKENS, "int", "tokens of the prompt that the provider had in its cache"),
+    Attribute(CACHE_WRITE_TOKENS, "int", "tokens of the prompt that the provider put into its cache"),
+    Attribute(REASONING_TOKENS, "int", "tokens of the completion that the model thought with"),
+    Attribute(MODEL_CACHED, "bool", "true: the answer came out of a cache in the application; absent otherwise"),
+    Attribute(STATUS_CODE, "int", "status of the provider's last answer over HTTP"),
+    Attribute(RESEND_COUNT, "int", "how often the client sent a request of the call again; absent when it did not"),
     Attribute(TOKEN_TYPE, "string", "`input` or `output`"),
     Attribute(AGENT_NAME, "string", "name of the AgentChat agent; of a model or tool call, the agent that makes it"),
     Attribute(TOOL_NAME, "string", "name of the tool"),
@@ -239,6 +255,66 @@ INPUT_DURATION: Final = Metric(
     "time that a UserProxyAgent waited for a person, which is part of the durations of agent and team",
     (TENANT_ID, AGENT_NAME, ERROR_TYPE), WORKFLOW_BUCKETS,
 )  # fmt: skip
+FIRST_CHUNK_DURATION: Final = Metric(
+    "gen_ai.client.operation.time_to_first_chunk", "histogram", "s",
+    "time from the begin of a streamed model call to its first piece",
+    (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL), DURATION_BUCKETS,
+)  # fmt: skip
+RATE_LIMITS: Final = Metric(
+    "autogen.model.rate_limits", "counter", "{response}",
+    "answers with HTTP status 429, also where sending again went well", (TENANT_ID, PROVIDER_NAME, REQUEST_MODEL),
+)  # fmt: skip
+RESENDS: Final = Metric(
+    "autogen.model.resends", "counter", "{request}", "requests of model calls that the client sent again",
+    (TENANT_ID, PROVIDER_NAME, REQUEST_MODEL),
+)  # fmt: skip
+CACHE_HITS: Final = Metric(
+    "autogen.model.cache.hits", "counter", "{call}",
+    "model calls that a cache in the application answered; they have neither duration nor tokens", (TENANT_ID,),
+)  # fmt: skip
+# Subsets of a call's tokens. The conventions have had a name for them only since they renamed the rest.
+_USAGE: Final = (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL)
+CACHE_READ_USAGE: Final = Metric(
+    "gen_ai.client.inference.usage.cache_read.input_tokens", "counter", "{token}",
+    "tokens of prompts that the provider had in its cache", _USAGE,
+)  # fmt: skip
+CACHE_WRITE_USAGE: Final = Metric(
+    "gen_ai.client.inference.usage.cache_write.input_tokens", "counter", "{token}",
+    "tokens of prompts that the provider put into its cache", _USAGE,
+)  # fmt: skip
+REASONING_USAGE: Final = Metric(
+    "gen_ai.client.inference.usage.reasoning.output_tokens", "counter", "{token}",
+    "tokens of completions that models thought with", _USAGE,
+)  # fmt: skip
+
+# With OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental these take the place of the three above that begin with
+# `gen_ai.client.operation` and `gen_ai.client.token`.
+INFERENCE_DURATION: Final = Metric(
+    "gen_ai.client.inference.duration", "histogram", "s", "latest conventions: time that a model call took",
+    (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL, ERROR_TYPE), DURATION_BUCKETS,
+)  # fmt: skip
+INFERENCE_FIRST_CHUNK: Final = Metric(
+    "gen_ai.client.inference.time_to_first_chunk", "histogram", "s",
+    "latest conventions: time from the begin of a streamed model call to its first piece",
+    (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL), DURATION_BUCKETS,
+)  # fmt: skip
+INPUT_USAGE: Final = Metric(
+    "gen_ai.client.inference.usage.input_tokens", "counter", "{token}", "latest conventions: tokens of prompts", _USAGE
+)
+OUTPUT_USAGE: Final = Metric(
+    "gen_ai.client.inference.usage.output_tokens", "counter", "{token}", "latest conventions: tokens of completions",
+    _USAGE,
+)  # fmt: skip
+INPUT_TOKENS_OF_CALL: Final = Metric(
+    "gen_ai.client.inference.operation.input_tokens", "histogram", "{token}",
+    "latest conventions: tokens of one call's prompt", (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL),
+    TOKEN_BUCKETS,
+)  # fmt: skip
+OUTPUT_TOKENS_OF_CALL: Final = Metric(
+    "gen_ai.client.inference.operation.output_tokens", "histogram", "{token}",
+    "latest conventions: tokens of one call's completion", (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL),
+    TOKEN_BUCKETS,
+)  # fmt: skip
 ERRORS: Final = Metric(
     "autogen.errors", "counter", "{error}", "activities that ended with an exception",
     (TENANT_ID, ACTIVITY, ERROR_TYPE),
@@ -257,10 +333,20 @@ FAULTS: Final = Metric(
     "tenantscope.faults", "counter", "{event}", "what the library dropped or caught, by reason", (REASON,)
 )
 
+#: Of model calls: by the deployed names, by the latest, and what both have in common.
+DEPLOYED_METRICS: Final[tuple[Metric, ...]] = (OPERATION_DURATION, TOKEN_USAGE, FIRST_CHUNK_DURATION)
+LATEST_METRICS: Final[tuple[Metric, ...]] = (
+    INFERENCE_DURATION, INFERENCE_FIRST_CHUNK, INPUT_USAGE, OUTPUT_USAGE, INPUT_TOKENS_OF_CALL, OUTPUT_TOKENS_OF_CALL,
+)  # fmt: skip
+MODEL_METRICS: Final[tuple[Metric, ...]] = (
+    *DEPLOYED_METRICS, *LATEST_METRICS, RATE_LIMITS, RESENDS, CACHE_HITS, CACHE_READ_USAGE, CACHE_WRITE_USAGE,
+    REASONING_USAGE,
+)  # fmt: skip
+
 METRICS: Final[tuple[Metric, ...]] = (
     LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
     TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED, TENANT_LOOP_DELAY_PAIR,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
-    OPERATION_DURATION, TOKEN_USAGE, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, ERRORS, FINDINGS,
+    *MODEL_METRICS, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, ERRORS, FINDINGS,
     TURN_OVERRUNS, FAULTS,
 )  # fmt: skip

@@ -60,7 +60,11 @@ class Running:
         self.waiting = Waiting()
         self._open_telemetry()
         self.recorder = Recorder(
-            SpanFactory(), self.accumulators, self.exporter.emit, digests=Digests(self.settings.digest_key)
+            SpanFactory(),
+            self.accumulators,
+            self.exporter.emit,
+            digests=Digests(self.settings.digest_key),
+            latest_conventions=settings.latest_conventions,
         )
         self.activation = Activation(
             self.recorder, self.waiting, resolver, budgets.Tiers(settings.limits), self._overran

@@ -47,6 +47,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("OTEL_METRIC_EXPORT_INTERVAL", "10000", "milliseconds between exports of metrics"),
     Setting("OTEL_EXPORTER_OTLP_TIMEOUT", "10", "seconds that one export may take"),
     Setting(
+        "OTEL_SEMCONV_STABILITY_OPT_IN",
+        "",
+        "`gen_ai_latest_experimental` in the list: metrics of model calls by the newest names, not the deployed ones",
+    ),
+    Setting(
         "TENANTSCOPE_MAX_TENANTS",
         "254",
         "tenants with figures of their own (1 to 4094); the rest are `other`",
@@ -93,6 +98,7 @@ class Settings:
     metric_interval: float = 10.0
     export_timeout: float = 10.0
     digest_key: str | None = field(default=None, repr=False)
+    latest_conventions: bool = False
     service_name_given: bool = field(default=False, repr=False)
 
     @classmethod
@@ -134,6 +140,7 @@ class Settings:
             metric_interval=reader.number("OTEL_METRIC_EXPORT_INTERVAL", 10_000, 100, 3_600_000) / 1000,
             export_timeout=reader.number("OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, 0.1, 86_400.0),
             digest_key=reader.secret("TENANTSCOPE_DIGEST_KEY"),
+            latest_conventions=_LATEST in environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").replace(" ", "").split(","),
             service_name_given=name is not None,
         )
         if reader.mistakes:
@@ -142,6 +149,7 @@ class Settings:
 
 
 _MIN_SECRET: Final = 16
+_LATEST: Final = "gen_ai_latest_experimental"
 _MAX_SOCKET_PATH: Final = 107  # sockaddr_un, and its zero at the end
 
 

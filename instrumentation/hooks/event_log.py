@@ -1,7 +1,8 @@
 """AutoGen's event logger (`EVENT_LOGGER_NAME`): what only its events tell.
 
 Handlers, model calls and tools are seen where they happen, with a beginning and an end; the events say the same once
-more and are not counted twice. One thing only an event tells: that an intervention handler dropped a message.
+more and are not counted twice; what they add to a model call is in `model_events.py`. One thing only an event tells:
+that an intervention handler dropped a message.
 
 The tap sits in front of the logger, not in its list of handlers. A handler would have to raise the logger's level to
 INFO, and then the application's own handlers would print every payload; it would also silence `logging.lastResort`.
@@ -21,12 +22,16 @@ from instrumentation.activity import Outcome
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder
 
+from .model_events import observe_model_event
+
 _PLAIN: Final = "_tenantscope_plain"  # on the tapped class: whether the logger's own leaves `info` to logging
 
 
 def observe(recorder: Recorder, event: object) -> None:
     """Look at one event. Never raises."""
     try:
+        if observe_model_event(recorder, event):
+            return
         if type(event) is MessageDroppedEvent:
             recorder.lost_message((tenancy.current() or tenancy.TABLE.unknown).id, Outcome.DROPPED)
     except BaseException as error:

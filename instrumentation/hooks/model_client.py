@@ -1,26 +1,26 @@
 """Model clients: one `chat` activity a call, for every subclass of `ChatCompletionClient`, streaming or not.
 
-Taken: the model and provider that the client is set up with, tokens, the finish reason, the duration, the type of the
-exception. A client that calls its own base class, or itself, is one call; one that asks another client is two, and the
-tokens are the other's.
+Taken: the model and provider that the client is set up with, tokens, the finish reason, the duration, the time to the
+first piece of a stream, the type of the exception; from below (`open_call.py`, `providers.py`) HTTP status and retries.
+A client that calls its own base class, or itself, is one call. One that asks another client (a cache, a router) is two
+spans and one figure: duration, tokens and errors are those of the client that did the work.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextvars import ContextVar
 from typing import Any, Final, get_args
 
-from autogen_core.models import CreateResult, FinishReasons
+from autogen_core.models import ChatCompletionClient, CreateResult, FinishReasons
 
 from instrumentation import tenancy
-from instrumentation.activity import Activity, Kind, name_of
+from instrumentation.activity import UNNAMED, ModelCall, name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder, Scope
 
+from .open_call import OpenCall, calling, current
 from .streams import observed
 
 # gen_ai.provider.name by the module that defines the client, most special first.
@@ -33,55 +33,47 @@ _PROVIDERS: Final = (
     ("autogen_ext.models.semantic_kernel", "semantic_kernel"),
     ("autogen_ext.models.replay", "replay"),
 )
+_CUSTOM: Final = "custom"
+_DEEPEST: Final = 8  # wrappers around a client; one may hold itself
 
 _FINISH_REASONS: Final = frozenset(get_args(FinishReasons))  # a custom client may put anything there, content too
 
 
-class _Call:
-    """A call that is under way: whose, and whether it asked another client (a cache, a router) to do the work."""
-
-    __slots__ = ("client", "delegated")
-
-    def __init__(self, client: object) -> None:
-        self.client = client
-        self.delegated = False
-        above = _calling.get()
-        if above is not None:
-            above.delegated = True
-
-
-_calling: ContextVar[_Call | None] = ContextVar("tenantscope_model_call", default=None)
-
-
-def _is_part_of_a_call(client: object) -> bool:
-    above = _calling.get()
-    return above is not None and above.client is client
-
-
-def create(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
-    """`ChatCompletionClient.create`, observed."""
+def create(
+    original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder, prepare: Callable[[], None]
+) -> Callable[..., Any]:
+    """`ChatCompletionClient.create`, observed; `prepare` is called before each call."""
 
     @functools.wraps(original)
     async def observed_create(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _is_part_of_a_call(self):
             return await original(self, *args, **kwargs)
-        scope, call = _scope(self, recorder), _Call(self)
-        token = _calling.set(call)
+        prepare()
+        call = _open(self, recorder, kwargs)
+        scope = _scope(call, recorder)
+        token = calling.set(call)
         try:
             if scope is None:
                 return await original(self, *args, **kwargs)
             with scope:
-                result = await original(self, *args, **kwargs)
-                _note(call, scope, result)
+                try:
+                    result = await original(self, *args, **kwargs)
+                except BaseException as error:
+                    call.failed(error)
+                    raise
+                _note(call, result)
                 return result
         finally:
+            call.ended = True
             with contextlib.suppress(ValueError):  # thrown away by the garbage collector, in somebody else's context
-                _calling.reset(token)
+                calling.reset(token)
 
     return observed_create
 
 
-def create_stream(original: Callable[..., AsyncGenerator[Any, Any]], recorder: Recorder) -> Callable[..., Any]:
+def create_stream(
+    original: Callable[..., AsyncGenerator[Any, Any]], recorder: Recorder, prepare: Callable[[], None]
+) -> Callable[..., Any]:
     """`ChatCompletionClient.create_stream`, observed; the call begins with the first step."""
 
     @functools.wraps(original)
@@ -89,41 +81,78 @@ def create_stream(original: Callable[..., AsyncGenerator[Any, Any]], recorder: R
         stream = original(self, *args, **kwargs)
         if _is_part_of_a_call(self):
             return stream
-        call = _Call(self)
-        note = functools.partial(_note, call)
-        return observed(stream, lambda: _scope(self, recorder), note, hold=(_calling, call))
+        prepare()
+        call = OpenCall(self, None, recorder.clock)
+
+        def begin() -> Scope | None:
+            call.activity = _activity(self, recorder, kwargs)
+            return _scope(call, recorder)
+
+        def note(_: Scope, item: object) -> None:
+            _note(call, item, streamed=True)
+
+        def end(error: BaseException | None) -> None:
+            call.ended = True
+            if error is not None:
+                call.failed(error)
+
+        return observed(stream, begin, note, end, hold=(calling, call))
 
     return observed_create_stream
 
 
-def _scope(client: object, recorder: Recorder) -> Scope | None:
+def _is_part_of_a_call(client: object) -> bool:
+    above = current()
+    return above is not None and above.client is client
+
+
+def _open(client: object, recorder: Recorder, arguments: dict[str, Any]) -> OpenCall:
+    return OpenCall(client, _activity(client, recorder, arguments), recorder.clock)
+
+
+def _activity(client: object, recorder: Recorder, arguments: dict[str, Any]) -> ModelCall | None:
     try:
         tenant = tenancy.current() or tenancy.TABLE.unknown
-        activity = Activity(Kind.CHAT, tenant, _model_of(client), time.monotonic_ns())
-        activity.provider = _provider_of(client.__class__)  # type: ignore[arg-type]  # classes are hashable
-        return recorder.scope(activity)
+        activity = ModelCall(tenant, _model_asked(client, arguments), recorder.clock())
+        activity.provider = _provider_of(_innermost(client).__class__)  # type: ignore[arg-type]  # classes are hashable
+        return activity
     except BaseException as error:
         fault("chat", error)
         return None
 
 
-def _note(call: _Call, scope: Scope, item: object) -> None:
+def _scope(call: OpenCall, recorder: Recorder) -> Scope | None:
     try:
-        if isinstance(item, CreateResult):
-            activity = scope.activity
+        return None if call.activity is None else recorder.scope(call.activity)
+    except BaseException as error:
+        fault("chat", error)
+        return None
+
+
+def _note(call: OpenCall, item: object, streamed: bool = False) -> None:
+    try:
+        activity = call.activity
+        if streamed:
+            call.first_chunk()
+        if activity is not None and isinstance(item, CreateResult):
             if item.finish_reason in _FINISH_REASONS:
                 activity.finish_reason = item.finish_reason
+            activity.cached = item.cached is True
             # Tokens are what somebody pays for: not those of a cached answer, and once, where the work was done.
-            if not item.cached and not call.delegated:
-                activity.input_tokens = _tokens(item.usage.prompt_tokens)
-                activity.output_tokens = _tokens(item.usage.completion_tokens)
+            counted = not (activity.cached or activity.delegated)
+            call.took(item.usage.prompt_tokens if counted else None, item.usage.completion_tokens if counted else None)
     except BaseException as error:
         fault("chat.result", error)
 
 
-def _tokens(value: object) -> int | None:
-    # An int of a sane size: OTLP has 64 bits, and a larger one would take the whole batch with it.
-    return value if type(value) is int and 0 <= value < 2**53 else None
+def _innermost(client: Any) -> object:
+    """The client that a cache or another wrapper stands in front of, as far as it can be seen; else `client`."""
+    for _ in range(_DEEPEST):
+        inner = getattr(client, "client", None)
+        if inner is client or not isinstance(inner, ChatCompletionClient):
+            break
+        client = inner
+    return client
 
 
 @functools.lru_cache(maxsize=1024)
@@ -134,13 +163,21 @@ def _provider_of(kind: Any) -> str:
         for module, provider in _PROVIDERS:
             if base.__module__.startswith(module):
                 return provider
-    return "custom"
+    return _CUSTOM
+
+
+def _model_asked(client: object, arguments: dict[str, Any]) -> str:
+    extra = arguments.get("extra_create_args")
+    asked = extra.get("model") if type(extra) is dict else None
+    return name_of(asked) if type(asked) is str and asked else _model_of(_innermost(client))
 
 
 def _model_of(client: object) -> str:
-    """The model's name; clients keep it in one of three places, and not all have one."""
+    """The model's name; clients keep it in one of a few places, and not all have one."""
     about = getattr(client, "_create_args", None)
     model = about.get("model") if isinstance(about, dict) else None
     for attribute in ("_model_name", "_model", "model"):
         model = model or getattr(client, attribute, None)
-    return name_of(model if isinstance(model, str) else "")
+    # Semantic Kernel's clients, behind AutoGen's adapter.
+    model = model or getattr(getattr(client, "_sk_client", None), "ai_model_id", None)
+    return name_of(model) if isinstance(model, str) else UNNAMED

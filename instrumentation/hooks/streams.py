@@ -71,6 +71,7 @@ def observed(
     stream: Any,
     begin: Callable[[], Scope | None] = lambda: None,
     note: Callable[[Scope, object], None] | None = None,
+    end: Callable[[BaseException | None], None] | None = None,
     hold: Hold | None = None,
 ) -> Any:
     """`stream`, item for item and exception for exception, with an activity around it.
@@ -79,6 +80,7 @@ def observed(
         stream: what the observed function returned; anything but an async generator is returned as it is, and counted.
         begin: makes the scope of the activity, when the first item is asked for; None for no activity.
         note: is shown every item; must not raise.
+        end: is told that the stream is over, before its activity ends, and what it failed with; must not raise.
         hold: a context variable that has a value while the inside runs, and not between the steps.
     """
     try:
@@ -89,18 +91,19 @@ def observed(
     if not known:
         count("stream.foreign")
         return stream
-    return _observed(stream, begin, note, hold)
+    return _observed(stream, begin, note, end, hold)
 
 
 async def _observed(
     stream: AsyncGenerator[Any, Any],
     begin: Callable[[], Scope | None],
     note: Callable[[Scope, object], None] | None,
+    end: Callable[[BaseException | None], None] | None,
     hold: Hold | None,
 ) -> AsyncGenerator[Any, Any]:
     scope = begin()
     place = _Place(None if scope is None else scope.open(), hold)
-    failed: type[BaseException] | None = None
+    failed: BaseException | None = None
     step: Callable[[], Any] = functools.partial(_first_step, stream)
     try:
         while True:
@@ -124,11 +127,14 @@ async def _observed(
     except GeneratorExit:
         raise  # closed before its end by the reader: nothing failed
     except BaseException as error:
-        failed = type(error)
+        failed = error
         raise
     finally:
+        if end is not None:
+            end(failed)
         if scope is not None:
-            scope.close(failed)
+            scope.close(None if failed is None else type(failed))
+        del failed  # it holds this frame, which would hold it
 
 
 def _first_step(stream: AsyncGenerator[Any, Any]) -> Any:

@@ -16,10 +16,11 @@ from opentelemetry.context import Context
 from opentelemetry.trace import set_span_in_context
 
 from instrumentation import conventions as names
-from instrumentation.activity import Activity, Kind, Outcome
+from instrumentation.activity import Activity, Kind, ModelCall, Outcome
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.digests import Digests
+from instrumentation.telemetry.model_metrics import by_deployed_names, by_latest_names
 from instrumentation.telemetry.spans import EndedSpan, OpenSpan, SpanFactory, non_recording
 
 _DURATIONS: Final = {
@@ -45,6 +46,7 @@ class Recorder:
         emit: takes a sampled span that has ended; must not block.
         clock: monotonic, in nanoseconds.
         digests: of what may be compared and not known.
+        latest_conventions: name model metrics as the newest GenAI conventions do.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class Recorder:
         emit: Callable[[EndedSpan], None],
         clock: Callable[[], int] = time.monotonic_ns,
         digests: Digests | None = None,
+        latest_conventions: bool = False,
     ) -> None:
         self.spans = spans
         self.accumulators = accumulators
         self.emit = emit
         self.clock = clock
         self.digests = Digests() if digests is None else digests
+        self._model_metrics = by_latest_names if latest_conventions else by_deployed_names
         #: nothing is attached any more: activities that begin now are not recorded
         self.retired = False
 
@@ -79,17 +83,10 @@ class Recorder:
                 into.of(names.PROCESS_DURATION).record((tenant, activity.name), seconds)
                 if activity.queue_seconds is not None:
                     into.of(names.QUEUE_DURATION).record((tenant,), activity.queue_seconds)
-            elif activity.kind is Kind.CHAT:
-                operation, provider, model = Kind.CHAT.value, activity.provider, activity.name
-                into.of(names.OPERATION_DURATION).record(
-                    (tenant, operation, provider, model, activity.error_type), seconds
-                )
-                for token_type, tokens in (
-                    ("input", activity.input_tokens),
-                    ("output", activity.output_tokens),
-                ):
-                    if tokens is not None:
-                        into.of(names.TOKEN_USAGE).record((tenant, operation, provider, model, token_type), tokens)
+            elif isinstance(activity, ModelCall):
+                self._model_metrics(into, activity, seconds)
+                if activity.delegated:
+                    return  # the client that did the work has counted all of it, its errors too
             elif activity.kind in _DURATIONS:
                 into.of(_DURATIONS[activity.kind]).record((tenant, activity.name, activity.error_type), seconds)
             if activity.outcome is Outcome.ERROR:

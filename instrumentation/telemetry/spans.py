@@ -30,7 +30,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from instrumentation import conventions as names
-from instrumentation.activity import Activity, Kind, Outcome
+from instrumentation.activity import Activity, Kind, ModelCall, Outcome
 
 _SCOPE: Final = InstrumentationScope(names.SCOPE)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -145,6 +145,23 @@ def non_recording(span: OpenSpan) -> NonRecordingSpan:
     return NonRecordingSpan(span.context)
 
 
+def _of_model_call(call: ModelCall) -> dict[str, AttributeValue | None]:
+    return {
+        names.PROVIDER_NAME: call.provider,
+        names.RESPONSE_MODEL: call.response_model,
+        names.INPUT_TOKENS: call.input_tokens,
+        names.OUTPUT_TOKENS: call.output_tokens,
+        names.CACHE_READ_TOKENS: call.cache_read_tokens,
+        names.CACHE_WRITE_TOKENS: call.cache_write_tokens,
+        names.REASONING_TOKENS: call.reasoning_tokens,
+        names.FINISH_REASONS: None if call.finish_reason is None else (call.finish_reason,),
+        names.FIRST_CHUNK: call.first_chunk_seconds,
+        names.MODEL_CACHED: call.cached or None,
+        names.STATUS_CODE: call.status_code,
+        names.RESEND_COUNT: call.resends or None,
+    }
+
+
 def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
     """An activity's attributes, as far as they are known by now."""
     kind = activity.kind
@@ -168,10 +185,6 @@ def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
         found[names.ACTIVITY] = kind.value
     else:
         found[names.OPERATION_NAME] = kind.value
-        found[names.PROVIDER_NAME] = activity.provider
-        found[names.INPUT_TOKENS] = activity.input_tokens
-        found[names.OUTPUT_TOKENS] = activity.output_tokens
-        found[names.FINISH_REASONS] = None if activity.finish_reason is None else (activity.finish_reason,)
         if activity.transfer_target is not None:
             found[names.TRANSFER_MODE] = _PASS_CONTROL
             found[names.TRANSFER_TARGET] = activity.transfer_target
@@ -179,5 +192,7 @@ def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
     if kind in (Kind.CHAT, Kind.TOOL):
         found[names.AGENT_NAME] = activity.agent
     found[names.CONVERSATION_ID] = activity.conversation
+    if isinstance(activity, ModelCall):
+        found |= _of_model_call(activity)
     found[names.ERROR_TYPE] = activity.error_type
     return {name: value for name, value in found.items() if value is not None}

@@ -29,7 +29,7 @@ from otlp_peers import PATIENCE, Upstream, refuse, running_upstream
 
 import instrumentation
 from instrumentation import diagnostics, tenancy
-from instrumentation.activity import Activity, Kind, Outcome
+from instrumentation.activity import Activity, Kind, ModelCall, Outcome
 from instrumentation.settings import Settings
 from instrumentation.telemetry.encoding import request_of
 from instrumentation.telemetry.export import Exporter
@@ -342,11 +342,16 @@ ABOUT = Resource({"service.name": "x", "process.pid": 7})
 @given(data=st.data(), kind=st.sampled_from(Kind))
 def test_our_translation_is_opentelemetrys(data: st.DataObject, kind: Kind) -> None:
     """For every activity, the OTLP message is the one that OpenTelemetry's own encoder makes of the same span."""
-    activity = Activity(kind, tenancy.TABLE.intern("acme"), data.draw(NAMES), 0)
-    for field in ("message_type", "message_kind", "sender", "provider", "finish_reason", "conversation", "error_type"):
+    tenant, name = tenancy.TABLE.intern("acme"), data.draw(NAMES)
+    activity = ModelCall(tenant, name, 0) if kind is Kind.CHAT else Activity(kind, tenant, name, 0)
+    for field in ("message_type", "message_kind", "sender", "conversation", "error_type"):
         setattr(activity, field, data.draw(st.none() | NAMES))
+    if isinstance(activity, ModelCall):
+        activity.provider, activity.finish_reason = data.draw(st.none() | NAMES), data.draw(st.none() | NAMES)
+        activity.input_tokens = data.draw(st.none() | st.integers(0, 2**53))
+        activity.first_chunk_seconds = data.draw(st.none() | st.floats(0, 1e6))
+        activity.cached = data.draw(st.booleans())
     activity.queue_seconds = data.draw(st.none() | st.floats(0, 1e6))
-    activity.input_tokens = data.draw(st.none() | st.integers(0, 2**53))
     activity.outcome = data.draw(st.sampled_from(Outcome))
     above = data.draw(
         st.none()
