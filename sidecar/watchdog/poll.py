@@ -97,6 +97,7 @@ class Poll:
             else:
                 watched.stall = before.stall
                 watched.starvation = before.starvation
+                watched.held = before.held
                 if isinstance(watched.cell, ToldCell) and isinstance(before.cell, ToldCell):
                     watched.cell.go_on_from(before.cell)
                 before.cell.close()
@@ -210,7 +211,7 @@ class Poll:
 
     def _check(self, watched: Watched, header: tuple[int, ...], now: int) -> None:
         """What the system says of the process, and whether anything is heard of it."""
-        found = self._system.standing(watched.cell)
+        found = self._system.standing(watched.cell, header[layout.THREAD])
         if now >= watched.check_at:
             watched.check_at = (now // CHECK_NS + 1) * CHECK_NS  # together: waking up costs more than a look
         if watched.starvation.due(now):
@@ -220,10 +221,11 @@ class Poll:
             # It may have closed the loop in good order since we looked.
             watched.leaving = LOOP_CLOSED if watched.cell.header()[layout.CLOSED] else PROCESS_DIED
         elif found is Standing.HELD:
-            watched.excused_until = now
-            self._sayings.stopped(watched, now)
+            self._hold(watched, now)
         else:
-            self._sayings.runs(watched, now)
+            if watched.held:
+                watched.held = False
+                self._sayings.runs(watched, now)
             if watched.cut_off and watched.cut_off_at is None:
                 watched.cut_off_at = now
             listen(watched, now, self._sayings)
@@ -232,16 +234,22 @@ class Poll:
         began = max(header[layout.RUNNING] & layout.START_BITS, watched.excused_until)
         if now - began < self.stall_ns:
             return False
-        found = self._system.standing(watched.cell)
+        found = self._system.standing(watched.cell, header[layout.THREAD])
+        if found is Standing.RUNS and self._system.traced(watched.cell):
+            found = Standing.HELD
         if found is Standing.HELD:
-            # Not the slice's doing; and once it is let go, it gets the whole threshold again.
-            watched.excused_until = now
-            self._sayings.stopped(watched, now)
+            self._hold(watched, now)
         if found is not Standing.RUNS:
             return False
         # Neither is the time for which the host had no CPU for its thread.
         delay = self._system.run_delay(watched.cell, header[layout.THREAD])
         return now - began - watched.starvation.during(began, delay) >= self.stall_ns
+
+    def _hold(self, watched: Watched, now: int) -> None:
+        """Not its slice's doing; and once it is let go, that gets the whole threshold again."""
+        watched.held = True
+        watched.excused_until = now
+        self._sayings.stopped(watched, now)
 
     def _begin(self, watched: Watched, running: int, now: int) -> None:
         # What was read may have been torn or have changed while the process was looked up; what stands is read twice.

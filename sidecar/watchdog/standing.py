@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from sidecar.wire import process
 
 from .cell import Cell
+from .kept import MOST, KeptFiles
 from .mode import Mode
 
 _TRACER: Final = re.compile(rb"^TracerPid:\t(\d+)$", re.MULTILINE)
@@ -24,47 +24,85 @@ class Standing(Enum):
     GONE = "gone"
 
 
-def standing(pid: int, start: int) -> Standing:
-    """Of the process with this pid and start time; a later process with the same pid is another one."""
-    found = process.stat(pid)
-    if found is None or found[1] != start or found[0] in "ZX":
-        return Standing.GONE
-    if found[0] in "Tt":
-        return Standing.HELD
-    try:
-        status = process.read(f"/proc/{pid}/status")
-    except OSError:
-        return Standing.GONE
-    tracer = _TRACER.search(status)
-    return Standing.HELD if tracer is not None and tracer[1] != b"0" else Standing.RUNS
+class Proc:
+    """What `/proc` says; its files are kept open. Not for more than one thread."""
+
+    def __init__(self) -> None:
+        self._files = KeptFiles()
+        # Threads that belong to their process for certain: (pid, thread) -> when process and thread began.
+        self._known: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def standing(self, pid: int, start: int, thread: int = 0) -> Standing:
+        """Of the process with this pid and start time; a later process with the same pid is another one.
+
+        Its `thread` is looked up instead where that is known to be its own: what a process stops for stops all threads,
+        and the kernel sums up the times of all of them for who asks about the process.
+        """
+        if thread:
+            try:
+                state, began = process.parsed(self._files.read(f"/proc/{pid}/task/{thread}/stat"))
+            except OSError:
+                return self._of_process(pid, start)  # threads may end before their process
+            if self._known.get((pid, thread)) == (start, began) and state not in "ZX":
+                return Standing.HELD if state in "Tt" else Standing.RUNS
+        found = self._of_process(pid, start)
+        if thread and found is not Standing.GONE:
+            if len(self._known) >= MOST:
+                self._known.clear()
+            self._known[pid, thread] = start, began
+        return found
+
+    def _of_process(self, pid: int, start: int) -> Standing:
+        found = process.stat(pid)
+        if found is None or found[1] != start or found[0] in "ZX":
+            return Standing.GONE
+        return Standing.HELD if found[0] in "Tt" else Standing.RUNS
+
+    def traced(self, pid: int) -> bool:
+        """Whether a debugger has it, though it may run at this moment."""
+        try:
+            tracer = _TRACER.search(process.read(f"/proc/{pid}/status"))
+        except OSError:
+            return False
+        return tracer is not None and tracer[1] != b"0"
+
+    def run_delay(self, pid: int, thread: int) -> int:
+        """Nanoseconds that a thread was ready and had no CPU, since it began; 0 when the system does not tell."""
+        return process.run_delay(pid, thread, self._files.read)
+
+
+class Lookup(Protocol):
+    """What `Proc` does."""
+
+    def standing(self, pid: int, start: int, thread: int) -> Standing: ...
+    def traced(self, pid: int) -> bool: ...
+    def run_delay(self, pid: int, thread: int) -> int: ...
 
 
 class System:
     """What can be looked up of the process of a cell, and what is to be believed where nothing can.
 
     Args:
-        look_up: what the system says of a process (pid, start time).
-        run_delay: how long a thread had no CPU so far (pid, thread), in nanoseconds.
+        proc: what the system says.
     """
 
-    def __init__(
-        self,
-        look_up: Callable[[int, int], Standing] = standing,
-        run_delay: Callable[[int, int], int] = process.run_delay,
-    ) -> None:
-        self._look_up = look_up
-        self._run_delay = run_delay
+    def __init__(self, proc: Lookup | None = None) -> None:
+        self._proc = proc or Proc()
 
-    def standing(self, cell: Cell) -> Standing:
-        """Of its process; that it runs, unless something else is known."""
+    def standing(self, cell: Cell, thread: int = 0) -> Standing:
+        """Of its process; that it runs, unless something else is known. `thread` is its loop's, if that is known."""
         if cell.mode is Mode.CELL:
             _, pid, start = cell.process
-            return self._look_up(pid, start)
+            return self._proc.standing(pid, start, thread)
         return Standing.GONE if cell.abandoned() else Standing.RUNS
+
+    def traced(self, cell: Cell) -> bool:
+        """Whether a debugger has it; dearer to ask than `standing`."""
+        return cell.mode is Mode.CELL and self._proc.traced(cell.pid)
 
     def run_delay(self, cell: Cell, thread: int) -> int:
         """How long a thread of its process had no CPU, so far; 0 where that cannot be looked up."""
-        return self._run_delay(cell.pid, thread) if cell.mode is Mode.CELL else 0
+        return self._proc.run_delay(cell.pid, thread) if cell.mode is Mode.CELL else 0
 
 
 class Starvation:

@@ -42,6 +42,7 @@ class Watchdog:
         runbook_url: base URL for the alerts, or empty.
         shown: how a tenant's id is shown to people: what the policy masks in telemetry is not to be read here.
         limits: targets of tenants; None: nobody has one.
+        wall: the present time, for the alerts.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class Watchdog:
         runbook_url: str = "",
         shown: Shown = str,
         limits: Limits | None = None,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._shown = shown
         self._stall_ns = stall_ns
         spec = conventions.ALERTS_WITHHELD
         withheld = Counter(spec.name, spec.description, spec.labels, registry=registry)
-        tenants = TenantWatch(limits, lambda: datetime.now(UTC), runbook_url, lambda name: withheld.labels(name).inc())
-        self._poll = Poll(stall_ns, runbook_url, tenants=tenants)
+        tenants = TenantWatch(limits, wall, runbook_url, lambda name: withheld.labels(name).inc())
+        self._poll = Poll(stall_ns, runbook_url, tenants=tenants, wall=wall)
         self._alerts = alerts
         self._clock = clock
         self._poll_seconds = poll_seconds

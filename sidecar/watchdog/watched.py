@@ -27,6 +27,7 @@ class Watched:
         leaving: why it is to be watched no more; set by any thread, acted upon by the next look.
         cut_off: whether its stream is gone; set by any thread.
         cut_off_at: when a look found that, None while there is a stream.
+        held: whether the last look found its process stopped.
         excused_until: nothing is overdue before this plus its threshold: the process was held.
         look_at: when to look at the cell again; a time in the past for as soon as possible.
         check_at: when to look the process up in the system.
@@ -42,6 +43,7 @@ class Watched:
     cut_off: bool = False
     cut_off_at: int | None = None
     stall: Stall | None = None
+    held: bool = False
     excused_until: int = 0
     look_at: int = 0
     check_at: int = 0

@@ -6,26 +6,8 @@ Linux only: without `/proc` there is no answer, and nothing that depends on it i
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-
-
-def stat(pid: int) -> tuple[str, int] | None:
-    """State letter and start time (fields 3 and 22 of `/proc/<pid>/stat`) of a process; None when there is none."""
-    try:
-        text = read(f"/proc/{pid}/stat")
-    except OSError:
-        return None
-    # The second field is the command in parentheses, and may itself hold spaces and parentheses.
-    fields = text[text.rfind(b")") + 2 :].split()
-    return fields[0].decode("ascii"), int(fields[19])
-
-
-def run_delay(pid: int, thread: int) -> int:
-    """Nanoseconds that a thread was ready to run and had no CPU, since it began; 0 when the system does not tell."""
-    try:
-        return int(read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def read(path: str) -> bytes:
@@ -39,6 +21,29 @@ def read(path: str) -> bytes:
         return os.read(descriptor, 16_384)
     finally:
         os.close(descriptor)
+
+
+def stat(pid: int) -> tuple[str, int] | None:
+    """State letter and start time (fields 3 and 22 of `/proc/<pid>/stat`) of a process; None when there is none."""
+    try:
+        return parsed(read(f"/proc/{pid}/stat"))
+    except OSError:
+        return None
+
+
+def parsed(stat: bytes) -> tuple[str, int]:
+    """State letter and start time in the text of a `stat` file."""
+    # The second field is the command in parentheses, and may itself hold spaces and parentheses.
+    fields = stat[stat.rfind(b")") + 2 :].split(b" ", 20)
+    return fields[0].decode("ascii"), int(fields[19])
+
+
+def run_delay(pid: int, thread: int, read: Callable[[str], bytes] = read) -> int:
+    """Nanoseconds that a thread was ready to run and had no CPU, since it began; 0 when the system does not tell."""
+    try:
+        return int(read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def own_start() -> int:

@@ -20,7 +20,6 @@ from instrumentation.loop.cell import Cell
 from sidecar.watchdog import Watchdog
 from sidecar.watchdog.cell import REASONS, RefusedError, open_cell
 from sidecar.watchdog.poll import Poll
-from sidecar.watchdog.standing import Standing, System
 from sidecar.watchdog.stream import MAX_FRAMES, MAX_REFUSALS, Stream
 from sidecar.wire import cell as layout
 from sidecar.wire import watchdog_pb2 as wire
@@ -205,7 +204,7 @@ def test_a_stack_is_bounded_and_printable(make_cell: Callable[[int], Cell]) -> N
     cell = make_cell(1)
     now = 10**12
     cell.words[layout.RUNNING] = now & layout.START_BITS
-    poll = Poll(1, "", System(lambda _pid, _start: Standing.RUNS))
+    poll = Poll(1, "")
     stream = Stream(poll, lambda _: None, lambda _: None, lambda: None)
     stream.take(announcement(cell.path))
     poll.step(now + 5_000)

@@ -30,17 +30,27 @@ class Bench:
     """One loop under watch, its cell in the test's hands."""
 
     def __init__(self, make_cell: Callable[[int], Cell]) -> None:
-        self.standing = Standing.RUNS
+        self.stands = Standing.RUNS
         self.asked: list[tuple[int, int, int]] = []
-        self.run_delay = 0
+        self.lacked = 0
+        self.tracer = False
         self.poll = Poll(
             100 * MS,
             "",
-            System(lambda _pid, _start: self.standing, lambda _pid, _thread: self.run_delay),
+            System(self),
             lambda: WALL,
         )
         self._make_cell = make_cell
         self.cell, self.watched = self.watch(1)
+
+    def standing(self, _pid: int, _start: int, _thread: int) -> Standing:
+        return self.stands
+
+    def traced(self, _pid: int) -> bool:
+        return self.tracer
+
+    def run_delay(self, _pid: int, _thread: int) -> int:
+        return self.lacked
 
     def watch(self, loop_id: int) -> tuple[Cell, Watched]:
         cell = self._make_cell(loop_id)
@@ -179,10 +189,10 @@ def test_a_change_of_tenant_in_mid_callback_ends_the_stall_of_the_first(bench: B
 @pytest.mark.parametrize("milliseconds", [100, 1000, 60_000])
 def test_a_process_that_is_stopped_or_debugged_does_not_stall(bench: Bench, milliseconds: int) -> None:
     """While it is held there is no stall; let go, the slice gets the whole threshold again."""
-    bench.standing = Standing.HELD
+    bench.stands = Standing.HELD
     bench.run("acme")
     assert ("firing", "acme") not in bench.step(milliseconds)
-    bench.standing = Standing.RUNS
+    bench.stands = Standing.RUNS
     assert bench.step(milliseconds + 99) == []
     assert bench.asked == []
     bench.step(milliseconds + 101)
@@ -204,7 +214,7 @@ def test_a_dead_process_ends_a_stall_with_the_reason(bench: Bench) -> None:
     bench.run("acme")
     bench.step(100)
     bench.step(130)
-    bench.standing = Standing.GONE
+    bench.stands = Standing.GONE
     resolved, dead = bench.poll.step(START + 500 * MS)
     assert resolved.status == "resolved"
     assert "the process died" in resolved.annotations["summary"]

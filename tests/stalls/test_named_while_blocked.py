@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -20,8 +19,6 @@ from prometheus_client import CollectorRegistry
 from instrumentation.loop import Loops
 from sidecar.alerts import Alerts
 from sidecar.watchdog import Watchdog
-from sidecar.watchdog.standing import Standing, standing
-from sidecar.wire import process
 
 APPLICATION = Path(__file__).with_name("application.py")
 DEADLINE = 30.0
@@ -238,27 +235,6 @@ def test_a_sidecar_that_restarts_is_told_again(cells: Path, tmp_path: Path) -> N
     finally:
         loop.close()
         loops.stop()
-
-
-def test_the_standing_of_a_real_process() -> None:
-    """Running, stopped, gone: as the system says, and never another process with the same pid."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        found = process.stat(child.pid)
-        assert found is not None
-        start = found[1]
-        assert standing(child.pid, start) is Standing.RUNS
-        assert standing(child.pid, start + 1) is Standing.GONE
-        os.kill(child.pid, signal.SIGSTOP)
-        wait_until(lambda: standing(child.pid, start) is Standing.HELD)
-        os.kill(child.pid, signal.SIGCONT)
-        wait_until(lambda: standing(child.pid, start) is Standing.RUNS)
-        child.kill()
-        wait_until(lambda: standing(child.pid, start) is Standing.GONE)
-    finally:
-        child.kill()
-        child.communicate(timeout=DEADLINE)
-    assert standing(child.pid, start) is Standing.GONE
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from sidecar.watchdog.cell import open_cell
 from sidecar.watchdog.hearing import SILENT_NS
 from sidecar.watchdog.poll import Poll
 from sidecar.watchdog.pressure import EASY_BEATS, GRACE_NS, LATE_BEATS
-from sidecar.watchdog.standing import Standing, System
+from sidecar.watchdog.standing import Proc, Standing, System
 from sidecar.watchdog.verdict import DEAD_FOR_NS, DEAD_LEAST_NS
 from sidecar.watchdog.watched import Watched
 from sidecar.wire import cell as layout
@@ -37,13 +37,14 @@ class Bench:
 
     def __init__(self, make_cell: Callable[[int], Cell]) -> None:
         self.now = START
-        self.standing = Standing.RUNS
-        self.run_delay = 0
+        self.stands = Standing.RUNS
+        self.lacked = 0
+        self.tracer = False
         self._make_cell = make_cell
         self.poll = Poll(
             100 * MS,
             "https://runbooks.example",
-            System(lambda _pid, _start: self.standing, lambda _pid, _thread: self.run_delay),
+            System(self),
             lambda: WALL + timedelta(microseconds=(self.now - START) / 1000),
         )
         self.cell = make_cell(1)
@@ -60,6 +61,15 @@ class Bench:
         cell = self._make_cell(loop_id)
         self.announce(cell, loop_id)
         return cell
+
+    def standing(self, _pid: int, _start: int, _thread: int) -> Standing:
+        return self.stands
+
+    def traced(self, _pid: int) -> bool:
+        return self.tracer
+
+    def run_delay(self, _pid: int, _thread: int) -> int:
+        return self.lacked
 
     def pass_time(self, nanoseconds: int, step: int = 10 * MS) -> list[str]:
         """Look every so often; what was said meanwhile."""
@@ -80,7 +90,7 @@ class Bench:
         for _ in range(count):
             period = 50 * MS + lateness
             heard += self.pass_time(period)
-            self.run_delay += round(period * starved)
+            self.lacked += round(period * starved)
             for name, share in shares.items():
                 at = layout.slot_word(slot(name))
                 self.cell.words[at + layout.LOOP_NS] += round(period * share)
@@ -109,7 +119,7 @@ def test_a_process_that_is_gone_without_a_word_is_dead(bench: Bench) -> None:
     bench.another(2)
     assert bench.pass_time(50 * MS) == []
     bench.run("acme")
-    bench.standing = Standing.GONE
+    bench.stands = Standing.GONE
     assert bench.pass_time(SECOND) == ["EventLoopDead firing"]
     (alert,) = bench.heard
     assert alert.labels == {
@@ -128,14 +138,15 @@ def test_a_process_that_closed_its_loops_is_not_dead(bench: Bench, order: str) -
     words = bench.cell.words
     if order == "closed first":
         bench.cell.close()
-        bench.standing = Standing.GONE
+        bench.stands = Standing.GONE
     else:
 
-        def gone(_pid: int, _start: int) -> Standing:
-            words[layout.CLOSED] = 1  # between the look at the cell and that at the process
-            return Standing.GONE
+        class Gone(Proc):
+            def standing(self, pid: int, start: int, thread: int = 0) -> Standing:
+                words[layout.CLOSED] = 1  # between the look at the cell and that at the process
+                return Standing.GONE
 
-        bench.poll._system = System(gone)
+        bench.poll._system = System(Gone())
     assert bench.pass_time(SECOND) == []
     assert len(bench.poll) == 0
 
@@ -143,9 +154,9 @@ def test_a_process_that_closed_its_loops_is_not_dead(bench: Bench, order: str) -
 def test_the_dead_are_forgotten_when_the_service_is_back(bench: Bench) -> None:
     """After ten seconds at least, so that a process that dies again and again is not told of each time anew."""
     bench.pass_time(50 * MS)
-    bench.standing = Standing.GONE
+    bench.stands = Standing.GONE
     assert bench.pass_time(SECOND) == ["EventLoopDead firing"]
-    bench.standing = Standing.RUNS
+    bench.stands = Standing.RUNS
     bench.another(3)
     assert bench.pass_time(DEAD_LEAST_NS - 2 * SECOND, SECOND) == []
     assert bench.pass_time(2 * SECOND, SECOND) == ["EventLoopDead resolved"]
@@ -158,7 +169,7 @@ def test_the_dead_are_forgotten_when_the_service_is_back(bench: Bench) -> None:
 def test_the_dead_are_forgotten_after_five_minutes(bench: Bench) -> None:
     """When nobody comes back."""
     bench.pass_time(50 * MS)
-    bench.standing = Standing.GONE
+    bench.stands = Standing.GONE
     bench.pass_time(SECOND)
     assert bench.pass_time(DEAD_FOR_NS - 2 * SECOND, SECOND) == []
     assert bench.pass_time(2 * SECOND, SECOND) == ["EventLoopDead resolved"]
@@ -170,11 +181,11 @@ def test_a_stopped_process_is_said_to_be_stopped_and_nothing_else(bench: Bench) 
     bench.another(2)
     bench.pass_time(50 * MS)
     bench.run("acme")
-    bench.standing = Standing.HELD
+    bench.stands = Standing.HELD
     assert bench.pass_time(30 * MS) == ["EventLoopStopped firing"]
     bench.poll.cut_off(bench.watched)
     assert bench.pass_time(60 * SECOND, 100 * MS) == []
-    bench.standing = Standing.RUNS
+    bench.stands = Standing.RUNS
     assert bench.pass_time(90 * MS) == []
     bench.cell.words[layout.RUNNING] = 0
     assert bench.pass_time(2 * SECOND) == ["EventLoopStopped resolved"]
@@ -186,20 +197,31 @@ def test_stopping_again_and_again_is_told_once(bench: Bench) -> None:
     bench.pass_time(50 * MS)
     heard = []
     for _ in range(20):
-        bench.standing = Standing.HELD
+        bench.stands = Standing.HELD
         heard += bench.pass_time(300 * MS)
-        bench.standing = Standing.RUNS
+        bench.stands = Standing.RUNS
         heard += bench.pass_time(300 * MS)
     assert heard == ["EventLoopStopped firing"]
     assert bench.pass_time(2 * SECOND) == ["EventLoopStopped resolved"]
 
 
+def test_a_debugger_that_lets_the_process_run_is_told_of_only_when_a_slice_would_be_overdue(bench: Bench) -> None:
+    """A tracer that stays attached for hours is no stop; while it is there, nothing is called a stall."""
+    bench.tracer = True
+    assert healthy(bench) == []
+    bench.run("acme")
+    assert bench.pass_time(5 * SECOND) == ["EventLoopStopped firing"]
+    bench.cell.words[layout.RUNNING] = 0
+    assert bench.pass_time(2 * SECOND) == ["EventLoopStopped resolved"]
+    assert bench.poll.stalls(bench.now) == []
+
+
 def test_a_stopped_process_that_dies_is_dead_and_not_stopped(bench: Bench) -> None:
     """The one verdict ends when the other begins."""
     bench.pass_time(50 * MS)
-    bench.standing = Standing.HELD
+    bench.stands = Standing.HELD
     bench.pass_time(SECOND)
-    bench.standing = Standing.GONE
+    bench.stands = Standing.GONE
     assert sorted(bench.pass_time(SECOND)) == ["EventLoopDead firing", "EventLoopStopped resolved"]
 
 
@@ -288,16 +310,16 @@ def test_a_slice_whose_thread_had_no_cpu_is_not_overdue(bench: Bench) -> None:
     bench.pass_time(200 * MS)
     bench.run("acme")
     for _ in range(30):
-        bench.run_delay += 8 * MS
+        bench.lacked += 8 * MS
         assert bench.pass_time(10 * MS) == []
     assert bench.pass_time(150 * MS) == ["EventLoopStalled firing"]
 
 
 def test_earlier_hunger_excuses_no_later_slice(bench: Bench) -> None:
     """Only what the thread lacked during the slice counts."""
-    bench.run_delay = 10 * SECOND
+    bench.lacked = 10 * SECOND
     bench.pass_time(200 * MS)
-    bench.run_delay = 20 * SECOND
+    bench.lacked = 20 * SECOND
     bench.pass_time(200 * MS)
     bench.run("acme")
     assert bench.pass_time(130 * MS) == ["EventLoopStalled firing"]
@@ -309,13 +331,13 @@ def test_every_verdict_has_a_name_in_the_table(bench: Bench) -> None:
     bench.beats(LATE_BEATS, LATE, {"acme": 0.95})
     bench.run("acme")
     bench.pass_time(SECOND)
-    bench.standing = Standing.HELD
+    bench.stands = Standing.HELD
     bench.pass_time(SECOND)
-    bench.standing = Standing.RUNS
+    bench.stands = Standing.RUNS
     bench.poll.cut_off(bench.watched)
     bench.cell.words[layout.RUNNING] = 0
     bench.pass_time(2 * SILENT_NS, 100 * MS)
     bench.announce(bench.cell, 1)
-    bench.standing = Standing.GONE
+    bench.stands = Standing.GONE
     bench.pass_time(SECOND)
     assert {alert.name for alert in bench.heard} == set(LOOP_ALERTS)

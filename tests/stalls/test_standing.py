@@ -1,0 +1,135 @@
+"""What the system says of real processes: running, stopped, traced, gone, and never another one with the same pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.watchdog.kept import KeptFiles
+from sidecar.watchdog.standing import Proc, Standing
+from sidecar.wire import process
+
+DEADLINE = 30.0
+SEIZE = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.ptrace(0x4206, int(sys.argv[1]), None, None), flush=True)  # PTRACE_SEIZE: it runs on
+input()
+"""
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield child
+    child.kill()
+    child.communicate(timeout=DEADLINE)
+
+
+def start_of(pid: int) -> int:
+    found = process.stat(pid)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["by its pid", "by its thread"])
+def test_running_stopped_gone(child: subprocess.Popen[bytes], known: bool) -> None:
+    """As the system says; a process that nobody has waited for yet is gone, too."""
+    proc, start = Proc(), start_of(child.pid)
+    thread = child.pid if known else 0
+
+    def standing() -> Standing:
+        return proc.standing(child.pid, start, thread)
+
+    assert standing() is Standing.RUNS
+    assert proc.standing(child.pid, start + 1, thread) is Standing.GONE
+    assert standing() is Standing.RUNS
+    os.kill(child.pid, signal.SIGSTOP)
+    wait_until(lambda: standing() is Standing.HELD)
+    os.kill(child.pid, signal.SIGCONT)
+    wait_until(lambda: standing() is Standing.RUNS)
+    child.kill()
+    wait_until(lambda: standing() is Standing.GONE)
+    child.wait(DEADLINE)
+    assert standing() is Standing.GONE
+    assert not proc.traced(child.pid)
+    assert proc.run_delay(child.pid, child.pid) == 0
+
+
+def test_a_loops_thread_may_end_before_its_process() -> None:
+    """That is no death; nor is a thread of another process taken for one of its own."""
+    proc = Proc()
+    ours, start = os.getpid(), start_of(os.getpid())
+    gone: list[int] = []
+    thread = threading.Thread(target=lambda: gone.append(threading.get_native_id()))
+    thread.start()
+    thread.join()
+    assert proc.standing(ours, start, gone[0]) is Standing.RUNS
+    assert proc.standing(ours, start, 1) is Standing.RUNS
+
+
+def test_a_debugger_that_lets_it_run_is_seen_and_is_no_stop(child: subprocess.Popen[bytes]) -> None:
+    """What a tracer does may take any time, so nothing is overdue; but the process stands still only when it does."""
+    proc, start = Proc(), start_of(child.pid)
+    assert not proc.traced(child.pid)
+    tracer = subprocess.Popen(
+        [sys.executable, "-c", SEIZE, str(child.pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert tracer.stdout is not None
+    try:
+        if tracer.stdout.readline() != "0\n":
+            pytest.skip("no process may be traced here")
+        assert proc.traced(child.pid)
+        assert proc.standing(child.pid, start) is Standing.RUNS
+    finally:
+        tracer.communicate("\n", timeout=DEADLINE)
+    wait_until(lambda: not proc.traced(child.pid))
+
+
+def test_a_file_that_is_kept_open_is_never_the_next_ones(tmp_path: Path) -> None:
+    """A process that gets a pid which was looked up before is looked up anew: the old one's end is not its own."""
+    files = KeptFiles()
+    old = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    new = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    path = tmp_path / "proc"  # as if one number came to mean the other
+    try:
+        path.symlink_to(f"/proc/{old.pid}/stat")
+        assert files.read(str(path)).startswith(b"%d " % old.pid)
+        old.communicate(b"\n", timeout=DEADLINE)
+        path.unlink()
+        path.symlink_to(f"/proc/{new.pid}/stat")
+        assert files.read(str(path)).startswith(b"%d " % new.pid)
+    finally:
+        for each in (old, new):
+            each.kill()
+            if each.poll() is None:
+                each.communicate(timeout=DEADLINE)
+    with pytest.raises(OSError, match="No such"):
+        files.read(str(path))
+
+
+def test_no_more_files_are_kept_open_than_there_is_room_for(tmp_path: Path) -> None:
+    """Descriptors are for cells and streams; those that were read last stay."""
+    files = KeptFiles(most=3)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(10):
+        path = tmp_path / str(number)
+        path.write_text(str(number))
+        assert files.read(str(path)) == str(number).encode()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 3
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Another process has to come round to it; a deadline, no timing."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.002)
