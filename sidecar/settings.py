@@ -168,7 +168,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 )  # fmt: skip
 
 # The application's half reads these; both halves may share one environment.
-LIBRARY_KEYS: Final = frozenset({"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS", LIMITS_KEY})
+LIBRARY_KEYS: Final = frozenset(
+    {"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS", "TENANTSCOPE_DIGEST_KEY", LIMITS_KEY}
+)
 # Variables of collector-config.yaml, from the same environment.
 COLLECTOR_PREFIX: Final = "TENANTSCOPE_COLLECTOR_"
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tenantscope.view.status import Status
+from tenantscope.view.tenants import longest_waits
 
 from .news import firing
 from .poller import Look
@@ -50,6 +51,7 @@ def _known(look: Look, status: Status, view: View) -> dict[str, Any]:
             for loop in status.loops
         ],
         "tenants": [asdict(row) for row in sorted_rows(look, view)],
+        "pairs": [asdict(pair) for pair in longest_waits(status)],
         "stalls": [asdict(stall) for stall in status.stalls if stall.active],
         "alerts": [asdict(alert) for alert in firing(status.alerts)],
     }

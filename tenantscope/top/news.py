@@ -1,4 +1,4 @@
-"""The lines about what hangs, what fires, and what hung before; the most urgent first."""
+"""The lines about what hangs, what fires, who made whom wait, and what hung before; the most urgent first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from tenantscope.view.stalls import application_frames, frame
 from tenantscope.view.status import Alert, Stall, Status
+from tenantscope.view.tenants import longest_waits
 from tenantscope.view.words import duration, more, short
 
 _MOST: Final = 3  # of each kind
@@ -18,7 +19,8 @@ _WIDE: Final = 72  # columns from which on a frame shows its folder
 
 def news(status: Status, width: int, lines: int) -> list[Text]:
     """At most `lines` of them, for a terminal of `width` columns."""
-    told = [*_lasting(status, width), *_alarms(status), *_over(status)] or [Text("○ no stall yet", "dim")]
+    told = [*_lasting(status, width), *_alarms(status), *_waits(status), *_over(status)]
+    told = told or [Text("○ no stall yet", "dim")]
     return told if len(told) <= lines else [*told[: lines - 1], Text("…", "dim")]
 
 
@@ -64,6 +66,16 @@ def _alarms(status: Status) -> list[Text]:
         for alarm in alarms[-_MOST:]
     ]
     return lines + more(len(alarms) - _MOST, "alerts that fire")
+
+
+def _waits(status: Status) -> list[Text]:
+    return [
+        Text.assemble(
+            ("→ ", "dim"), (short(pair.culprit), "cyan"), " made ", (short(pair.victim), "cyan"),
+            f" wait {duration(pair.seconds)} in all",
+        )
+        for pair in longest_waits(status)[:_MOST]
+    ]  # fmt: skip
 
 
 def _over(status: Status) -> list[Text]:

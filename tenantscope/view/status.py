@@ -49,6 +49,15 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """How long one tenant's ready work waited for another's slices, since the loop began; `other` twice: the rest."""
+
+    culprit: str
+    victim: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """Who has a loop at this moment, and for how long already."""
 
@@ -72,6 +81,7 @@ class Loop:
     tenants: tuple[Share, ...]
     running: Running | None
     heartbeat_age_seconds: float
+    pairs: tuple[Pair, ...] = ()
     mode: str = "cell"
     cannot: tuple[str, ...] = ()
 
@@ -193,6 +203,9 @@ def _loop(loop: _Fields) -> Loop:
         tenants=tuple(map(_share, loop.each("tenants"))),
         running=None if running is None else Running(running.text("tenant"), running.number("seconds")),
         heartbeat_age_seconds=loop.number("heartbeat_age_seconds"),
+        pairs=tuple(
+            Pair(pair.text("culprit"), pair.text("victim"), pair.number("seconds")) for pair in loop.each("pairs")
+        ),
         mode=loop.text("mode") or "cell",
         cannot=loop.texts("cannot", _SENTENCES),
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .status import Loop, LoopKey, Status
+from .status import Loop, LoopKey, Pair, Status
 
 _SHORTEST: Final = 0.001  # seconds between two looks that tell a rate
 
@@ -99,6 +99,17 @@ class History:
             since, before = first_seen[loop.key]
             if now - since >= _SHORTEST:
                 yield before, loop, now - since
+
+
+def longest_waits(status: Status) -> list[Pair]:
+    """Who made whom wait, over all loops and since they began, the longest first; without the sum of the rest."""
+    waited: dict[tuple[str, str], float] = {}
+    for loop in status.loops:
+        for pair in loop.pairs:
+            if pair.culprit != pair.victim:
+                waited[pair.culprit, pair.victim] = waited.get((pair.culprit, pair.victim), 0.0) + pair.seconds
+    longest = sorted(waited.items(), key=lambda entry: (-entry[1], entry[0]))
+    return [Pair(culprit, victim, seconds) for (culprit, victim), seconds in longest]
 
 
 def _totals(status: Status) -> dict[str, Row]:

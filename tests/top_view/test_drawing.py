@@ -53,6 +53,26 @@ def test_it_says_who_holds_the_loop_where_and_who_waits() -> None:
         assert title in page
 
 
+def test_it_says_who_made_whom_wait() -> None:
+    """The three that waited longest, over all loops; what stands for the rest is nobody's."""
+    document: Any = recorded(STALLED)
+    first = document["loops"][0]
+    first["pairs"] = [
+        {"culprit": "acme", "victim": "hooli", "seconds": 1.25},
+        {"culprit": "acme", "victim": "globex", "seconds": 0.5},
+        {"culprit": "globex", "victim": "hooli", "seconds": 0.25},
+        {"culprit": "globex", "victim": "acme", "seconds": 0.125},
+        {"culprit": "other", "victim": "other", "seconds": 99.0},
+    ]
+    document["loops"].append({**first, "loop_id": 2, "pairs": [{"culprit": "acme", "victim": "globex", "seconds": 2}]})
+    page = [line for line in printed(look(as_status(document))) if line.startswith("→")]
+    assert page == [
+        "→ acme made globex wait 2.5 s in all",
+        "→ acme made hooli wait 1.2 s in all",
+        "→ globex made hooli wait 250 ms in all",
+    ]
+
+
 def test_a_calm_moment_looks_calm() -> None:
     """No stall, no alert, nothing in the way."""
     document: Any = recorded(CALM)
