@@ -26,7 +26,7 @@ from autogen_core._telemetry import _genai as genai_module
 from . import budgets, tenancy
 from .activity import Kind
 from .diagnostics import fault
-from .hooks import agents_and_tools, calls, event_log, handoffs, model_client, providers, team, termination
+from .hooks import agents_and_tools, calls, event_log, handoffs, model_client, providers, states, team, termination
 from .hooks.construction import InstantiationTap
 from .hooks.interception import Alone, First, TransparentHandler, quiet_about
 from .hooks.passport import issue_passport
@@ -53,6 +53,10 @@ _METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
     (_TEAM, "pause"): calls.observed_call(Kind.PAUSE, calls.class_name),
     (_TEAM, "resume"): calls.observed_call(Kind.RESUME, calls.class_name),
     (_TEAM, "reset"): calls.observed_call(Kind.RESET, calls.class_name),
+    (_TEAM, "save_state"): states.saved(states.of_a_team),
+    (_TEAM, "load_state"): states.loaded(states.of_a_team),
+    (_AGENT, "save_state"): states.saved(states.of_an_agent),
+    (_AGENT, "load_state"): states.loaded(states.of_an_agent),
     (_AGENT, "run_stream"): team.own_context,
     (_AGENT, "on_messages_stream"): handoffs.on_messages_stream,
     ("autogen_agentchat.agents._user_proxy_agent.UserProxyAgent", "_get_input"): calls.observed_call(
@@ -162,6 +166,7 @@ class Activation:
         module: Any = runtime_module  # its private globals are what we are after
         make_event, globals_ = module.MessageEvent, vars(module)
         instantiation = module.AgentInstantiationContext
+        save_state, load_state = runtime.save_state, runtime.load_state
         warn_if_none, _ = (
             module._warn_if_none,
             (module.get_telemetry_envelope_metadata, runtime._create_otel_attributes),
@@ -226,6 +231,8 @@ class Activation:
         self._put(runtime_module, "_warn_if_none", quiet_about(handler, warn_if_none))
         self._put(runtime, "start", start_unbound)
         self._put(runtime, "_process_next", process_next_unbound)
+        self._put(runtime, "save_state", states.saved(states.of_a_runtime)(save_state, recorder))
+        self._put(runtime, "load_state", states.loaded(states.of_a_runtime)(load_state, recorder))
         self._put(runtime, "_try_serialize", serialize_if_read)
         self._put(runtime, "_create_otel_attributes", attributes)
         self._put(runtime_module, "get_telemetry_envelope_metadata", issue_passport)

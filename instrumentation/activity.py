@@ -37,6 +37,8 @@ class Kind(StrEnum):
     RESUME = "resume"
     RESET = "reset"
     OVERRUN = "overrun"
+    SAVE = "save_state"
+    LOAD = "load_state"
 
 
 class Outcome(StrEnum):
@@ -78,6 +80,7 @@ class Activity:
         transfer_target: the agent or person whom a tool call hands the conversation over to.
         conversation: an id of the team's conversation, that nothing can be found by but the same conversation.
         workflow: the run of a team that this is a part of; never exported, but the way to it for what is learnt later.
+        state_size, state_digest, state_agents: of a state that was saved or loaded: bytes, a keyed digest, agents.
         stop_reason: what ended a team's run: classes of termination conditions, or a word of ours.
         budget, limit_seconds, loop_seconds: which budget a turn is over, what it allows, and how long the turn held the
             event loop (overrun only).
@@ -87,8 +90,8 @@ class Activity:
 
     __slots__ = (
         "abandoned", "agent", "began_ns", "budget", "conversation", "error_type", "kind", "limit_seconds",
-        "loop_seconds", "message_kind", "message_type", "name", "outcome", "queue_seconds", "sender", "stop_reason",
-        "tenant", "transfer_target", "workflow",
+        "loop_seconds", "message_kind", "message_type", "name", "outcome", "queue_seconds", "sender", "state_agents",
+        "state_digest", "state_size", "stop_reason", "tenant", "transfer_target", "workflow",
     )  # fmt: skip
 
     def __init__(self, kind: Kind, tenant: Tenant, name: str, began_ns: int) -> None:
@@ -109,6 +112,9 @@ class Activity:
         self.budget: str | None = None
         self.limit_seconds: float | None = None
         self.loop_seconds: float | None = None
+        self.state_size: int | None = None
+        self.state_digest: str | None = None
+        self.state_agents: int | None = None
         self.outcome = Outcome.OK
         self.error_type: str | None = None
 

@@ -47,6 +47,10 @@ CONVERSATION_ID: Final = "gen_ai.conversation.id"
 TRANSFER_MODE: Final = "gen_ai.transfer.mode"
 TRANSFER_TARGET: Final = "gen_ai.transfer.target.name"
 STOP_REASON: Final = "autogen.stop_reason"
+COMPONENT: Final = "autogen.component"
+STATE_SIZE: Final = "autogen.state.size"
+STATE_DIGEST: Final = "autogen.state.digest"
+STATE_AGENTS: Final = "autogen.state.agents"
 ERROR_TYPE: Final = "error.type"
 LOOP_STATE: Final = "asyncio.eventloop.state"
 REASON: Final = "tenantscope.reason"
@@ -113,6 +117,10 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "what ended the team's run: classes of termination conditions, `max_turns`, `graph_complete`, "
         "`already_terminated`, or `manager` (its own decision)",
     ),
+    Attribute(COMPONENT, "string", "class name of the team, agent or runtime whose state it is"),
+    Attribute(STATE_SIZE, "int", "bytes of a state's keys and values, in UTF-8 without punctuation"),
+    Attribute(STATE_DIGEST, "string", "keyed digest of a state: two that are the same have the same, of one tenant"),
+    Attribute(STATE_AGENTS, "int", "agents that a state is of"),
     Attribute(ERROR_TYPE, "string", "class name of the exception; its message is never taken"),
     Attribute(LOOP_STATE, "string", "`active` (in a callback), `framework` (the loop's own work) or `idle`"),
     Attribute(REASON, "string", "why something was dropped, or which observer failed"),
@@ -140,6 +148,7 @@ RESOURCE_ATTRIBUTES: Final[tuple[str, ...]] = (
 DURATION_BUCKETS: Final = tuple(0.01 * 2**i for i in range(14))
 TOKEN_BUCKETS: Final = tuple(float(4**i) for i in range(14))
 # A message or a wait can be far shorter than a model call: 100 us to 25 s, 2.5 steps a decade.
+STATE_BUCKETS: Final = tuple(float(4**i) for i in range(3, 14))
 AGENT_BUCKETS: Final = tuple(0.1 * 2**i for i in range(13))
 WORKFLOW_BUCKETS: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
 LOOP_BUCKETS: Final = (
@@ -315,6 +324,9 @@ OUTPUT_TOKENS_OF_CALL: Final = Metric(
     "latest conventions: tokens of one call's completion", (TENANT_ID, OPERATION_NAME, PROVIDER_NAME, REQUEST_MODEL),
     TOKEN_BUCKETS,
 )  # fmt: skip
+STATE: Final = Metric(
+    STATE_SIZE, "histogram", "By", "size of a state that was saved or loaded", (TENANT_ID, ACTIVITY), STATE_BUCKETS
+)
 ERRORS: Final = Metric(
     "autogen.errors", "counter", "{error}", "activities that ended with an exception",
     (TENANT_ID, ACTIVITY, ERROR_TYPE),
@@ -347,6 +359,6 @@ METRICS: Final[tuple[Metric, ...]] = (
     LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
     TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED, TENANT_LOOP_DELAY_PAIR,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
-    *MODEL_METRICS, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, ERRORS, FINDINGS,
+    *MODEL_METRICS, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, STATE, ERRORS, FINDINGS,
     TURN_OVERRUNS, FAULTS,
 )  # fmt: skip

@@ -17,9 +17,8 @@ from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
 
 Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
-#: Sees the activity, the arguments' values and the result, of a call that did not fail; the result is None of one that
-#: has not ended.
-Note = Callable[[Activity, tuple[object, ...], Any], None]
+#: Sees the recorder, the activity, the arguments' values and the result, of a call that did not fail.
+Note = Callable[[Recorder, Activity, tuple[object, ...], Any], None]
 
 
 def observed_call(kind: Kind, name: Callable[[Any], object], note: Note | None = None) -> Wrapper:
@@ -40,7 +39,7 @@ def observed_call(kind: Kind, name: Callable[[Any], object], note: Note | None =
             with scope:
                 result = await original(self, *args, **kwargs)
                 if note is not None:
-                    _take(note, scope, (*args, *kwargs.values()), result)
+                    _take(note, recorder, scope, (*args, *kwargs.values()), result)
                 return result
 
         return observed
@@ -58,7 +57,7 @@ def own_name(owner: Any) -> object:
     return owner.name
 
 
-def exit_code(activity: Activity, _: tuple[object, ...], result: Any) -> None:
+def exit_code(_recorder: Recorder, activity: Activity, _: tuple[object, ...], result: Any) -> None:
     """Code that was executed has failed when it says so; nobody raises then."""
     code = result.exit_code
     if type(code) is int and code != 0:
@@ -78,8 +77,8 @@ def _scope(kind: Kind, name: Callable[[Any], object], owner: object, recorder: R
         return None
 
 
-def _take(note: Note, scope: Scope, arguments: tuple[object, ...], result: object) -> None:
+def _take(note: Note, recorder: Recorder, scope: Scope, arguments: tuple[object, ...], result: object) -> None:
     try:
-        note(scope.activity, arguments, result)
+        note(recorder, scope.activity, arguments, result)
     except BaseException as error:
         fault(f"call.{scope.activity.kind.value}.note", error)

@@ -120,6 +120,7 @@ class Accumulators:
                 conventions.AGENT_DURATION,
                 conventions.WORKFLOW_DURATION,
                 conventions.INPUT_DURATION,
+                conventions.STATE,
                 conventions.ERRORS,
                 conventions.FINDINGS,
                 conventions.TURN_OVERRUNS,

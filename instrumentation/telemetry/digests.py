@@ -16,6 +16,7 @@ from instrumentation.tenancy import Tenant
 
 _MAX_NODES: Final = 20_000
 _MAX_BYTES: Final = 4 * 2**20
+_MAX_BITS: Final = 4096  # an integer of more digits Python may refuse to print
 _KEY_BYTES: Final = 64  # the longest that BLAKE2b takes
 
 
@@ -66,7 +67,7 @@ class Digests:
                 text = node.encode("utf-8", "surrogatepass")
                 size += len(text)
                 mark = b'"%d:%b' % (len(text), text)
-            elif node is None or kind in (bool, int, float):
+            elif node is None or kind in (bool, float) or (kind is int and node.bit_length() < _MAX_BITS):
                 mark = repr(node).encode() + b";"
                 size += len(mark) - 1
             else:
@@ -84,4 +85,7 @@ class Digests:
 
 
 def _as_uuid(digest: Any) -> str:
-    return str(uuid.UUID(bytes=digest.digest()))
+    """In the form that RFC 9562 leaves to whoever makes one (version 8)."""
+    number = int.from_bytes(digest.digest(), "big")
+    number = number & ~(0xF << 76) | 8 << 76
+    return str(uuid.UUID(int=number & ~(0x3 << 62) | 2 << 62))

@@ -87,6 +87,8 @@ class Recorder:
                 self._model_metrics(into, activity, seconds)
                 if activity.delegated:
                     return  # the client that did the work has counted all of it, its errors too
+            elif activity.state_size is not None:
+                into.of(names.STATE).record((tenant, activity.kind.value), activity.state_size)
             elif activity.kind in _DURATIONS:
                 into.of(_DURATIONS[activity.kind]).record((tenant, activity.name, activity.error_type), seconds)
             if activity.outcome is Outcome.ERROR:

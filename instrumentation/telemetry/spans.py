@@ -50,6 +50,8 @@ KINDS: Final = {
     Kind.RESUME: SpanKind.INTERNAL,
     Kind.RESET: SpanKind.INTERNAL,
     Kind.OVERRUN: SpanKind.INTERNAL,
+    Kind.SAVE: SpanKind.INTERNAL,
+    Kind.LOAD: SpanKind.INTERNAL,
 }
 _NAME_ATTRIBUTES: Final = {
     Kind.PROCESS: names.AGENT_TYPE,
@@ -63,6 +65,8 @@ _NAME_ATTRIBUTES: Final = {
     Kind.RESUME: names.WORKFLOW_NAME,
     Kind.RESET: names.WORKFLOW_NAME,
     Kind.OVERRUN: names.AGENT_TYPE,
+    Kind.SAVE: names.COMPONENT,
+    Kind.LOAD: names.COMPONENT,
 }
 #: What the GenAI conventions have a name for.
 _OPERATIONS: Final = (Kind.CHAT, Kind.TOOL, Kind.CREATE, Kind.AGENT, Kind.WORKFLOW)
@@ -183,6 +187,9 @@ def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
         found[names.MESSAGE_OUTCOME] = activity.outcome.value
     elif kind not in _OPERATIONS:
         found[names.ACTIVITY] = kind.value
+        found[names.STATE_SIZE] = activity.state_size
+        found[names.STATE_DIGEST] = activity.state_digest
+        found[names.STATE_AGENTS] = activity.state_agents
     else:
         found[names.OPERATION_NAME] = kind.value
         if activity.transfer_target is not None:

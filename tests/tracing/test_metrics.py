@@ -64,7 +64,9 @@ async def a_bit_of_everything() -> SingleThreadedAgentRuntime:
             await runtime.send_message(Ask("x"), AgentId("asked", "shared"))
     with tenant("acme"):
         await two_agent_team(lookup).run(task="go")
-        await UserProxyAgent("user", input_func=lambda _: "x").run(task="go")
+        user = UserProxyAgent("user", input_func=lambda _: "x")
+        await user.run(task="go")
+        await user.save_state()
         await replaying("answer").create([UserMessage(content="x", source="user")])
         await model_calls()
     await asyncio.gather(hold("acme"), hold("globex"))

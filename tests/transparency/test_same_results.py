@@ -23,19 +23,23 @@ from autogen_core import (
 from instrumentation import activation, diagnostics, tenancy, tenant
 from instrumentation.hooks import (
     agents_and_tools,
+    calls,
     construction,
+    handoffs,
     interception,
     model_client,
     open_call,
     passport,
     run_loop,
     runtime,
+    states,
     streams,
     team,
+    termination,
 )  # fmt: skip
 from instrumentation.isolation import Isolation
 from instrumentation.loop import Loops
-from instrumentation.telemetry import recorder, spans
+from instrumentation.telemetry import digests, recorder, spans
 from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.export import Exporter
 from instrumentation.testing import capture
@@ -124,6 +128,11 @@ async def everything() -> list[str]:
             result = await two_agent_team(lookup, arguments=argument).run(task="go")
             results.append(str([(type(m).__name__, getattr(m, "content", None)) for m in result.messages]))
             results.append(str(result.stop_reason))
+        team = two_agent_team(lookup)
+        await team.run(task="go")
+        state = await team.save_state()
+        results += [str(list(state["agent_states"])), await outcome(team.load_state(state))]
+        results += [await outcome(team.load_state({})), await outcome(team.reset())]
         items = [type(item).__name__ async for item in two_agent_team(lookup).run_stream(task="go")]
         results.append(str(items))
     own = [str(w.message) for w in warned if issubclass(w.category, RuntimeWarning)]
@@ -151,7 +160,8 @@ BREAKABLE: list[tuple[Any, str]] = [
     (runtime, "name_of"), (runtime.TraceTap, "_process"), (runtime, "_Sending"),
     (passport.Passport, "__init__"), (passport.Passport, "give_up"), (runtime._Publishing, "_nobody_had_it"),
     (runtime.TraceTap, "_create"), (construction, "name_of"), (run_loop, "_tenant"), (interception, "Passport"),
-    (recorder.Recorder, "responded"), (recorder.Recorder, "abandoned"),
+    (recorder.Recorder, "responded"), (digests.Digests, "_begin"), (calls, "current_activity"),
+    (termination, "_names"), (handoffs, "mark"), (states, "count"), (recorder.Recorder, "abandoned"),
     (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_innermost"),
     (open_call, "_tokens"), (open_call.OpenCall, "took"), (open_call.OpenCall, "first_chunk"),
     (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
