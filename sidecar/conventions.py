@@ -137,12 +137,14 @@ METRICS: Final[tuple[Metric, ...]] = (
 # Alerts -------------------------------------------------------------------------------------------------------------
 EVENT_LOOP_STALLED: Final = "EventLoopStalled"  # one slice is overdue; the tenant is the culprit
 EVENT_LOOP_SATURATED: Final = "EventLoopSaturated"  # too many slices; the tenant has the largest share
+EVENT_LOOP_STARVED: Final = "EventLoopStarved"  # the host has too little CPU for it; nobody's tenant is to blame
 EVENT_LOOP_STOPPED: Final = "EventLoopStopped"  # the process is held: a signal, a debugger
 EVENT_LOOP_DEAD: Final = "EventLoopDead"  # the process is gone without taking its leave
 EVENT_LOOP_SILENT: Final = "EventLoopSilent"  # the process lives, and nothing is heard of its loop
 #: Verdicts of the watchdog.
 LOOP_ALERTS: Final = (
-    EVENT_LOOP_STALLED, EVENT_LOOP_SATURATED, EVENT_LOOP_STOPPED, EVENT_LOOP_DEAD, EVENT_LOOP_SILENT,
+    EVENT_LOOP_STALLED, EVENT_LOOP_SATURATED, EVENT_LOOP_STARVED, EVENT_LOOP_STOPPED, EVENT_LOOP_DEAD,
+    EVENT_LOOP_SILENT,
 )  # fmt: skip
 TURN_BUDGET_EXCEEDED: Final = "TurnBudgetExceeded"  # turns of the tenant take longer than they may
 TENANT_LOOP_DELAY_HIGH: Final = "TenantLoopDelayHigh"  # the tenant waits longer than its tier should

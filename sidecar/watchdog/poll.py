@@ -25,7 +25,7 @@ from .cell import ProcessKey, RefusedError
 from .described import described
 from .hearing import listen
 from .mode import Mode
-from .pressure import Pressure, Saturation
+from .pressure import Pressure, Saturation, Starved
 from .sayings import Sayings
 from .stall import CELL_LOST, LOOP_CLOSED, PROCESS_DIED, SILENCED, Stall
 from .standing import Standing, System
@@ -35,6 +35,7 @@ from .watched import Watched
 
 STACK_WAIT_NS: Final = 8_000_000  # what the alert waits for its stack
 CHECK_NS: Final = 20_000_000  # how often each process is looked up in the system
+STARVED_SLICES: Final = 5  # thresholds that one slice lasts, for the most part without a CPU: starved
 REFRESH_NS: Final = 100_000_000  # how often the stack of a stall that lasts is looked at anew
 REMEMBERED: Final = 256
 MAX_LOOPS: Final = 256  # under watch, of all applications
@@ -206,6 +207,8 @@ class Poll:
         found = pressure.look(header[layout.HEARTBEAT], header[layout.LATENESS])
         if isinstance(found, Saturation):
             self._sayings.saturated(watched, now, found)
+        elif isinstance(found, Starved):
+            self._sayings.starved(watched, now, found)
         elif not found:
             self._sayings.relieved(watched, now)
 
@@ -243,7 +246,10 @@ class Poll:
             return False
         # Neither is the time for which the host had no CPU for its thread.
         delay = self._system.run_delay(watched.cell, header[layout.THREAD])
-        return now - began - watched.starvation.during(began, delay) >= self.stall_ns
+        lacked = watched.starvation.during(began, delay)
+        if lacked * 2 > now - began >= STARVED_SLICES * self.stall_ns:
+            self._sayings.starved(watched, now, Starved(lacked, now - began))
+        return now - began - lacked >= self.stall_ns
 
     def _hold(self, watched: Watched, now: int) -> None:
         """Not its slice's doing; and once it is let go, that gets the whole threshold again."""

@@ -1,7 +1,7 @@
-"""Is a loop saturated? Its timer is late again and again, and no single slice is to blame: there are too many.
+"""Is a loop saturated, or starved? Its timer is late again and again, and no single slice is to blame.
 
-Judged once a beat of the loop's own timer. What it refuses: to call a loop saturated that was idle in between (it may
-not be run all the time), or whose thread had no CPU; that is the host's doing.
+Either there are too many of them, or the host had no CPU for its thread for half of the time. Judged once a beat of the
+loop's own timer. What it refuses: to call a loop saturated that was idle in between; it may not be run all the time.
 """
 
 from __future__ import annotations
@@ -32,6 +32,18 @@ class Saturation:
     lateness_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Starved:
+    """The host had no CPU for the loop's thread.
+
+    Attributes:
+        lacked_ns: for how long, of the last `elapsed_ns`.
+    """
+
+    lacked_ns: int
+    elapsed_ns: int
+
+
 class Pressure:
     """The beats of one loop.
 
@@ -58,8 +70,8 @@ class Pressure:
         """A single slice is to blame: what was late until now does not count."""
         self._late = 0
 
-    def look(self, heartbeat: int, lateness: int) -> Saturation | bool:
-        """What the last beat says: saturated; not saturated (False); nothing new (True)."""
+    def look(self, heartbeat: int, lateness: int) -> Saturation | Starved | bool:
+        """What the last beat says: saturated; starved; neither any more (False); nothing new (True)."""
         if self._first is None:
             self._first = self._last = heartbeat
         if heartbeat <= self._last:
@@ -80,12 +92,14 @@ class Pressure:
             return True
         return self._judged(heartbeat)
 
-    def _judged(self, heartbeat: int) -> Saturation | bool:
+    def _judged(self, heartbeat: int) -> Saturation | Starved | bool:
         late, self._late = self._late, 0
         elapsed = heartbeat - self._began
         had = {total.tenant: total.loop_ns - self._before.get(total.tenant, 0) for total in self._totals()}
         starved = self._run_delay() - self._delay_before
-        if sum(had.values()) < _BUSY * elapsed or starved * 2 > elapsed:
+        if starved * 2 > elapsed:
+            return Starved(starved, elapsed)
+        if sum(had.values()) < _BUSY * elapsed:
             return True
         largest = sorted(had.items(), key=lambda item: item[1], reverse=True)[:_NAMED]
         return Saturation(tuple((tenant, ns / elapsed) for tenant, ns in largest if ns > 0), self._lateness // late)

@@ -10,7 +10,7 @@ from sidecar.alerts import Alert, printable
 from sidecar.wire import cell as layout
 
 from .mode import Mode
-from .pressure import Saturation
+from .pressure import Saturation, Starved
 from .verdict import DEAD_FOR_NS, LATE_QUIET_NS, STOPPED_QUIET_NS, Key, Verdicts, alert_about
 from .watched import Watched
 
@@ -106,14 +106,27 @@ class Sayings:
             printable(found.shares[0][0]) if found.shares else _UNKNOWN,
         )
 
+    def starved(self, watched: Watched, now: int, found: Starved) -> None:
+        """Its thread is ready, and the host runs something else."""
+        self._ease(conventions.EVENT_LOOP_SATURATED, watched, now)
+        self._hold(
+            conventions.EVENT_LOOP_STARVED,
+            watched,
+            now,
+            f"The host has too little CPU for an event loop of {watched.service} ({watched.place}): its thread was "
+            f"ready and had none for {found.lacked_ns / 1e9:.2f} s of {found.elapsed_ns / 1e9:.2f} s. What is due "
+            "waits, and no tenant is to blame.",
+        )
+
     def relieved(self, watched: Watched, now: int) -> None:
         """Its timer is on time again."""
         self._ease(conventions.EVENT_LOOP_SATURATED, watched, now)
+        self._ease(conventions.EVENT_LOOP_STARVED, watched, now)
 
     def parted(self, watched: Watched, now: int) -> None:
         """It is watched no more: what it bore out is not known any longer."""
         self._ease(conventions.EVENT_LOOP_STOPPED, watched, now)
-        self._ease(conventions.EVENT_LOOP_SATURATED, watched, now)
+        self.relieved(watched, now)
 
     def _hold(self, name: str, watched: Watched, now: int, summary: str, tenant: str = _UNKNOWN) -> None:
         def alert() -> Alert:

@@ -278,11 +278,11 @@ def test_a_loop_that_is_late_again_and_again_is_saturated(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("lateness", "share", "starved"),
-    [(90 * MS, 0.95, 0.0), (LATE, 0.7, 0.0), (LATE, 0.95, 0.6)],
-    ids=["less than the threshold", "idle in between", "the host had no CPU"],
+    [(90 * MS, 0.95, 0.0), (LATE, 0.7, 0.0), (LATE, 0.7, 0.4)],
+    ids=["less than the threshold", "idle in between", "the host had no CPU for a part of it"],
 )
 def test_what_is_not_saturation(bench: Bench, lateness: int, share: float, starved: float) -> None:
-    """A loop that is a little late, one that is not run all the time, one whose thread is starved by the host."""
+    """A loop that is a little late, one that is not run all the time, one whose thread is starved here and there."""
     healthy(bench)
     assert bench.beats(10 * LATE_BEATS, lateness, {"acme": share}, starved) == []
 
@@ -315,6 +315,41 @@ def test_a_slice_whose_thread_had_no_cpu_is_not_overdue(bench: Bench) -> None:
     assert bench.pass_time(150 * MS) == ["EventLoopStalled firing"]
 
 
+def test_a_loop_that_the_host_keeps_from_running_is_starved(bench: Bench) -> None:
+    """Late again and again for want of a CPU: that is said, nobody is named, and it is neither stall nor saturation."""
+    healthy(bench)
+    assert bench.beats(LATE_BEATS - 1, LATE, {"acme": 0.95}, 0.6) == []
+    assert bench.beats(1, LATE, {"acme": 0.95}, 0.6) == ["EventLoopStarved firing"]
+    (alert,) = bench.heard
+    assert alert.labels["tenant_id"] == "unknown"
+    assert re.search(r"had none for 0\.\d\d s of \d\.\d\d s", alert.annotations["summary"])
+    assert bench.beats(3 * LATE_BEATS, LATE, {"acme": 0.95}, 0.6) == []
+    assert bench.beats(EASY_BEATS - 1, 0, {"acme": 0.5}) == []
+    assert bench.beats(1, 0, {"acme": 0.5}) == ["EventLoopStarved resolved"]
+
+
+def test_a_saturated_loop_that_comes_to_be_starved_is_starved(bench: Bench) -> None:
+    """One of the two at a time."""
+    healthy(bench)
+    assert bench.beats(LATE_BEATS, LATE, {"acme": 0.95}) == ["EventLoopSaturated firing"]
+    heard = bench.beats(LATE_BEATS, LATE, {"acme": 0.95}, 0.9)
+    assert sorted(heard) == ["EventLoopSaturated resolved", "EventLoopStarved firing"]
+
+
+def test_one_slice_that_gets_no_cpu_is_starved_and_no_stall(bench: Bench) -> None:
+    """The loop's timer cannot tell, for it does not run meanwhile."""
+    healthy(bench)
+    bench.run("acme")
+    heard = []
+    for _ in range(100):
+        bench.lacked += 9 * MS
+        heard += bench.pass_time(10 * MS)
+    assert heard[0] == "EventLoopStarved firing"
+    assert bench.now - bench.watched.cell.heard() > SECOND
+    bench.cell.words[layout.RUNNING] = 0
+    assert "EventLoopStarved resolved" in bench.beats(EASY_BEATS, 0, {"acme": 0.5})
+
+
 def test_earlier_hunger_excuses_no_later_slice(bench: Bench) -> None:
     """Only what the thread lacked during the slice counts."""
     bench.lacked = 10 * SECOND
@@ -329,6 +364,7 @@ def test_every_verdict_has_a_name_in_the_table(bench: Bench) -> None:
     """What is told under any name can be looked up."""
     healthy(bench)
     bench.beats(LATE_BEATS, LATE, {"acme": 0.95})
+    bench.beats(LATE_BEATS, LATE, {"acme": 0.95}, 0.9)
     bench.run("acme")
     bench.pass_time(SECOND)
     bench.stands = Standing.HELD
