@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from .disguises import is_plain, readings
+from .disguises import has_one_reading, is_plain, readings
 from .encodings import never_holds_text
 
 #: Longer texts are refused before they come here.
@@ -82,6 +82,11 @@ _KEY: Final = re.compile(
     r")|(?-i:AKIA[A-Z0-9]{16})",
     re.IGNORECASE,
 )
+# Where one may begin, in small letters: told without trying every alternative everywhere.
+_KEY_START: Final = re.compile(
+    r"a(?:kia|sia|gpa|ida|roa|npa|iza|ge-)|g(?:h[pousr]_|ithub_|lpat-|ocspx-|sk[-_])|[spr]k[-_]|ya29|xox|xapp|hf[-_]"
+    r"|r8[-_]|npm[-_]|xai[-_]|pplx[-_]|nvapi[-_]|tgp[-_]|lsv2[-_]|shpat[-_]|dop_v1|pypi-|sg\."
+)
 _PEM: Final = re.compile(r"-----\s?BEGIN|BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE|PGP )", re.IGNORECASE)
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _ONE_CASE: Final = re.compile(r"(?<![A-Za-z0-9])(?:[a-z0-9]{24,64}|[A-Z0-9]{24,64})(?![A-Za-z0-9])")
@@ -107,12 +112,37 @@ _IBAN_LENGTHS: Final = {
 }  # fmt: skip
 
 
+def _begins(text: str, small: Callable[[str], bool]) -> bool:
+    """Whether to go on with a search that ignores case: an ASCII text is asked in small letters.
+
+    Beyond ASCII some letters have cases that only the pattern knows.
+    """
+    return not text.isascii() or small(text.lower())
+
+
+def _has_pem(text: str) -> bool:
+    """The first line of a PEM or PGP block (RFC 7468, RFC 9580)."""
+    return _begins(text, lambda small: "begin" in small) and _PEM.search(text) is not None
+
+
+def _has_jwt(text: str) -> bool:
+    """A JSON Web Token (RFC 7519): its header begins with an open brace and a quote."""
+    return _begins(text, lambda small: "eyj" in small) and _JWT.search(text) is not None
+
+
+def _has_key(text: str) -> bool:
+    """A key as providers make them."""
+    return _begins(text, lambda small: _KEY_START.search(small) is not None) and _KEY.search(text) is not None
+
+
 def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: pattern.search(text) is not None
 
 
 def _has_credential(text: str) -> bool:
     """A password or token beside its label, in a URL, or in the header of HTTP's Basic scheme (RFC 7617)."""
+    if not _begins(text, lambda small: "=" in small or ":" in small or "bearer" in small or "basic" in small):
+        return False
     if _CREDENTIAL.search(text):
         return True
     for found in _BASIC.finditer(text):
@@ -206,25 +236,44 @@ class Trait(enum.IntFlag):
     DIGITS = 2  # seven of them, close together
     DOTTED = 4  # as addresses are
     LABELLED = 8  # something may stand beside its label, or between rows of dashes
-    AT = 16
+    AT = 16  # of an address, the sign or the word
 
 
+_DIGITS, _DOTS, _LABEL, _SIGN = (int(trait) for trait in (Trait.DIGITS, Trait.DOTTED, Trait.LABELLED, Trait.AT))
 #: Texts below this length have not the trait.
 LONG: Final = 15
 _DOTTED: Final = re.compile(r"\d\.\d|:")
 _LABELLED: Final = re.compile(r"[\s:=]|--")
 _AT: Final = re.compile(r"@|[ _.-][aA][tT][ _.-]")
+# The same of ASCII texts, by classes of letters: all digits are 0, all blanks and marks between a label and its secret
+# are =, and of letters only A and T matter.
+_CLASSES: Final = bytes.maketrans(b"123456789AT\t\n\v\f\r\x1c\x1d\x1e\x1f ", b"000000000at==========")
 
 
 def traits(text: str) -> int:
     """The traits of a text. Which digit stands where has no influence on them."""
-    return (
-        (len(text) >= LONG)
-        | (_SEVEN_DIGITS.search(text) is not None) << 1
-        | (_DOTTED.search(text) is not None) << 2
-        | (_LABELLED.search(text) is not None) << 3
-        | (_AT.search(text) is not None) << 4
-    )
+    if not text.isascii():
+        return (
+            (len(text) >= LONG)
+            | (_SEVEN_DIGITS.search(text) is not None) << 1
+            | (_DOTTED.search(text) is not None) << 2
+            | (_LABELLED.search(text) is not None) << 3
+            | (_AT.search(text) is not None) << 4
+        )
+    classes = text.encode("ascii").translate(_CLASSES)
+    found = 1 if len(text) >= LONG else 0
+    if classes.count(b"0") >= 7 and _SEVEN_DIGITS.search(text) is not None:
+        found |= _DIGITS
+    if b":" in classes:
+        found |= _DOTS | _LABEL
+    else:
+        if b"0.0" in classes:
+            found |= _DOTS
+        if b"=" in classes or b"--" in classes:
+            found |= _LABEL
+    if b"@" in classes or (b"at" in classes and _AT.search(text) is not None):
+        found |= _SIGN
+    return found
 
 
 class Detector(NamedTuple):
@@ -246,9 +295,9 @@ class Detector(NamedTuple):
 NUMBER: Final = "number"
 #: In the order of certainty: the first that finds something gives the mask its name.
 DETECTORS: Final = (
-    Detector("pem", Trait.LABELLED, _matches(_PEM)),
-    Detector("jwt", Trait.LONG, _matches(_JWT)),
-    Detector("key", Trait.LONG, _matches(_KEY)),
+    Detector("pem", Trait.LABELLED, _has_pem),
+    Detector("jwt", Trait.LONG, _has_jwt),
+    Detector("key", Trait.LONG, _has_key),
     Detector("credential", Trait.LABELLED, _has_credential),
     Detector("email", Trait.AT, _matches(_EMAIL)),
     Detector("iban", Trait.LONG, _has_iban),
@@ -264,9 +313,14 @@ ENCODED: Final = "encoded"
 
 REASONS: Final = (*(detector.name for detector in DETECTORS), ENCODED)
 
-# The detectors to ask, by traits.
+_SUREST: Final = tuple((detector.name, detector.finds) for detector in DETECTORS[:3])
+# The detectors to ask, by traits; of a long text those have been asked by then.
 _ASKED: Final = [
-    tuple((detector.name, detector.finds) for detector in DETECTORS if detector.needs & found)
+    tuple(
+        (detector.name, detector.finds)
+        for detector in DETECTORS[3 if found & Trait.LONG else 0 :]
+        if detector.needs & found
+    )
     for found in range(sum(Trait) + 1)
 ]
 
@@ -284,18 +338,35 @@ def detect(text: str, *, numbers: bool = True, search: Callable[[str], str | Non
     """
     if len(text) > MAX_TEXT:
         raise ValueError("a text to scan must be bounded")
-    # UUIDs are random and harmless, and full of things that look like numbers.
+    if len(text) >= 32 and _LONG_AS_UUID.search(text):
+        # UUIDs are random and harmless, and full of things that look like numbers.
+        text = _UUID.sub("uuid", text)
+    found = _found_in(text, numbers, search)
+    if found is not None or has_one_reading(text):
+        return found
     encoded = False
-    for form in readings(_UUID.sub("uuid", text) if len(text) >= 32 and _LONG_AS_UUID.search(text) else text):
-        for name, finds in _ASKED[traits(form.text)]:
-            if finds(form.text):
-                return name
-        if numbers and _has_number(form.text):
-            return NUMBER
-        if search is not None and (found := search(form.text)) is not None:
+    for form in readings(text):
+        found = _found_in(form.text, numbers, search)
+        if found is not None:
             return found
         encoded = encoded or form.encoded
     return ENCODED if encoded else None
+
+
+def _found_in(text: str, numbers: bool, search: Callable[[str], str | None] | None) -> str | None:
+    """What is found in a text as it stands."""
+    if len(text) >= LONG:
+        # First in the table, and the surest: asked before anything else is found out about the text.
+        for name, finds in _SUREST:
+            if finds(text):
+                return name
+    told = traits(text)
+    for name, finds in _ASKED[told]:
+        if finds(text):
+            return name
+    if numbers and told & _DIGITS and _has_number(text):
+        return NUMBER
+    return None if search is None else search(text)
 
 
 def is_name(text: str) -> bool:

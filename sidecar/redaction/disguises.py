@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from .encodings import Reading, decoded, may_hold_text
 
-__all__ = ["LAYERS", "MAX_READINGS", "Reading", "is_plain", "readings", "uncovered"]
+__all__ = ["LAYERS", "MAX_READINGS", "Reading", "has_one_reading", "is_plain", "readings", "uncovered"]
 
 LAYERS: Final = 3
 MAX_READINGS: Final = 24
@@ -49,14 +49,16 @@ def is_plain(text: str) -> bool:
     return _PLAIN.fullmatch(text) is not None
 
 
+def has_one_reading(text: str) -> bool:
+    """Whether a text has no other form than its own: `readings` would say nothing."""
+    return _PLAIN.fullmatch(text) is not None and not may_hold_text(text)
+
+
 def readings(text: str) -> Iterator[Reading]:
-    """`text` itself first, then its plain forms, each once, at most `MAX_READINGS`; made as they are asked for.
+    """The plain forms of `text`, each once, at most `MAX_READINGS` with itself; made as they are asked for.
 
     What would go on beyond the bounds is not left unread in silence: the last reading says that it is `encoded`.
     """
-    yield Reading(text)
-    if _PLAIN.fullmatch(text) and not may_hold_text(text):
-        return
     found = {text}
     layer = [text]
     for depth in range(LAYERS + 1):

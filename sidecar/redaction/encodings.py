@@ -73,7 +73,7 @@ def may_hold_text(text: str) -> bool:
     return (
         _MAY_BE_BASE64.search(text) is not None
         or _MAY_BE_HEX.search(text) is not None
-        or (len(text) >= 16 and _may_be_other(text))
+        or (len(text) >= 16 and _may_be_other(text, len(text)))
     )
 
 
@@ -82,13 +82,14 @@ def never_holds_text(zeros: str) -> bool:
     return len(zeros) < 16 and _MAY_BE_BASE64.search(zeros) is None and _HEX_RUN.search(zeros) is None
 
 
-def _may_be_other(text: str) -> bool:
+def _may_be_other(text: str, size: int) -> bool:
+    # Each has a shortest form; what is shorter is not searched.
     return (
-        _LONG_RUN.search(text) is not None
-        or _SPECIAL.search(text) is not None
+        (size >= 32 and _LONG_RUN.search(text) is not None)
+        or (size >= 20 and ("A" in text or "e" in text or "H4sI" in text) and _SPECIAL.search(text) is not None)
         or _BASE32_RUN.search(text) is not None
         or _DECIMAL_RUN.search(text) is not None
-        or _HEX_MARKS.search(text) is not None
+        or (("x" in text or "X" in text) and _HEX_MARKS.search(text) is not None)
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 from .detectors import detect
 from .gates import TENANT_KEY, AttributeGate, TextGate, read_entry
 from .plan import (
+    ATTRIBUTE,
     DROP,
     FIXED,
     ID,
@@ -115,6 +116,24 @@ class Pass:
                 operation, _, operand = _AGAIN
             seen |= once
 
+            if operation == ATTRIBUTE:
+                # They come in rows, and most of them have passed before: no need to look up each one's step.
+                recent = operand.memo.recent
+                while pos < end:
+                    size = data[pos]
+                    stop = pos + size + 1
+                    if size > 0x7F or stop > end:
+                        break
+                    bit = recent.get(data[pos + 1 : stop])
+                    if bit is None or bit & keys:
+                        break
+                    keys |= bit
+                    pos = field = stop
+                    if stop == end or data[stop] != tag:
+                        break
+                    pos += 1
+                if pos == field:
+                    continue
             if operation == FIXED:
                 pos += operand
                 if pos > end:

@@ -36,7 +36,7 @@ class AttributeGate:
         self._names = names
         self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
         # What is written for a mask under a key: as many as there are keys and reasons.
-        self._masks: dict[tuple[bytes, Masked], Masked] = {}
+        self._masks: dict[tuple[bytes, bytes], Masked] = {}
         self.memo = Memo()
 
     def judge(self, entry: bytes, keys: int, tenant: bytes = b"") -> tuple[int, Masked | str | None]:
@@ -57,10 +57,9 @@ class AttributeGate:
             # Not kept: there may be as many as there are values.
             return bit, _written(key, tagged(masked, self._names.tag(string_in(value))))
         if masked is not None:
-            written = self._masks.get((key, masked))
+            written = self._masks.get((key, masked.content))
             if written is None:
-                written = _written(key, masked)
-                self._masks[key, masked] = written
+                written = self._masks[key, masked.content] = _written(key, masked)
             return bit, written
         if rule.repeats:
             self.memo.remember(entry, bit)

@@ -170,7 +170,7 @@ class StringValue:
 
     def judge(self, value: bytes) -> Masked | None:
         masked = self.text.judge(string_in(value))
-        return None if masked is None else as_value(masked)
+        return None if masked is None else _mask_as_value(masked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +282,11 @@ class BoolValue:
 def tagged(masked: Masked, tag: str) -> Masked:
     """The mask of an attribute's text, with a word that tells it from others."""
     return as_value(Masked(masked.reason, f"[redacted:{masked.reason}:{tag}]".encode()))
+
+
+@functools.cache  # as many as there are masks
+def _mask_as_value(masked: Masked) -> Masked:
+    return as_value(masked)
 
 
 def as_value(masked: Masked) -> Masked:

@@ -183,8 +183,10 @@ def test_disguises_on_top_of_each_other_come_off(text: str) -> None:
 def test_any_text_has_few_readings_and_no_error(text: str) -> None:
     """Whatever comes in, work is bounded and nothing is raised."""
     found = list(readings(text))
-    assert found[0].text == text
-    assert len(found) <= MAX_READINGS
+    assert text not in {reading.text for reading in found}
+    assert len(found) < MAX_READINGS
+    if disguises.has_one_reading(text):
+        assert not found
     assert len({reading.text for reading in found}) == len(found)
     assert detect(text) in (None, *REASONS)
 
