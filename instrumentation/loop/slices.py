@@ -24,6 +24,7 @@ from instrumentation import tenancy
 from instrumentation.diagnostics import count, log
 from sidecar.wire import cell as layout
 
+from . import eager_tasks
 from .account import LONG_NS, Account
 from .uvloop_callbacks import UvloopCallbacks
 
@@ -51,10 +52,10 @@ class Slices:
         self._adopt = adopt
         self._abandon = abandon
         self._clock = clock
-        self._uvloop = UvloopCallbacks(adopt, abandon, clock)
+        self._uvloop = UvloopCallbacks(adopt, abandon, self._resumed, clock)
         self._installed = False
-        self._original: Run | None = None
-        self._ours: Run | None = None
+        # (owner, name, what stood there, what we put there)
+        self._changes: list[tuple[type, str, Any, Any]] = []
         self._retire: Callable[[], None] = lambda: None
 
     def install(self) -> None:
@@ -73,9 +74,16 @@ class Slices:
         original: Any = vars(events.Handle).get("_run")
         if not callable(original) or not {"_loop", "_context"} <= set(events.Handle.__slots__):
             raise LookupError("asyncio's Handle is not as expected")
-        self._original = original
-        self._ours, self._retire = _wrap(original, self._adopt, self._abandon, self._clock)
-        events.Handle._run = self._ours  # type: ignore[method-assign,assignment]
+        run, self._retire = _wrap(original, self._adopt, self._abandon, self._clock)
+        self._put(events.Handle, "_run", original, run)
+        if eager_tasks.POSSIBLE:
+            loop = asyncio.BaseEventLoop
+            ours = eager_tasks.create_task(loop.create_task, self._resumed)
+            self._put(loop, "create_task", vars(loop)["create_task"], ours)
+
+    def _put(self, owner: type, name: str, before: Any, ours: Any) -> None:
+        setattr(owner, name, ours)
+        self._changes.append((owner, name, before, ours))
 
     def uninstall(self) -> None:
         """Put the very original back; where somebody wrapped ours meanwhile, stay in the chain and only pass on."""
@@ -85,9 +93,10 @@ class Slices:
         tenancy.on_switch(None)
         self._uvloop.uninstall()
         self._retire()
-        if self._ours is not None and events.Handle._run is self._ours:
-            events.Handle._run = self._original  # type: ignore[method-assign,assignment]
-        self._original = self._ours = None
+        for owner, name, before, ours in self._changes:
+            if vars(owner).get(name) is ours:
+                setattr(owner, name, before)
+        self._changes = []
 
     def accounts(self, loop: object) -> bool:
         """Whether this loop's callbacks come through here."""
@@ -115,6 +124,11 @@ class Slices:
                     account.begin(now, binding)
         except Exception as error:
             self._abandon(loop, error)
+
+    def _resumed(self) -> None:
+        """Code goes on whose context was another's meanwhile."""
+        if self._installed:
+            self._switched(tenancy.BOUND.get())
 
     def _found(self, loop: Any) -> None:
         """A loop that is not of asyncio's making: uvloop may have been imported after `install`."""

@@ -25,6 +25,7 @@ from typing import Any, Final
 from instrumentation import tenancy
 
 from .account import Account
+from .eager_tasks import POSSIBLE, as_made_by_caller, create_task
 
 _ABSENT: Final = object()
 Run = Callable[..., Any]  # of a loop, a callback and its arguments
@@ -36,6 +37,7 @@ class UvloopCallbacks:
     Args:
         adopt: makes the account of a loop at its first callback, or None to leave the loop alone; must not raise.
         abandon: told that the accounting of a loop failed; must not raise.
+        resumed: told that code goes on whose context was another's meanwhile, see `eager_tasks`; must not raise.
         clock: nanoseconds, monotonic.
     """
 
@@ -43,10 +45,12 @@ class UvloopCallbacks:
         self,
         adopt: Callable[[Any], Account | None],
         abandon: Callable[[Any, Exception], None],
+        resumed: Callable[[], object],
         clock: Callable[[], int],
     ) -> None:
         self._adopt = adopt
         self._abandon = abandon
+        self._resumed = resumed
         self._clock = clock
         self._kind: Any = None
         self._ours: dict[str, Any] = {}
@@ -75,6 +79,8 @@ class UvloopCallbacks:
             return
         run, self._retire = _runner(self._adopt, self._abandon, self._clock)
         self._ours = _methods(kind, run)
+        if POSSIBLE:
+            self._ours["create_task"] = create_task(kind.create_task, self._resumed)
         self._before = {name: vars(kind).get(name, _ABSENT) for name in self._ours}
         self._kind = kind
         try:
@@ -175,15 +181,15 @@ def _methods(kind: Any, run: Run) -> dict[str, Any]:
 
     @functools.wraps(soon)
     def call_soon(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
-        return _as_made_by_caller(soon(self, _Measured(run, self, callback, *args), context=context))
+        return as_made_by_caller(soon(self, _Measured(run, self, callback, *args), context=context))
 
     @functools.wraps(threadsafe)
     def call_soon_threadsafe(self: Any, callback: Any, *args: Any, context: Any = None) -> Any:
-        return _as_made_by_caller(threadsafe(self, _Measured(run, self, callback, *args), context=context))
+        return as_made_by_caller(threadsafe(self, _Measured(run, self, callback, *args), context=context))
 
     @functools.wraps(later)  # and `call_at`, which calls it
     def call_later(self: Any, delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
-        return _as_made_by_caller(later(self, delay, _Measured(run, self, callback, *args), context=context))
+        return as_made_by_caller(later(self, delay, _Measured(run, self, callback, *args), context=context))
 
     @functools.wraps(reader)
     def add_reader(self: Any, fileobj: Any, callback: Any, *args: Any) -> Any:
@@ -201,11 +207,3 @@ def _methods(kind: Any, run: Run) -> dict[str, Any]:
 
     ours = (call_soon, call_soon_threadsafe, call_later, add_reader, add_writer, add_signal_handler)
     return {method.__name__: method for method in ours}
-
-
-def _as_made_by_caller(handle: Any) -> Any:
-    """In debug mode a handle knows who made it; that was not us."""
-    made_at = getattr(handle, "_source_traceback", None)
-    if made_at:
-        del made_at[-1]
-    return handle

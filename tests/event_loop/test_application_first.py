@@ -30,6 +30,7 @@ from instrumentation.tenancy import tenant
 from sidecar.wire import cell as layout
 
 VERY_ORIGINAL = events.Handle._run
+ORIGINAL_CREATE_TASK = vars(asyncio.BaseEventLoop)["create_task"]
 UVLOOPS_OWN = set(vars(uvloop.Loop))
 NOWHERE = "unix:/nonexistent/tenantscope.sock"
 
@@ -114,7 +115,11 @@ def test_a_program_sees_the_same_with_and_without_us(cells: Path, new_loop: Call
 
 
 def nothing_of_ours_is_installed() -> bool:
-    return events.Handle._run is VERY_ORIGINAL and set(vars(uvloop.Loop)) == UVLOOPS_OWN
+    return (
+        events.Handle._run is VERY_ORIGINAL
+        and vars(asyncio.BaseEventLoop)["create_task"] is ORIGINAL_CREATE_TASK
+        and set(vars(uvloop.Loop)) == UVLOOPS_OWN
+    )
 
 
 def broken(*_: object, **__: object) -> Any:
@@ -308,6 +313,7 @@ def test_debug_mode_still_reports_slow_callbacks(
     async def slow_task() -> None:
         loop.call_soon(slow)
         loop.call_later(0.001, slow)
+        assert f"created at {__file__}" in repr(loop.create_task(asyncio.sleep(0)))
         await asyncio.sleep(0.01)
 
     with caplog.at_level(logging.WARNING, "asyncio"):

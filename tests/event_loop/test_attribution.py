@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -197,3 +198,35 @@ def test_a_nested_loop_corrupts_nothing(loops: Loops, virtual_loop: Any, clock: 
     assert ran == ["inner", "outer"]
     assert active(loops, "globex") == 20
     assert active(loops, "acme") == 4
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no task is eager before Python 3.12")
+def test_the_creator_of_an_eager_task_is_charged_for_its_own_time(loops: Loops, any_loop: Any, clock: Any) -> None:
+    """A task that begins at once and waits in the middle of its tenant's block gives the loop back to its creator."""
+
+    async def work() -> None:
+        clock.advance(1)
+        with tenant("globex"):
+            clock.advance(10)
+            await asyncio.sleep(0)
+            clock.advance(100)
+
+    def eagerly(loop: Any, coro: Any, **options: Any) -> Any:  # as asyncio.eager_task_factory, but for any options
+        return asyncio.Task(coro, loop=loop, **{**options, "eager_start": True})
+
+    async def main() -> None:
+        any_loop.set_task_factory(eagerly)
+        with tenant("acme"):
+            task = any_loop.create_task(work())
+            clock.advance(1000)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(work())
+                clock.advance(2000)
+            await task
+            clock.advance(4000)
+
+    any_loop.run_until_complete(main())
+
+    assert active(loops, "globex") == 220
+    assert active(loops, "acme") == 7002
+    assert active(loops, "unknown") == 0
