@@ -4,7 +4,8 @@ A child process blocks its loop again and again, each time for longer than the t
 loop in Python (other threads run meanwhile), and in three ways that hold the interpreter, so that no other thread runs:
 a regular expression that backtracks, the power of a large integer, a C function that is called without letting go. It
 writes down when each block began; the delay is from there to the alert, less the threshold. An alert waits up to 8 ms
-for its stack. All of it on asyncio's own loop and on uvloop.
+for its stack. A stack that was found later counts only if the block still lasted when it was found; it is right when it
+has the blocking function, in a line of that function. All of it on asyncio's own loop and on uvloop.
 
     python -m benchmarks.stall_detection [THRESHOLD_MS]
 """
@@ -13,11 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import inspect
+import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +32,12 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from instrumentation.loop import Loops
+from instrumentation.loop.offer import Offer
 from instrumentation.tenancy import tenant
 from sidecar.alerts import Alert, Alerts
 from sidecar.watchdog import Watchdog
+from sidecar.watchdog.stacks import Asked, find
+from sidecar.wire import frames, process
 
 ROUNDS = 40
 BLOCK_SECONDS = 0.25
@@ -137,19 +144,58 @@ def measure(kind: str, loop: str, threshold_ms: int) -> str:
         (fired - start) / 1e6 - threshold_ms for start, (fired, _) in zip(began, moments.fired, strict=True)
     )
     in_alert = sum(had for _, had in moments.fired)
-    at_all = sum(bool(stall["stack"]) for stall in stalls if stall["tenant"] == "hooli")
-    right = sum(any(f"by_{kind}" in line for line in stall["stack"]) for stall in stalls)
+    stacks = [stall["stack"] for stall in stalls if stall["tenant"] == "hooli"]
+    while_blocked = sum(map(bool, stacks))
+    right = sum(any(_is_in(BLOCKS[kind], line) for line in stack) for stack in stacks)
     p99 = delays[min(len(delays) - 1, round(len(delays) * 0.99))]
     p50 = statistics.median(delays)
-    return f"{kind:<8}{loop:<9}{len(began):>6}{p50:>9.1f} ms{p99:>9.1f} ms{in_alert:>10}{at_all:>9}{right:>9}"
+    return f"{kind:<8}{loop:<9}{len(began):>6}{p50:>9.1f} ms{p99:>9.1f} ms{in_alert:>10}{while_blocked:>15}{right:>7}"
+
+
+def _is_in(function: Callable[[], None], frame: str) -> bool:
+    """Whether a line of a stack, `file:line function`, is in a line of this function."""
+    place, _, name = frame.rpartition(" ")
+    file, _, line = place.rpartition(":")
+    source, first = inspect.getsourcelines(function)
+    return name == function.__qualname__ and file == __file__ and first < int(line) < first + len(source)
+
+
+def reading(depth: int = 20, times: int = 500) -> str:
+    """What it takes to read one stack, of a thread of this process that waits."""
+    there, gate, offer = threading.Event(), threading.Event(), Offer()
+    announced: list[frames.Thread] = []
+
+    def deeper(left: int) -> None:
+        if left:
+            deeper(left - 1)
+        else:
+            here = threading.get_ident(), threading.get_native_id()
+            announced.append(frames.Thread(offer.python, offer.thread_state(), *here))
+            there.set()
+            gate.wait()
+
+    thread = threading.Thread(target=deeper, args=(depth,))
+    thread.start()
+    there.wait()
+    asked = Asked((os.getpid(), process.own_start()), announced[0], Path("/nowhere"), 0)
+    took = []
+    for _ in range(times):
+        began = time.monotonic_ns()
+        found = find(asked)
+        took.append((time.monotonic_ns() - began) / 1e6)
+    gate.set()
+    thread.join()
+    p99 = sorted(took)[round(times * 0.99) - 1]
+    return f"reading a stack of {len(found.lines)} frames: p50 {statistics.median(took):.2f} ms, p99 {p99:.2f} ms"
 
 
 def main(threshold_ms: int) -> None:
     """Print one line for each way to block."""
+    print("from the threshold to the alert; stacks in the alert, while it was blocked, and right")
     print(
-        "from the threshold to the alert; alerts that had a stack, stalls with a stack in the end, with the right one"
+        f"{'block':<8}{'loop':<9}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'while blocked':>15}{'right':>7}"
     )
-    print(f"{'block':<8}{'loop':<9}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'stacks':>9}{'right':>9}")
+    print(reading(), flush=True)
     for kind in BLOCKS:
         for loop in LOOPS:
             print(measure(kind, loop, threshold_ms), flush=True)

@@ -83,6 +83,7 @@ class Running:
             service_name=str(self.resource.attributes["service.name"]),
             instance=str(self.resource.attributes["service.instance.id"]),
             endpoint=self.settings.endpoint,
+            read_stacks=self.settings.read_stacks,
             queued=self.waiting.on,
         )
 

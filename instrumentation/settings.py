@@ -64,7 +64,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("TENANTSCOPE_CELL_DIR", "`/dev/shm/tenantscope-<uid>`", "folder of the loops' shared-memory cells"),
     Setting(LIMITS_KEY, "none", LIMITS_DESCRIPTION),
+    Setting(
+        "TENANTSCOPE_READ_STACKS",
+        "permitted",
+        "whether the sidecar reads the stack of a stall from this process's memory, which it can also while the "
+        "interpreter is held: `permitted`: where the system lets it; `granted`: where Yama (`kernel.yama.ptrace_scope` "
+        "1) does not, it is granted to the sidecar (`PR_SET_PTRACER`, which is the right to trace the process); "
+        "`never`: a thread in the process leaves stacks while the interpreter is free",
+    ),
 )
+
+#: The values of `TENANTSCOPE_READ_STACKS`.
+PERMITTED: Final = "permitted"
+GRANTED: Final = "granted"
+NEVER: Final = "never"
+READ_STACKS: Final = (PERMITTED, GRANTED, NEVER)
 
 #: Read by the sidecar, from an environment that both may share.
 SIDECAR_KEYS: Final = (
@@ -92,6 +106,7 @@ class Settings:
     max_tenants: int = 254
     cell_dir: Path | None = None
     limits: Limits | None = None
+    read_stacks: str = PERMITTED
     span_queue: int = 2048
     span_batch: int = 512
     span_interval: float = 1.0
@@ -134,6 +149,7 @@ class Settings:
             max_tenants=tenants,
             cell_dir=None if folder is None else Path(folder),
             limits=reader.limits(),
+            read_stacks=reader.one_of("TENANTSCOPE_READ_STACKS", READ_STACKS),
             span_queue=reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1, 1_000_000),
             span_batch=reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 10_000),
             span_interval=reader.number("OTEL_BSP_SCHEDULE_DELAY", 1000, 10, 600_000) / 1000,
@@ -215,6 +231,13 @@ class _Reader:
             self.mistakes.append(f"{key}: must have at least {_MIN_SECRET} characters")
             return None
         return value
+
+    def one_of(self, key: str, choices: tuple[str, ...]) -> str:
+        """The first is the default."""
+        text = self._environ.get(key, "").strip() or choices[0]
+        if text not in choices:
+            self.mistakes.append(f"{key}: must be one of {', '.join(choices)}")
+        return text
 
     def number(self, key: str, default: Number, least: Number, most: Number, given: object = None) -> Number:
         kind = type(default)

@@ -169,7 +169,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 
 # The application's half reads these; both halves may share one environment.
 LIBRARY_KEYS: Final = frozenset(
-    {"TENANTSCOPE_CELL_DIR", "TENANTSCOPE_MAX_TENANTS", "TENANTSCOPE_DIGEST_KEY", LIMITS_KEY}
+    {
+        "TENANTSCOPE_CELL_DIR",
+        "TENANTSCOPE_MAX_TENANTS",
+        "TENANTSCOPE_DIGEST_KEY",
+        "TENANTSCOPE_READ_STACKS",
+        LIMITS_KEY,
+    }
 )
 # Variables of collector-config.yaml, from the same environment.
 COLLECTOR_PREFIX: Final = "TENANTSCOPE_COLLECTOR_"

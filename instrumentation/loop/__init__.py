@@ -23,6 +23,7 @@ from typing import Any
 
 from instrumentation import tenancy
 from instrumentation.diagnostics import fault
+from instrumentation.settings import PERMITTED
 from sidecar.wire import cell as layout
 
 from . import cell as cells
@@ -32,6 +33,7 @@ from .delays import Delays
 from .heartbeat import Heartbeat
 from .link import Link
 from .lookout import Lookout
+from .offer import Offer
 from .slices import ATTRIBUTE, Slices
 from .totals import Reader, Sum, Totals
 from .victims import Queued
@@ -47,6 +49,7 @@ class Loops:
         service_name: `service.name`, for the watchdog.
         instance: `service.instance.id`, for the watchdog.
         endpoint: where the sidecar listens: `http://host:port`, `https://host:port` or `unix:...`.
+        read_stacks: whether the watchdog may read the stacks of loops from this process's memory, see `offer`.
         queued: tells what waits in queues above a loop, see `victims`.
         clock: nanoseconds of `CLOCK_MONOTONIC`.
         cpu_clock: nanoseconds of CPU time that the calling thread has used.
@@ -59,6 +62,7 @@ class Loops:
         instance: str,
         endpoint: str,
         *,
+        read_stacks: str = PERMITTED,
         queued: Queued = lambda _: (),
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.thread_time_ns,
@@ -69,7 +73,9 @@ class Loops:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._slices = Slices(self._adopt, self._abandon, clock)
-        self._link = Link(endpoint, service_name, instance, self._alive, self._watchdog)
+        self._read_stacks = read_stacks
+        self._offer: Offer | None = None
+        self._link = Link(endpoint, service_name, instance, self._alive, self._unreadable)
         self._lookout = Lookout(self._shared, clock)
         self._ids = itertools.count(1)
         # Written from the loops' threads, where waiting for a lock is out of the question.
@@ -93,6 +99,7 @@ class Loops:
         self._folder = cells.folder(self._cell_dir)
         if self._folder is not None:
             cells.sweep(self._folder)
+            self._offer = Offer(self._read_stacks)
         self._slices.install()
 
     def stop(self, timeout: float = 2.0) -> None:
@@ -109,6 +116,8 @@ class Loops:
         self._unmark_left_alone()
         self._lookout.stop(timeout / 4)
         self._link.stop(timeout)
+        if self._offer is not None:
+            self._offer.withdraw()
         with self._reading:
             self._settle()
 
@@ -138,7 +147,9 @@ class Loops:
                 raise TypeError("not a loop of asyncio or uvloop")
             loop_id = next(self._ids)
             cell = cells.Cell.create(self._folder, loop_id, self._clock())
-            account = Account(loop, loop_id, tenancy.TABLE.slots, cell, self._clock, self._cpu_clock, self._queued)
+            account = Account(
+                loop, loop_id, tenancy.TABLE.slots, cell, self._clock, self._cpu_clock, self._queued, self._offer
+            )
             account.loop = weakref.ref(loop, lambda _: self._gone(account))
             heartbeat = Heartbeat(account, self._gone, self._slices.call_later)
             self._heartbeats[loop_id] = heartbeat
@@ -217,9 +228,13 @@ class Loops:
                 self._retired.add(account, account.adopted)
                 self._retired.forget_small_pairs()
 
-    def _watchdog(self, stall_ns: int) -> None:
-        if self._folder is not None and self._running:
-            self._lookout.watch(self._folder, stall_ns)
+    def _unreadable(self, stall_ns: int, watchdog: int) -> None:
+        """The watchdog cannot read our memory; with 0 it can, or is gone."""
+        if self._folder is None or self._offer is None or not self._running:
+            return
+        if stall_ns:
+            self._offer.grant(watchdog)
+        self._lookout.watch(self._folder, stall_ns)
 
     def _alive(self) -> dict[int, Account]:
         return self._accounts.copy()

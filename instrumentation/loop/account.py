@@ -23,6 +23,7 @@ from sidecar.wire import cell as layout
 from .cell import Cell
 from .cpu_time import CpuTime
 from .delays import Delays
+from .offer import Offer
 from .pairs import Pairs
 from .victims import Queued, waits
 
@@ -50,6 +51,7 @@ class Account:
     """
 
     __slots__ = (
+        "_offer",
         "_published",
         "_published_active",
         "_queued",
@@ -85,6 +87,7 @@ class Account:
         clock: Callable[[], int],
         cpu_clock: Callable[[], int] = time.thread_time_ns,
         queued: Queued = lambda _: (),
+        offer: Offer | None = None,
     ) -> None:
         self.loop = weakref.ref(loop)
         self.loop_id = loop_id
@@ -109,7 +112,9 @@ class Account:
         self._published = [0] * slots
         self._published_active = [0] * slots
         self._queued = queued
+        self._offer = offer
         self.publish_at = 0
+        self._place()
 
     def begin(self, now: int, binding: Binding | None) -> None:
         """A slice begins, of code in whose context this is bound."""
@@ -195,10 +200,19 @@ class Account:
         self.delay.record(lateness)
         thread = threading.get_ident()
         if thread != self.thread:  # a loop may run in one thread now and in another later
-            self.thread = self.words[layout.IDENT] = thread
-            self.words[layout.THREAD] = threading.get_native_id()
+            self.thread = thread
+            self._place()
         self.words[layout.LATENESS] = lateness
         self.words[layout.HEARTBEAT] = now
+
+    def _place(self) -> None:
+        """Say which thread this is: the loop's."""
+        words = self.words
+        words[layout.IDENT] = self.thread
+        words[layout.THREAD] = threading.get_native_id()
+        if self._offer is not None:
+            words[layout.PYTHON] = self._offer.python
+            words[layout.THREAD_STATE] = self._offer.thread_state()
 
     def interrupted(self) -> None:
         """No slice runs any more, whatever was written: an exception came through in the middle of our own code."""

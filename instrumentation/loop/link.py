@@ -1,8 +1,8 @@
 """The link to the watchdog: one gRPC stream for the process, kept by a daemon thread.
 
-Says where the cells are, sends heartbeats (see `relay`), and answers the watchdog's one question: where is the loop's
-thread now? Without a sidecar, or refused by it, it retries quietly: one log line, a count, more and more seldom. While
-there is no loop it does not try: the watchdog has no room for streams that announce none.
+Says where the cells are, sends heartbeats (see `relay`), and passes on the watchdog's wish that stacks be left for it
+while it cannot read them. Without a sidecar, or refused by it, it retries quietly: one log line, a count, more and more
+seldom. While there is no loop it does not try: the watchdog has no room for streams that announce none.
 
 What it refuses: to keep the process alive, to log through the application, to use a channel that a parent process made.
 """
@@ -22,12 +22,11 @@ import grpc
 
 from instrumentation import channels
 from instrumentation.diagnostics import count, fault, log
-from sidecar.wire import CONNECTED, STALL_NS, process
+from sidecar.wire import CONNECTED, process
 from sidecar.wire import watchdog_pb2 as wire
 
 from .account import Account
 from .relay import Relay
-from .stack import answer
 
 _WATCH: Final = f"/{wire.DESCRIPTOR.services_by_name['Watchdog'].full_name}/Watch"
 _FIRST_DELAY: Final = 0.25
@@ -44,7 +43,8 @@ class Link:
     Args:
         endpoint: `http://host:port`, `https://host:port` or `unix:...`.
         accounts: the loops of this process, by id.
-        connected: told the watchdog's threshold, in nanoseconds, when it is there, and 0 when it is not any more.
+        unreadable: told the threshold of a stall, in nanoseconds, and the watchdog's pid, when the watchdog cannot read
+            this process's memory; and twice 0 when it can, or is gone.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Link:
         service_name: str,
         instance: str,
         accounts: Callable[[], dict[int, Account]],
-        connected: Callable[[int], None],
+        unreadable: Callable[[int, int], None],
     ) -> None:
         self._endpoint = endpoint
         self._service_name = service_name
         self._instance = instance
         self._accounts = accounts
-        self._told = connected
+        self._unreadable = unreadable
         self._outbox: SimpleQueue[wire.Report | None] | None = None
         self._call: Any = None
         self._thread: threading.Thread | None = None
@@ -160,12 +160,10 @@ class Link:
                 # Waits until the other side is there, or is known not to be: then there is no metadata.
                 metadata = dict(self._call.initial_metadata() or ())
                 self._connected = CONNECTED in metadata
-                if self._connected:
-                    self._told(int(metadata.get(STALL_NS, 0)))
                 for directive in self._call:
-                    if directive.HasField("capture_stack"):
-                        ask = directive.capture_stack
-                        outbox.put(answer(ask.stall_id, ask.running, self._accounts().get(ask.loop_id)))
+                    if directive.HasField("leave_stacks"):
+                        wish = directive.leave_stacks
+                        self._unreadable(wish.stall_ns, wish.watchdog_pid)
                     elif directive.HasField("relay"):
                         relay.ask(directive.relay.loop_id, directive.relay.stall_ns)
                         outbox.put(_WAKE)
@@ -173,7 +171,7 @@ class Link:
                 self._outbox = None
                 outbox.put(None)
                 self._call = None
-                self._told(0)
+                self._unreadable(0, 0)
 
     def _reports(self, outbox: SimpleQueue[wire.Report | None], relay: Relay) -> Iterator[wire.Report]:
         while True:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from sidecar.wire import cell as layout
-from sidecar.wire import process, stacks
+from sidecar.wire import frames, process, stacks
 
 from .mode import Mode
-from .stacks import left_stack
+from .stacks import Asked, Found
 
 REASONS: Final = (
     "path", "missing", "folder", "not_a_file", "owner", "mode", "size", "magic", "version", "slots", "pid", "process",
@@ -103,8 +103,8 @@ class Cell(Protocol):
     def abandoned(self) -> bool:
         """Whether it is certain that no process has this cell any more."""
 
-    def stack(self, began: int, ident: int) -> tuple[int, list[str]]:
-        """The stack of a thread that its process took after `began`: when, and its lines; 0 and none without."""
+    def stack(self, since: int) -> Asked | Found:
+        """The stack of its loop's thread, taken later than `since`: found, or what to ask for."""
 
     def close(self) -> None:
         """Give it up; once."""
@@ -145,9 +145,14 @@ class CellReader:
         """When its timer last ran."""
         return self.header()[layout.HEARTBEAT]
 
-    def stack(self, began: int, ident: int) -> tuple[int, list[str]]:
-        """As the process left it in its stacks file."""
-        return left_stack(self._stacks, began, ident)
+    def stack(self, since: int) -> Asked:
+        """In the memory of its process, if that can be looked up from here, or as the process left it."""
+        header = self.header()
+        thread = frames.Thread(
+            header[layout.PYTHON], header[layout.THREAD_STATE], header[layout.IDENT], header[layout.THREAD]
+        )
+        whose = (self.pid, self.process_start) if self.mode is Mode.CELL else None
+        return Asked(whose, thread, self._stacks, since)
 
     def abandoned(self) -> bool:
         """Whether nobody holds the lock: the process holds it for as long as it maps the cell, however it ends."""

@@ -9,7 +9,7 @@ from sidecar.alerts import printable
 from sidecar.wire import cell as layout
 
 from .cell import CellReader
-from .mode import CANNOT
+from .mode import CANNOT, CANNOT_READ, Mode
 from .watched import Watched
 
 MAX_PAIRS: Final = 32
@@ -32,7 +32,7 @@ def described(watched: Watched, now: int) -> dict[str, Any]:
         "pid": cell.pid,
         "loop_id": cell.loop_id,
         "mode": cell.mode.value,
-        "cannot": list(CANNOT[cell.mode]),
+        "cannot": _cannot(watched),
         "tenants": [
             {
                 "tenant": printable(totals.tenant),
@@ -69,3 +69,10 @@ def _pairs(cell: CellReader) -> list[dict[str, Any]]:
         {"culprit": culprit, "victim": victim, "seconds": wait / 1e9}
         for (culprit, victim), wait in [*shown, *([((OTHER, OTHER), rest)] if rest else [])]
     ]
+
+
+def _cannot(watched: Watched) -> list[str]:
+    cannot = list(CANNOT[watched.cell.mode])
+    if watched.cell.mode is Mode.CELL and watched.unreadable:
+        cannot.append(CANNOT_READ + watched.unreadable)
+    return cannot

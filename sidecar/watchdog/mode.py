@@ -19,6 +19,7 @@ CANNOT: Final[dict[Mode, tuple[str, ...]]] = {
     Mode.CELL: (),
     Mode.CELL_ALONE: (
         "its process is in another pid namespace: when it is stopped, or starved by the host, its loop looks stalled",
+        "for the same reason there is no stack while the interpreter is held",
         "when it dies and leaves a forked child behind, it is seen as silent, not as dead",
     ),
     Mode.HEARTBEATS: (
@@ -27,6 +28,9 @@ CANNOT: Final[dict[Mode, tuple[str, ...]]] = {
         "turns over their budget, waits over their target and who waited for whom are not told",
     ),
 }
+
+#: The same of a loop whose process's memory may not be read.
+CANNOT_READ: Final = "while the interpreter is held there is no stack: "
 
 #: What an alert adds about a stall that was seen that way.
 CAVEATS: Final[dict[Mode, str]] = {

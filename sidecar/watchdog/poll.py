@@ -3,7 +3,7 @@
 `Poll.step` looks at the running slices and returns the alerts that follow. A slice that began longer ago than the
 threshold is a stall; it ends when the cell shows another slice, or none. So a loop need not be looked at before its
 running slice could be overdue. What else can be said of a loop and its process is in `sayings`. Every change of verdict
-happens in `step`, so alerts come in order; other threads only leave notes (a stack came, a stream ended).
+happens in `step`, so alerts come in order; other threads only leave notes (a stack was found, a stream ended).
 
 What it refuses: to call a process stalled that is stopped, under a debugger or without a CPU, to let an unreadable cell
 keep it from the others, and to wait for anybody.
@@ -27,6 +27,7 @@ from .hearing import listen
 from .mode import Mode
 from .pressure import Pressure, Saturation, Starved
 from .sayings import Sayings
+from .stacks import Answer, Asked, Found, ask
 from .stall import CELL_LOST, LOOP_CLOSED, PROCESS_DIED, SILENCED, Stall
 from .standing import Standing, System
 from .tenants import TenantWatch
@@ -36,7 +37,7 @@ from .watched import Watched
 STACK_WAIT_NS: Final = 8_000_000  # what the alert waits for its stack
 CHECK_NS: Final = 20_000_000  # how often each process is looked up in the system
 STARVED_SLICES: Final = 5  # thresholds that one slice lasts, for the most part without a CPU: starved
-REFRESH_NS: Final = 100_000_000  # how often the stack of a stall that lasts is looked at anew
+REFRESH_NS: Final = 100_000_000  # how often the stack of a stall that lasts is asked for anew, at most
 REMEMBERED: Final = 256
 MAX_LOOPS: Final = 256  # under watch, of all applications
 MAX_TOLD: Final = 64  # of them those that are told of: anybody who reaches the listener can tell
@@ -51,6 +52,7 @@ class Poll:
         system: what can be looked up of processes.
         wall: the present time, for the alerts.
         tenants: watches what adds up for tenants; None: nobody does.
+        ask: has the stack of a stall found, and the answer called with it, by another thread.
 
     Attributes:
         stall_ns: as given.
@@ -63,6 +65,7 @@ class Poll:
         system: System | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         tenants: TenantWatch | None = None,
+        ask: Callable[[Asked, Answer], None] = ask,
     ) -> None:
         self.stall_ns = stall_ns
         self._tenants = tenants
@@ -70,7 +73,9 @@ class Poll:
         self._system = system or System()
         self._sayings = Sayings(wall, runbook_url)
         self._wall = wall
-        self._lock = threading.Lock()
+        self._ask = ask
+        # Re-entered where a question is answered at once.
+        self._lock = threading.RLock()
         self._ids = itertools.count(1)
         self._loops: dict[tuple[ProcessKey, int], Watched] = {}  # process, loop id
         self._stalls: deque[Stall] = deque(maxlen=REMEMBERED)
@@ -82,8 +87,8 @@ class Poll:
         """Watch a loop. Announced again, by its stream or after that ended, a stall goes on.
 
         While the stream that announced it lives, no other may: paths of cells can be guessed, and who announces a loop
-        names it and is asked for its stacks. grpc does not tell which process is at the other end of a Unix socket, so
-        the first is believed; the cell bounds what a wrong one can do, for only the application writes it.
+        names it. grpc does not tell which process is at the other end of a Unix socket, so the first is believed; the
+        cell bounds what a wrong one can do, for only the application writes it.
 
         Raises:
             RefusedError: somebody else announced it, or there are too many.
@@ -93,7 +98,7 @@ class Poll:
             before = self._loops.get(key)
             if before is None:
                 self._make_room(watched)
-            elif before.ask is not watched.ask and not before.cut_off:
+            elif before.stream is not watched.stream and not before.cut_off:
                 raise RefusedError("announced", "a stream that lives announced this loop before")
             else:
                 watched.stall = before.stall
@@ -132,16 +137,6 @@ class Poll:
         with self._lock:
             return min((watched.look_at for watched in self._loops.values()), default=None)
 
-    def add_stack(self, stall_id: int, ask: Callable[[int, int, int], None], lines: list[str], why_not: str) -> None:
-        """The answer to a question for a stack: lines, or why there are none. Only whom we asked may answer.
-
-        A stall that is over takes it too: the evidence is still worth having.
-        """
-        with self._lock:
-            for stall in reversed(self._stalls):
-                if stall.id == stall_id and stall.asked is ask:
-                    stall.answered(lines, why_not)
-
     def step(self, now: int) -> list[Alert]:
         """Look at every loop once; returns the alerts that follow, in order."""
         alerts: list[Alert] = []
@@ -179,8 +174,8 @@ class Poll:
         if stall is None:
             if running and self._overdue(watched, header, seen):
                 self._begin(watched, running, now)
-        elif stall.alerted is None or now >= stall.look_at:
-            self._look_for_stack(watched, stall, now)
+        elif now >= stall.look_at and not stall.awaited:
+            self._ask_for_stack(watched, stall, now)
         stall = watched.stall
         if stall is not None and stall.alerted is None and (stall.stack or now >= stall.alert_by):
             alerts.append(stall.fire(now, self._runbook_url))
@@ -273,24 +268,34 @@ class Poll:
             began_at=self._wall() - timedelta(microseconds=(now - began) / 1000),
             alert_by=now + (0 if watched.cell.mode is Mode.HEARTBEATS else STACK_WAIT_NS),
             suffered=watched.cell.suffered(),
-            asked=watched.ask,
-            ident=watched.cell.header()[layout.IDENT],
             host=watched.host,
             mode=watched.cell.mode,
         )
         watched.stall = stall
         self._stalls.append(stall)
-        self._look_for_stack(watched, stall, now)
-        if not stall.stack and watched.cell.mode is not Mode.HEARTBEATS:  # those are told with their stack
-            watched.ask(stall.id, watched.cell.loop_id, running)
+        self._ask_for_stack(watched, stall, now)
 
-    def _look_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
-        """Take what the process left. While a stall lasts, the newest counts: the slice may have gone on elsewhere."""
-        stall.look_at = now + REFRESH_NS
-        at, lines = watched.cell.stack(max(stall.began, stall.stack_at), stall.ident)
-        # Looked at after the stack was read: a slice that began before the stack and runs now is the stack's.
-        if lines and watched.cell.header()[layout.RUNNING] == stall.running:
-            stall.stack, stall.stack_at, stall.stack_unavailable = tuple(lines), at, None
+    def _ask_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
+        """For a stall that lasts, anew when its age has doubled: the slice may have gone on elsewhere."""
+        stall.look_at = now + max(REFRESH_NS, now - stall.began)
+        stack = watched.cell.stack(max(stall.began, stall.stack_at))
+        stall.awaited = True
+        if isinstance(stack, Found):
+            self._answered(stall, stack)
+        else:
+            self._ask(stack, lambda found: self._answered(stall, found))
+
+    def _answered(self, stall: Stall, found: Found) -> None:
+        """By any thread."""
+        with self._lock:
+            # Looked at after the stack was taken: a slice that began before and runs now is the stack's. By the cell
+            # that is open now: the loop may have been announced again meanwhile.
+            watched = next((each for each in self._loops.values() if each.stall is stall), None)
+            try:
+                runs = watched is not None and watched.cell.header()[layout.RUNNING] == stall.running
+            except RefusedError:
+                runs = False
+            stall.answered(found, runs)
 
     def _end(self, watched: Watched, stall: Stall, ended: int, now: int, alerts: list[Alert]) -> None:
         if stall.alerted is None:

@@ -10,8 +10,10 @@ from sidecar import conventions
 from sidecar.alerts import Alert
 
 from .mode import CAVEATS, Mode
+from .stacks import Found
 
-NOT_ANSWERED: Final = "the process did not answer in time; its interpreter may be held"
+NOT_READ: Final = "it was not read in time"
+ENDED_BEFORE: Final = "the slice had ended when it was read"
 SLICE_ENDED: Final = "the slice ended"
 PROCESS_DIED: Final = "the process died while the tenant held the loop"
 LOOP_CLOSED: Final = "the loop was closed while the tenant held it"
@@ -33,12 +35,11 @@ class Stall:
         alert_by: when the alert goes out, with or without a stack.
         alerted: when it went out.
         suffered: what each slot had suffered before the slice ended, to tell the victims.
-        asked: whom the watchdog asked for the stack.
-        ident: what Python calls the loop's thread.
+        awaited: whether its stack was asked for, and the answer is not here yet.
         host: as the process calls it.
         mode: how the loop is watched.
-        stack_at: when the stack was taken, at the earliest; 0 when that is not known.
-        look_at: when to look for a newer one.
+        stack_at: when the stack was taken, at the earliest; 0 without one.
+        look_at: when to ask for one again, or for a newer one.
         ended: when the slice was over; None while it runs.
         outcome: why it is over.
     """
@@ -53,8 +54,7 @@ class Stall:
     began_at: datetime
     alert_by: int
     suffered: dict[int, int]
-    asked: object
-    ident: int = 0
+    awaited: bool = False
     host: str = ""
     mode: Mode = Mode.CELL
     look_at: int = 0
@@ -64,21 +64,22 @@ class Stall:
     ended_at: datetime | None = None
     outcome: str = SLICE_ENDED
     stack: tuple[str, ...] = ()
-    stack_unavailable: str | None = NOT_ANSWERED
+    stack_unavailable: str | None = NOT_READ
     victims: tuple[str, ...] = ()
 
     def seconds(self, now: int) -> float:
         """How long the slice lasted, so far or in all."""
         return ((now if self.ended is None else self.ended) - self.began) / 1e9
 
-    def answered(self, lines: list[str], why_not: str) -> None:
-        """What the process said when it was asked; what it had left before counts more."""
-        if self.stack:
-            return
-        if lines:
-            self.stack, self.stack_unavailable = tuple(lines), None
-        else:
-            self.stack_unavailable = why_not or "the process sent no frames"
+    def answered(self, found: Found, runs: bool) -> None:
+        """The answer to a question for its stack; `runs`: the slice did, after the stack was taken."""
+        self.awaited = False
+        if found.lines and runs:
+            self.stack, self.stack_at, self.stack_unavailable = found.lines, found.at, None
+        elif not self.stack:
+            self.stack_unavailable = found.why_not or ENDED_BEFORE
+            if self.alerted is None:
+                self.look_at = 0
 
     def fire(self, now: int, runbook_url: str) -> Alert:
         """The alert goes out."""

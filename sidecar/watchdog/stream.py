@@ -7,6 +7,7 @@ refused is not the end: the application is asked for heartbeats instead, and tho
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -24,11 +25,11 @@ from sidecar.wire import watchdog_pb2 as wire
 
 from .cell import CellReader, ProcessKey, RefusedError, Shown, open_cell
 from .poll import Poll
+from .stacks import Asked, unreadable
 from .told import HeartbeatRefusedError, Sequence, ToldCell
 from .watched import Watched
 
 MAX_REFUSALS: Final = 32  # of one stream; each is a line in the log
-MAX_FRAMES: Final = 64
 MAX_DIRECTIVES: Final = 1000  # that wait for an application which does not read them
 # Refusals that are not about what can be read here: heartbeats would change nothing.
 _FINAL: Final = ("pid", "loops", "announced")
@@ -82,8 +83,10 @@ class Stream:
         self._refusals = 0
         # Announced while another stream had the loop: that may be our own old one, not known yet to be over.
         self._in_the_way: dict[int, Any] = {}
-        # One object for the life of the stream: the poll tells by it who may answer.
-        self._ask = self.ask
+        # Asked of the last cell that came under watch, for its process; and why that cannot be read, as the application
+        # was told.
+        self._asked: Asked | None = None
+        self._unreadable = ""
         self._ending = threading.Lock()
         self._ended = False
         self._announced = False
@@ -98,12 +101,9 @@ class Stream:
         """End it with this status."""
         self.outbox.put(ClosedError(code, details))
 
-    def ask(self, stall_id: int, loop_id: int, running: int) -> None:
-        """Ask the application for a stack."""
-        question = wire.CaptureStack(stall_id=stall_id, loop_id=loop_id, running=running)
-        self._say(wire.Directive(capture_stack=question))
-
     def _say(self, directive: Any) -> None:
+        if self.outbox.qsize() >= MAX_DIRECTIVES:
+            raise ClosedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "directives are not read")
         self.outbox.put(directive.SerializeToString())
 
     def take(self, raw: bytes) -> None:
@@ -127,14 +127,14 @@ class Stream:
             if watched is not None:
                 self._poll.withdrawn(watched)
                 self._news()
-        elif kind == "stack":
-            self._stack(report.stack)
         elif kind == "heartbeat":
             # It needs no answer: what counts is in the cell, or in itself.
             for announce in list(self._in_the_way.values()):
                 self._announce(announce, again=True)
             if report.heartbeat.loops:
                 self._heartbeat(report.heartbeat)
+        if kind in ("announce", "heartbeat"):
+            self._see_to_stacks()
         # Other kinds may come with later versions.
 
     def end(self) -> None:
@@ -171,7 +171,7 @@ class Stream:
 
     def _watch(self, announce: Any, cell: CellReader | ToldCell) -> None:
         watched = Watched(
-            printable(announce.service_name, 255), printable(announce.instance, 255), cell, self._ask,
+            printable(announce.service_name, 255), printable(announce.instance, 255), cell, self,
             printable(announce.host, 255),
         )  # fmt: skip
         with self._ending:  # the end of the stream comes from another thread; no loop may be added after it
@@ -179,18 +179,19 @@ class Stream:
                 cell.close()
                 return
             try:
+                asked = cell.stack(0)
                 self._poll.add(watched)
             except RefusedError:
                 cell.close()
                 raise
             self._loops[announce.loop_id] = watched
             self._announced = True
+        if isinstance(asked, Asked):
+            self._asked = asked
         self._news()
 
     def _relay(self, announce: Any) -> None:
         """Ask for heartbeats."""
-        if self.outbox.qsize() >= MAX_DIRECTIVES:
-            raise ClosedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "directives are not read")
         if len(self._relayed) < MAX_REFUSALS:
             counting = f"{announce.host} {announce.clock} {announce.pid_namespace} {announce.instance}"
             key: ProcessKey = counting, announce.pid, 0
@@ -249,8 +250,18 @@ class Stream:
         if self._refusals >= MAX_REFUSALS:
             raise ClosedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many refused cells")
 
-    def _stack(self, stack: Any) -> None:
-        lines = [
-            f"{printable(frame.file)}:{frame.line} {printable(frame.function)}" for frame in stack.frames[-MAX_FRAMES:]
-        ]
-        self._poll.add_stack(stack.stall_id, self._ask, lines, printable(stack.unavailable))
+    def _see_to_stacks(self) -> None:
+        """Have the application leave its stacks for as long as they cannot be read from its memory."""
+        if self._asked is None:
+            return
+        why = unreadable(self._asked)
+        for watched in self._loops.copy().values():
+            watched.unreadable = why
+        if bool(why) != bool(self._unreadable):
+            here = os.getpid() if self._asked.process else 0
+            self._say(
+                wire.Directive(
+                    leave_stacks=wire.LeaveStacks(stall_ns=self._poll.stall_ns if why else 0, watchdog_pid=here)
+                )
+            )
+        self._unreadable = why

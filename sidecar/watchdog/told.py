@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sidecar.alerts import printable
 from sidecar.wire import cell as layout
 from sidecar.wire import stacks
 
 from .cell import ProcessKey, Shown, Totals
 from .mode import Mode
+from .stacks import Found, shown_stack
 
 MAX_SLOTS: Final = 1024  # of one loop; each may come with a name
 _MAX_NAME: Final = layout.NAME_BYTES - 8
 _DRIFT_NS: Final = 250_000_000  # a difference of clocks that is wrong by less is kept
 _AHEAD_NS: Final = 5_000_000_000  # how much faster than ours a sender's clock may seem to run: heartbeats queue up
 _WORD: Final = 2**64 - 1
+_NO_STACK: Final = "the heartbeat that told of the slice came without"
 
 
 class HeartbeatRefusedError(Exception):
@@ -80,7 +81,7 @@ class ToldCell:
         self._sent = 0
         self._came: int | None = None
         self._facts: Any = None
-        self._stack: tuple[int, list[str]] = (0, [])
+        self._stack = Found()
         # Replaced as one, so that who reads it sees one heartbeat.
         self._told: tuple[tuple[int, ...], int] = ((0,) * layout.HEADER_WORDS, 0)
 
@@ -123,8 +124,7 @@ class ToldCell:
         words[layout.IDENT] = facts.ident
         if facts.stack:
             frames = stacks.frames(facts.stack, facts.ident)
-            lines = [f"{printable(file)}:{line} {printable(name)}" for file, line, name in frames]
-            self._stack = self._sent + self._shift, lines[::-1]
+            self._stack = Found(shown_stack(frames), self._sent + self._shift)
         self._told = tuple(words), self._sent + self._shift
 
     def _moved(self, moment: int, slot: int = 0) -> int:
@@ -142,10 +142,9 @@ class ToldCell:
         """When the last heartbeat came."""
         return self._came or 0
 
-    def stack(self, began: int, ident: int) -> tuple[int, list[str]]:
+    def stack(self, since: int) -> Found:
         """As it came with the slice."""
-        at, lines = self._stack
-        return (at, lines) if at > began and ident == self._told[0][layout.IDENT] else (0, [])
+        return self._stack if self._stack.at > since else Found(why_not=_NO_STACK)
 
     def abandoned(self) -> bool:
         """Nobody can know."""

@@ -14,13 +14,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar import conventions
 from sidecar.alerts import Alerts
-from sidecar.wire import CONNECTED, STALL_NS
+from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
 
 from .cell import Shown
 from .poll import Poll
 from .room import Room
+from .stacks import Answer, Asked, Found, ask
 from .stream import ClosedError, Stream
 from .tenants import TenantWatch
 
@@ -58,11 +59,10 @@ class Watchdog:
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._shown = shown
-        self._stall_ns = stall_ns
         spec = conventions.ALERTS_WITHHELD
         withheld = Counter(spec.name, spec.description, spec.labels, registry=registry)
         tenants = TenantWatch(limits, wall, runbook_url, lambda name: withheld.labels(name).inc())
-        self._poll = Poll(stall_ns, runbook_url, tenants=tenants, wall=wall)
+        self._poll = Poll(stall_ns, runbook_url, tenants=tenants, wall=wall, ask=self._ask)
         self._alerts = alerts
         self._clock = clock
         self._poll_seconds = poll_seconds
@@ -131,10 +131,16 @@ class Watchdog:
                 return
             next_look = self._poll.next_look()
             pause = _IDLE_SECONDS if next_look is None else (next_look - self._clock()) / 1e9
-            if pause > self._poll_seconds:
-                self._news.wait(pause)
-            else:
-                time.sleep(pause if pause > 0 else self._poll_seconds)
+            self._news.wait(pause if pause > 0 else self._poll_seconds)
+
+    def _ask(self, asked: Asked, answer: Answer) -> None:
+        """An alert may be waiting for it."""
+
+        def answered(found: Found) -> None:
+            answer(found)
+            self._news.set()
+
+        ask(asked, answered)
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         stream = Stream(
@@ -151,7 +157,7 @@ class Watchdog:
             context.abort(closed.code, str(closed))
         try:
             if context.add_callback(stream.end):
-                context.send_initial_metadata(((CONNECTED, "1"), (STALL_NS, str(self._stall_ns))))
+                context.send_initial_metadata(((CONNECTED, "1"),))
                 reader = threading.Thread(target=_read, args=(reports, stream), name="watch-reader", daemon=True)
                 reader.start()
                 while (message := stream.outbox.get()) is not None:

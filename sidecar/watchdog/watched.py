@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,7 +21,7 @@ class Watched:
     """A loop under watch.
 
     Attributes:
-        ask: sends the question for a stack to the loop's process: (stall id, loop id, RUNNING word).
+        stream: who announced it.
         host: as its process calls it.
         leaving: why it is to be watched no more; set by any thread, acted upon by the next look.
         cut_off: whether its stream is gone; set by any thread.
@@ -32,12 +31,13 @@ class Watched:
         look_at: when to look at the cell again; a time in the past for as soon as possible.
         check_at: when to look the process up in the system.
         pressure: how late its timer is; None before the first look.
+        unreadable: why stacks cannot be read from its process's memory; empty when they can; set by any thread.
     """
 
     service: str
     instance: str
     cell: Cell
-    ask: Callable[[int, int, int], None]
+    stream: object
     host: str = ""
     leaving: str | None = None
     cut_off: bool = False
@@ -48,6 +48,7 @@ class Watched:
     look_at: int = 0
     check_at: int = 0
     pressure: Pressure | None = None
+    unreadable: str = ""
     starvation: Starvation = field(default_factory=Starvation)
 
     @property

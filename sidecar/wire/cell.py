@@ -11,6 +11,7 @@ native byte order (both sides are on one machine), so every store is one aligned
 | `BEAT` | when the slot table was last written: at the end of every slice that was long, and every few milliseconds |
 | `HEARTBEAT`, `LATENESS` | when the loop's own timer last ran, and how late that was |
 | `NAMES` | how many slots have a name; a name is written before it is counted, and never changes |
+| `THREAD_STATE`, `PYTHON` | where the loop's thread is in the memory of its process, see `frames`; 0: not offered |
 | `CLOSED` | 1 when the loop was closed in good order |
 | slot table | `SLOT_WORDS` words a slot, from `HEADER_WORDS` on: the totals of one tenant |
 | name table | `NAME_BYTES` bytes a slot after the slot table: length word, then UTF-8 |
@@ -45,7 +46,9 @@ HEARTBEAT: Final = 11
 LATENESS: Final = 12
 CLOSED: Final = 13
 IDENT: Final = 14  # what Python calls the loop's thread (`threading.get_ident()`); names its part of the stacks file
-HEADER_WORDS: Final = 16
+THREAD_STATE: Final = 15  # address of the `PyThreadState` of the loop's thread
+PYTHON: Final = 16  # `sys.hexversion >> 16`, when the frames of this process were proved to be as `frames` has them
+HEADER_WORDS: Final = 24
 
 # A slot, in words from its beginning.
 LOOP_NS: Final = 0  # time that the tenant had the loop

@@ -1,8 +1,8 @@
-"""The stacks file: where a process leaves the stacks of its loops for a watchdog, one file beside its cells.
+"""The stacks file: where a process leaves the stacks of its loops for a watchdog that cannot read its memory.
 
-A process whose interpreter is busy answers late. So it takes stacks ahead of time, when a slice has lasted for a part
-of the threshold. Who reads decides whose they are: a stack that was taken at `t` is of the slice that began before `t`
-and runs still.
+One file beside its cells. A process whose interpreter is busy answers late. So it takes stacks ahead of time, when a
+slice has lasted for a part of the threshold. Who reads decides whose they are: a stack that was taken at `t` is of the
+slice that began before `t` and runs still.
 
 | bytes | content |
 | --- | --- |
@@ -30,7 +30,7 @@ MAX_FRAMES: Final = 64
 SUFFIX: Final = ".stacks"
 
 _FRAME: Final = re.compile(rb'  File "([^\n]{1,2048})", line (\d{1,9}) in ([^\n]{1,2048})\n')
-_OURS: Final = b"/instrumentation/loop/"
+_OURS: Final = "/instrumentation/loop/"
 
 
 def name(pid: int, process_start: int) -> str:
@@ -55,5 +55,11 @@ def frames(text: bytes, ident: int) -> Iterator[tuple[str, int, str]]:
         if frame is None:
             return
         at = frame.end()
-        if _OURS not in frame[1]:
-            yield frame[1].decode("ascii", "replace"), int(frame[2]), frame[3].decode("ascii", "replace")
+        file = frame[1].decode("ascii", "replace")
+        if not ours(file):
+            yield file, int(frame[2]), frame[3].decode("ascii", "replace")
+
+
+def ours(file: str) -> bool:
+    """Whether this is a file of the accounting, whose frames say nothing of a stall."""
+    return _OURS in file

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/wire/watchdog.proto\x12\x17tenantscope.watchdog.v1\"\xe8\x01\n\x06Report\x12\x35\n\x08\x61nnounce\x18\x01 \x01(\x0b\x32!.tenantscope.watchdog.v1.AnnounceH\x00\x12\x35\n\x08withdraw\x18\x02 \x01(\x0b\x32!.tenantscope.watchdog.v1.WithdrawH\x00\x12\x37\n\theartbeat\x18\x03 \x01(\x0b\x32\".tenantscope.watchdog.v1.HeartbeatH\x00\x12/\n\x05stack\x18\x04 \x01(\x0b\x32\x1e.tenantscope.watchdog.v1.StackH\x00\x42\x06\n\x04kind\"\x97\x01\n\x08\x41nnounce\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x14\n\x0cservice_name\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x11\n\tcell_path\x18\x06 \x01(\t\x12\r\n\x05\x63lock\x18\x07 \x01(\t\x12\x15\n\rpid_namespace\x18\x08 \x01(\x04\"\x1b\n\x08Withdraw\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\"b\n\tHeartbeat\x12\x14\n\x0cmonotonic_ns\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12-\n\x05loops\x18\x03 \x03(\x0b\x32\x1e.tenantscope.watchdog.v1.Facts\"\xa8\x01\n\x05\x46\x61\x63ts\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x0f\n\x07running\x18\x02 \x01(\x04\x12\x0c\n\x04\x62\x65\x61t\x18\x03 \x01(\x04\x12\x11\n\theartbeat\x18\x04 \x01(\x04\x12\x10\n\x08lateness\x18\x05 \x01(\x04\x12\r\n\x05ident\x18\x06 \x01(\x04\x12,\n\x05slots\x18\x07 \x03(\x0b\x32\x1d.tenantscope.watchdog.v1.Slot\x12\r\n\x05stack\x18\x08 \x01(\x0c\"\x90\x01\n\x04Slot\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07loop_ns\x18\x03 \x01(\x04\x12\x0e\n\x06slices\x18\x04 \x01(\x04\x12\x12\n\nlongest_ns\x18\x05 \x01(\x04\x12\x13\n\x0bsuffered_ns\x18\x06 \x01(\x04\x12\x11\n\tcaused_ns\x18\x07 \x01(\x04\x12\r\n\x05waits\x18\x08 \x01(\x04\"^\n\x05Stack\x12\x10\n\x08stall_id\x18\x01 \x01(\x04\x12.\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x1e.tenantscope.watchdog.v1.Frame\x12\x13\n\x0bunavailable\x18\x03 \x01(\t\"5\n\x05\x46rame\x12\x0c\n\x04\x66ile\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\r\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\"\x84\x01\n\tDirective\x12>\n\rcapture_stack\x18\x01 \x01(\x0b\x32%.tenantscope.watchdog.v1.CaptureStackH\x00\x12/\n\x05relay\x18\x02 \x01(\x0b\x32\x1e.tenantscope.watchdog.v1.RelayH\x00\x42\x06\n\x04kind\"*\n\x05Relay\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x10\n\x08stall_ns\x18\x02 \x01(\x04\"B\n\x0c\x43\x61ptureStack\x12\x10\n\x08stall_id\x18\x01 \x01(\x04\x12\x0f\n\x07loop_id\x18\x02 \x01(\x04\x12\x0f\n\x07running\x18\x03 \x01(\x04\x32\\\n\x08Watchdog\x12P\n\x05Watch\x12\x1f.tenantscope.watchdog.v1.Report\x1a\".tenantscope.watchdog.v1.Directive(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsidecar/wire/watchdog.proto\x12\x17tenantscope.watchdog.v1\"\xb7\x01\n\x06Report\x12\x35\n\x08\x61nnounce\x18\x01 \x01(\x0b\x32!.tenantscope.watchdog.v1.AnnounceH\x00\x12\x35\n\x08withdraw\x18\x02 \x01(\x0b\x32!.tenantscope.watchdog.v1.WithdrawH\x00\x12\x37\n\theartbeat\x18\x03 \x01(\x0b\x32\".tenantscope.watchdog.v1.HeartbeatH\x00\x42\x06\n\x04kind\"\x97\x01\n\x08\x41nnounce\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x14\n\x0cservice_name\x18\x02 \x01(\t\x12\x10\n\x08instance\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\x0c\n\x04host\x18\x05 \x01(\t\x12\x11\n\tcell_path\x18\x06 \x01(\t\x12\r\n\x05\x63lock\x18\x07 \x01(\t\x12\x15\n\rpid_namespace\x18\x08 \x01(\x04\"\x1b\n\x08Withdraw\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\"b\n\tHeartbeat\x12\x14\n\x0cmonotonic_ns\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12-\n\x05loops\x18\x03 \x03(\x0b\x32\x1e.tenantscope.watchdog.v1.Facts\"\xa8\x01\n\x05\x46\x61\x63ts\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x0f\n\x07running\x18\x02 \x01(\x04\x12\x0c\n\x04\x62\x65\x61t\x18\x03 \x01(\x04\x12\x11\n\theartbeat\x18\x04 \x01(\x04\x12\x10\n\x08lateness\x18\x05 \x01(\x04\x12\r\n\x05ident\x18\x06 \x01(\x04\x12,\n\x05slots\x18\x07 \x03(\x0b\x32\x1d.tenantscope.watchdog.v1.Slot\x12\r\n\x05stack\x18\x08 \x01(\x0c\"\x90\x01\n\x04Slot\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07loop_ns\x18\x03 \x01(\x04\x12\x0e\n\x06slices\x18\x04 \x01(\x04\x12\x12\n\nlongest_ns\x18\x05 \x01(\x04\x12\x13\n\x0bsuffered_ns\x18\x06 \x01(\x04\x12\x11\n\tcaused_ns\x18\x07 \x01(\x04\x12\r\n\x05waits\x18\x08 \x01(\x04\"\x82\x01\n\tDirective\x12<\n\x0cleave_stacks\x18\x01 \x01(\x0b\x32$.tenantscope.watchdog.v1.LeaveStacksH\x00\x12/\n\x05relay\x18\x02 \x01(\x0b\x32\x1e.tenantscope.watchdog.v1.RelayH\x00\x42\x06\n\x04kind\"*\n\x05Relay\x12\x0f\n\x07loop_id\x18\x01 \x01(\x04\x12\x10\n\x08stall_ns\x18\x02 \x01(\x04\"5\n\x0bLeaveStacks\x12\x10\n\x08stall_ns\x18\x01 \x01(\x04\x12\x14\n\x0cwatchdog_pid\x18\x02 \x01(\r2\\\n\x08Watchdog\x12P\n\x05Watch\x12\x1f.tenantscope.watchdog.v1.Report\x1a\".tenantscope.watchdog.v1.Directive(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,27 +32,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sidecar.wire.watchdog_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPORT']._serialized_start=57
-  _globals['_REPORT']._serialized_end=289
-  _globals['_ANNOUNCE']._serialized_start=292
-  _globals['_ANNOUNCE']._serialized_end=443
-  _globals['_WITHDRAW']._serialized_start=445
-  _globals['_WITHDRAW']._serialized_end=472
-  _globals['_HEARTBEAT']._serialized_start=474
-  _globals['_HEARTBEAT']._serialized_end=572
-  _globals['_FACTS']._serialized_start=575
-  _globals['_FACTS']._serialized_end=743
-  _globals['_SLOT']._serialized_start=746
-  _globals['_SLOT']._serialized_end=890
-  _globals['_STACK']._serialized_start=892
-  _globals['_STACK']._serialized_end=986
-  _globals['_FRAME']._serialized_start=988
-  _globals['_FRAME']._serialized_end=1041
-  _globals['_DIRECTIVE']._serialized_start=1044
-  _globals['_DIRECTIVE']._serialized_end=1176
-  _globals['_RELAY']._serialized_start=1178
-  _globals['_RELAY']._serialized_end=1220
-  _globals['_CAPTURESTACK']._serialized_start=1222
-  _globals['_CAPTURESTACK']._serialized_end=1288
-  _globals['_WATCHDOG']._serialized_start=1290
-  _globals['_WATCHDOG']._serialized_end=1382
+  _globals['_REPORT']._serialized_end=240
+  _globals['_ANNOUNCE']._serialized_start=243
+  _globals['_ANNOUNCE']._serialized_end=394
+  _globals['_WITHDRAW']._serialized_start=396
+  _globals['_WITHDRAW']._serialized_end=423
+  _globals['_HEARTBEAT']._serialized_start=425
+  _globals['_HEARTBEAT']._serialized_end=523
+  _globals['_FACTS']._serialized_start=526
+  _globals['_FACTS']._serialized_end=694
+  _globals['_SLOT']._serialized_start=697
+  _globals['_SLOT']._serialized_end=841
+  _globals['_DIRECTIVE']._serialized_start=844
+  _globals['_DIRECTIVE']._serialized_end=974
+  _globals['_RELAY']._serialized_start=976
+  _globals['_RELAY']._serialized_end=1018
+  _globals['_LEAVESTACKS']._serialized_start=1020
+  _globals['_LEAVESTACKS']._serialized_end=1073
+  _globals['_WATCHDOG']._serialized_start=1075
+  _globals['_WATCHDOG']._serialized_end=1167
 # @@protoc_insertion_point(module_scope)

@@ -6,16 +6,14 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Report(_message.Message):
-    __slots__ = ("announce", "withdraw", "heartbeat", "stack")
+    __slots__ = ("announce", "withdraw", "heartbeat")
     ANNOUNCE_FIELD_NUMBER: _ClassVar[int]
     WITHDRAW_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
-    STACK_FIELD_NUMBER: _ClassVar[int]
     announce: Announce
     withdraw: Withdraw
     heartbeat: Heartbeat
-    stack: Stack
-    def __init__(self, announce: _Optional[_Union[Announce, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., stack: _Optional[_Union[Stack, _Mapping]] = ...) -> None: ...
+    def __init__(self, announce: _Optional[_Union[Announce, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Announce(_message.Message):
     __slots__ = ("loop_id", "service_name", "instance", "pid", "host", "cell_path", "clock", "pid_namespace")
@@ -93,33 +91,13 @@ class Slot(_message.Message):
     waits: int
     def __init__(self, slot: _Optional[int] = ..., tenant: _Optional[str] = ..., loop_ns: _Optional[int] = ..., slices: _Optional[int] = ..., longest_ns: _Optional[int] = ..., suffered_ns: _Optional[int] = ..., caused_ns: _Optional[int] = ..., waits: _Optional[int] = ...) -> None: ...
 
-class Stack(_message.Message):
-    __slots__ = ("stall_id", "frames", "unavailable")
-    STALL_ID_FIELD_NUMBER: _ClassVar[int]
-    FRAMES_FIELD_NUMBER: _ClassVar[int]
-    UNAVAILABLE_FIELD_NUMBER: _ClassVar[int]
-    stall_id: int
-    frames: _containers.RepeatedCompositeFieldContainer[Frame]
-    unavailable: str
-    def __init__(self, stall_id: _Optional[int] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ..., unavailable: _Optional[str] = ...) -> None: ...
-
-class Frame(_message.Message):
-    __slots__ = ("file", "line", "function")
-    FILE_FIELD_NUMBER: _ClassVar[int]
-    LINE_FIELD_NUMBER: _ClassVar[int]
-    FUNCTION_FIELD_NUMBER: _ClassVar[int]
-    file: str
-    line: int
-    function: str
-    def __init__(self, file: _Optional[str] = ..., line: _Optional[int] = ..., function: _Optional[str] = ...) -> None: ...
-
 class Directive(_message.Message):
-    __slots__ = ("capture_stack", "relay")
-    CAPTURE_STACK_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("leave_stacks", "relay")
+    LEAVE_STACKS_FIELD_NUMBER: _ClassVar[int]
     RELAY_FIELD_NUMBER: _ClassVar[int]
-    capture_stack: CaptureStack
+    leave_stacks: LeaveStacks
     relay: Relay
-    def __init__(self, capture_stack: _Optional[_Union[CaptureStack, _Mapping]] = ..., relay: _Optional[_Union[Relay, _Mapping]] = ...) -> None: ...
+    def __init__(self, leave_stacks: _Optional[_Union[LeaveStacks, _Mapping]] = ..., relay: _Optional[_Union[Relay, _Mapping]] = ...) -> None: ...
 
 class Relay(_message.Message):
     __slots__ = ("loop_id", "stall_ns")
@@ -129,12 +107,10 @@ class Relay(_message.Message):
     stall_ns: int
     def __init__(self, loop_id: _Optional[int] = ..., stall_ns: _Optional[int] = ...) -> None: ...
 
-class CaptureStack(_message.Message):
-    __slots__ = ("stall_id", "loop_id", "running")
-    STALL_ID_FIELD_NUMBER: _ClassVar[int]
-    LOOP_ID_FIELD_NUMBER: _ClassVar[int]
-    RUNNING_FIELD_NUMBER: _ClassVar[int]
-    stall_id: int
-    loop_id: int
-    running: int
-    def __init__(self, stall_id: _Optional[int] = ..., loop_id: _Optional[int] = ..., running: _Optional[int] = ...) -> None: ...
+class LeaveStacks(_message.Message):
+    __slots__ = ("stall_ns", "watchdog_pid")
+    STALL_NS_FIELD_NUMBER: _ClassVar[int]
+    WATCHDOG_PID_FIELD_NUMBER: _ClassVar[int]
+    stall_ns: int
+    watchdog_pid: int
+    def __init__(self, stall_ns: _Optional[int] = ..., watchdog_pid: _Optional[int] = ...) -> None: ...

@@ -99,7 +99,7 @@ from pathlib import Path
 from instrumentation.loop import Loops
 loops = Loops(Path(sys.argv[1]), "s", "i", "unix:/nonexistent")
 loops.start()
-loops._watchdog(20_000_000)
+loops._unreadable(20_000_000, 0)
 lookout = loops._lookout
 waiting = threading.Event()
 for number in range(20):
@@ -129,7 +129,7 @@ from instrumentation import diagnostics
 from instrumentation.loop import Loops
 loops = Loops(Path(sys.argv[1]), "s", "i", "unix:/nonexistent")
 loops.start()
-loops._watchdog(20_000_000)
+loops._unreadable(20_000_000, 0)
 mine = loops._lookout._file._descriptor
 theirs = os.dup2(os.open(sys.argv[2], os.O_RDWR | os.O_CREAT), mine)
 loops._lookout._check_at = 0

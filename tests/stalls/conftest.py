@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +20,9 @@ from sidecar.alerts import Alert, Alerts, MetricsSink
 from sidecar.watchdog import Watchdog
 
 DEADLINE = 30.0
+APPLICATION = Path(__file__).with_name("application.py")
+
+Start = Callable[..., subprocess.Popen[str]]
 
 
 class Inbox:
@@ -102,3 +107,27 @@ def sample(registry: CollectorRegistry) -> Callable[..., float | None]:
         return registry.get_sample_value(name, labels)
 
     return value
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """When this file exists, the blocking code returns; nothing else makes it."""
+    return tmp_path / "release"
+
+
+@pytest.fixture
+def start(server: str, cells: Path, release: Path) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*kind: str) -> subprocess.Popen[str]:
+        command = [sys.executable, str(APPLICATION), server, str(cells), str(release), *kind]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    release.touch()
+    for application in started:
+        application.kill()
+        application.wait(DEADLINE)
+        if application.stdout is not None:
+            application.stdout.close()

@@ -19,8 +19,7 @@ from prometheus_client import CollectorRegistry
 from instrumentation.loop.cell import Cell
 from sidecar.watchdog import Watchdog
 from sidecar.watchdog.cell import REASONS, RefusedError, open_cell
-from sidecar.watchdog.poll import Poll
-from sidecar.watchdog.stream import MAX_FRAMES, MAX_REFUSALS, Stream
+from sidecar.watchdog.stream import MAX_REFUSALS
 from sidecar.wire import cell as layout
 from sidecar.wire import watchdog_pb2 as wire
 
@@ -197,32 +196,6 @@ def test_a_refusal_is_one_line_whatever_it_is_about(server: str, capsys: pytest.
     assert len(lines) == 1
     assert "FORGED" in lines[0]
     assert "\u202e" not in lines[0]
-
-
-def test_a_stack_is_bounded_and_printable(make_cell: Callable[[int], Cell]) -> None:
-    """Of an endless answer the innermost frames are kept, each on one line; an answer that nobody asked for is none."""
-    cell = make_cell(1)
-    now = 10**12
-    cell.words[layout.RUNNING] = now & layout.START_BITS
-    poll = Poll(1, "")
-    stream = Stream(poll, lambda _: None, lambda _: None, lambda: None)
-    stream.take(announcement(cell.path))
-    poll.step(now + 5_000)
-    question = stream.outbox.get_nowait()
-    assert isinstance(question, bytes)
-    stall_id = wire.Directive.FromString(question).capture_stack.stall_id
-    frames = [wire.Frame(file="f\n" * 2000, line=number, function="\x1b[2Jg") for number in range(MAX_FRAMES * 3)]
-
-    stream.take(wire.Report(stack=wire.Stack(stall_id=stall_id + 1, frames=frames)).SerializeToString())
-    assert poll.stalls(now)[0]["stack"] == []
-    stream.take(wire.Report(stack=wire.Stack(stall_id=stall_id, frames=frames)).SerializeToString())
-    stack = poll.stalls(now)[0]["stack"]
-
-    assert len(stack) == MAX_FRAMES
-    assert all(line.isprintable() and len(line) < 1100 for line in stack)
-    assert stack[-1].endswith(f":{MAX_FRAMES * 3 - 1} \\x1b[2Jg")
-    stream.end()
-    poll.step(now)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -35,6 +35,7 @@ class Talker:
 
     def __init__(self, channel: grpc.Channel, service: str) -> None:
         self._service = service
+        self.told: list[wire.Directive] = []
         self._reports: queue.SimpleQueue[wire.Report | None] = queue.SimpleQueue()
         watch = channel.stream_stream(
             WATCH,
@@ -67,20 +68,16 @@ class Talker:
     def beat(self) -> None:
         self._reports.put(wire.Report(heartbeat=wire.Heartbeat(monotonic_ns=1)))
 
-    def asked(self) -> int:
-        """The loop of the next question for a stack."""
-        directive: wire.Directive = next(self.call)
-        return directive.capture_stack.loop_id
-
-    def finish(self) -> None:
-        """End it in good order; returns when the watchdog is through with all that was said."""
+    def finish(self) -> list[wire.Directive]:
+        """End it in good order; returns when the watchdog is through with all that was said, what it said itself."""
         self._reports.put(None)
         assert self.ended() is grpc.StatusCode.OK
+        return self.told
 
     def ended(self) -> grpc.StatusCode:
         """Wait until the watchdog has ended it; with which status?"""
         with suppress(grpc.RpcError):
-            assert list(self.call) == []
+            self.told += self.call
         code: grpc.StatusCode = self.call.code()
         return code
 
@@ -134,19 +131,22 @@ def test_a_second_stream_cannot_take_a_loop_over(
     assert services(watchdog) == ["victim"]
 
     cell.words[layout.RUNNING] = time.monotonic_ns() & layout.START_BITS
-    assert victim.asked() == 1
+    wait_until(watchdog.stalls)
+    assert watchdog.stalls()[0]["service"] == "victim"
 
 
-def test_questions_go_to_the_stream_that_announced(
+def test_wishes_go_to_the_stream_that_announced(
     victim: Talker, talker: Callable[[str], Talker], cell: Cell, sample: Sample
 ) -> None:
-    """While the intruder's stream lives on, too."""
+    """Who has no loop under watch is not told whose memory cannot be read, nor by whom."""
     intruder = talker("intruder")
     intruder.announce(cell)
     wait_until(lambda: sample(REFUSED, reason="announced") == 1)
-    cell.words[layout.RUNNING] = time.monotonic_ns() & layout.START_BITS
-    assert victim.asked() == 1
-    intruder.finish()  # was asked nothing
+    intruder.beat()
+    assert intruder.finish() == []
+    victim.beat()
+    (told,) = victim.finish()  # said once, for as long as nothing changes
+    assert (told.leave_stacks.stall_ns, told.leave_stacks.watchdog_pid) == (100_000_000, os.getpid())
 
 
 def test_a_withdrawal_that_the_cell_does_not_bear_out_ends_no_watch(

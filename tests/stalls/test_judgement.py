@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +13,13 @@ import pytest
 from instrumentation import tenancy
 from instrumentation.loop.cell import Cell
 from sidecar.watchdog.cell import open_cell
-from sidecar.watchdog.poll import STACK_WAIT_NS, Poll
+from sidecar.watchdog.poll import REFRESH_NS, STACK_WAIT_NS, Poll
+from sidecar.watchdog.stacks import Answer, Asked, Found
 from sidecar.watchdog.standing import Standing, System
 from sidecar.watchdog.watched import Watched
 from sidecar.wire import cell as layout
+from sidecar.wire import process
+from sidecar.wire.frames import Thread
 
 MS = 1_000_000
 WALL = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -31,7 +35,7 @@ class Bench:
 
     def __init__(self, make_cell: Callable[[int], Cell]) -> None:
         self.stands = Standing.RUNS
-        self.asked: list[tuple[int, int, int]] = []
+        self.asked: list[tuple[Asked, Answer]] = []
         self.lacked = 0
         self.tracer = False
         self.poll = Poll(
@@ -39,6 +43,7 @@ class Bench:
             "",
             System(self),
             lambda: WALL,
+            ask=lambda *asked: self.asked.append(asked),
         )
         self._make_cell = make_cell
         self.cell, self.watched = self.watch(1)
@@ -58,7 +63,7 @@ class Bench:
 
     def announce(self, cell: Cell, loop_id: int) -> Watched:
         reader = open_cell(str(cell.path), os.getpid(), loop_id)
-        watched = Watched("service", "instance", reader, lambda *asked: self.asked.append(asked))
+        watched = Watched("service", "instance", reader, object())
         self.poll.add(watched)
         return watched
 
@@ -70,6 +75,10 @@ class Bench:
     def step(self, milliseconds: float) -> list[tuple[str, str]]:
         alerts = self.poll.step(START + round(milliseconds * MS))
         return [(alert.status, alert.labels["tenant_id"]) for alert in alerts]
+
+    def answer(self, *lines: str, at: int = START + 1, why_not: str = "no") -> None:
+        """The last question."""
+        self.asked[-1][1](Found(lines, at) if lines else Found(why_not=why_not))
 
     def stall(self) -> dict[str, Any]:
         return self.poll.stalls(START + 10_000 * MS)[-1]
@@ -91,13 +100,17 @@ def test_below_the_threshold_there_is_no_stall(bench: Bench) -> None:
 
 
 def test_the_alert_goes_out_with_its_stack_as_soon_as_that_comes(bench: Bench) -> None:
-    """The process is asked once, about this very slice, and its answer is in the alert."""
-    word = bench.run("acme")
+    """It is asked for once, of the loop's thread, and is in the alert."""
+    bench.cell.words[layout.PYTHON] = 0x030B
+    bench.cell.words[layout.THREAD_STATE] = 4711
+    bench.run("acme")
     bench.step(100)
-    ((stall_id, loop_id, running),) = bench.asked
-    assert (loop_id, running) == (1, word)
+    ((asked, _),) = bench.asked
+    assert asked.process == (os.getpid(), process.own_start())
+    assert asked.thread == Thread(0x030B, 4711, threading.get_ident(), threading.get_native_id())
+    assert asked.since == START
     assert bench.step(101) == []
-    bench.poll.add_stack(stall_id, bench.watched.ask, ["a.py:1 main", "b.py:2 block"], "")
+    bench.answer("a.py:1 main", "b.py:2 block")
     alerts = bench.poll.step(START + 104 * MS)
 
     assert [alert.status for alert in alerts] == ["firing"]
@@ -110,27 +123,92 @@ def test_the_alert_goes_out_with_its_stack_as_soon_as_that_comes(bench: Bench) -
 
 
 def test_without_an_answer_the_alert_goes_out_after_8_ms(bench: Bench) -> None:
-    """It says that there is no stack; one that comes later is still evidence, also after the end."""
+    """It says that there is no stack; one that is found later is still evidence, while the slice runs."""
     bench.run("acme")
     bench.step(100)
     assert bench.step(100 + STACK_WAIT_NS / MS - 0.1) == []
     alerts = bench.poll.step(START + 100 * MS + STACK_WAIT_NS)
-    assert alerts[0].annotations["stack"].startswith("not available: the process did not answer")
-    bench.cell.words[layout.RUNNING] = 0
-    bench.step(500)
-    assert bench.stall()["stack"] == []
-    bench.poll.add_stack(bench.asked[0][0], bench.watched.ask, ["late.py:1 f"], "")
+    assert alerts[0].annotations["stack"] == "not available: it was not read in time"
+    bench.answer("late.py:1 f")
     assert bench.stall()["stack"] == ["late.py:1 f"]
     assert bench.stall()["stack_unavailable"] is None
 
 
-def test_only_who_was_asked_may_answer(bench: Bench) -> None:
-    """A stack from another stream, or for an unknown stall, is nobody's evidence."""
+def test_it_is_asked_for_again_until_the_alert_goes_out(bench: Bench) -> None:
+    """A process may leave its stack a moment later; and the alert says why there was none to the last."""
     bench.run("acme")
     bench.step(100)
-    bench.poll.add_stack(bench.asked[0][0], lambda *_: None, ["forged.py:1 f"], "")
-    bench.poll.add_stack(999, bench.watched.ask, ["forged.py:1 f"], "")
+    bench.step(102)
+    assert len(bench.asked) == 1  # one question at a time
+    bench.answer(why_not="first")
+    bench.step(104)
+    assert len(bench.asked) == 2
+    bench.answer(why_not="second")
+    alerts = bench.poll.step(START + 100 * MS + STACK_WAIT_NS)
+    assert alerts[0].annotations["stack"] == "not available: second"
+
+
+def test_of_a_stall_that_lasts_a_newer_stack_is_asked_for_when_its_age_has_doubled(bench: Bench) -> None:
+    """The slice may have gone on elsewhere. A question that finds nothing leaves what was found."""
+    bench.run("acme")
+    bench.step(100)
+    bench.answer("a.py:1 f", at=START + 100 * MS)
+    bench.step(102)
+    bench.step(100 + REFRESH_NS / MS - 1)
+    assert len(bench.asked) == 1
+    bench.step(100 + REFRESH_NS / MS)
+    assert bench.asked[-1][0].since == START + 100 * MS
+    bench.answer("b.py:2 g")
+    assert bench.stall()["stack"] == ["b.py:2 g"]
+    bench.step(399)
+    assert len(bench.asked) == 2
+    bench.step(400)
+    bench.answer()
+    assert bench.stall()["stack"] == ["b.py:2 g"]
+    bench.step(799)
+    assert len(bench.asked) == 3
+
+
+def test_the_stack_of_a_slice_that_has_ended_is_not_taken(bench: Bench) -> None:
+    """It may be another slice's: what counts is what runs after it was found."""
+    word = bench.run("acme")
+    bench.step(100)
+    bench.run("globex", START + 101 * MS)
+    bench.answer("globex.py:1 f")
     assert bench.stall()["stack"] == []
+    assert "ended" in bench.stall()["stack_unavailable"]
+    bench.cell.words[layout.RUNNING] = word
+    bench.step(103)
+    bench.cell.words[layout.RUNNING] = 0
+    bench.step(104)
+    bench.answer("nobody.py:1 f")
+    assert bench.stall()["stack"] == []
+
+
+def test_a_question_outlives_its_loop(bench: Bench) -> None:
+    """The kernel may keep a read waiting. When it ends, the cell may be closed, or opened anew."""
+    bench.run("acme")
+    bench.step(100)
+    bench.poll.cut_off(bench.watched)
+    bench.step(101)
+    bench.announce(bench.cell, 1)
+    bench.answer("a.py:1 f")
+    assert bench.stall()["stack"] == ["a.py:1 f"]
+    bench.step(300)
+    bench.cell.close()
+    bench.step(301)
+    assert len(bench.poll) == 0
+    bench.answer("b.py:1 f")
+    assert bench.stall()["stack"] == ["a.py:1 f"]
+
+
+def test_a_question_may_be_answered_at_once(make_cell: Callable[[int], Cell]) -> None:
+    """When there is no thread for it, for example."""
+    bench = Bench(make_cell)
+    bench.poll._ask = lambda _, answer: answer(Found(why_not="nobody"))
+    bench.run("acme")
+    bench.step(100)
+    assert bench.step(108) == [("firing", "acme")]
 
 
 def test_the_end_of_the_slice_resolves_the_alert_with_its_victims(bench: Bench) -> None:
@@ -206,7 +284,7 @@ def test_one_loops_stack_keeps_nobody_waiting(bench: Bench) -> None:
     bench.step(100)
     other.words[layout.RUNNING] = (START + MS) & layout.START_BITS | slot("globex")
     bench.step(121)
-    assert [asked[1] for asked in bench.asked] == [1, 2]
+    assert len(bench.asked) == 2
 
 
 def test_a_dead_process_ends_a_stall_with_the_reason(bench: Bench) -> None:
@@ -265,7 +343,7 @@ def test_a_cell_that_shrinks_under_watch_is_let_go(bench: Bench) -> None:
     copy.write_bytes(bench.cell.path.read_bytes())
     copy.chmod(0o600)
     reader = open_cell(str(copy), os.getpid(), 1)
-    bench.poll.add(Watched("service", "instance", reader, bench.watched.ask))
+    bench.poll.add(Watched("service", "instance", reader, bench.watched.stream))
     bench.step(100)
     bench.step(130)
     os.truncate(copy, 64)

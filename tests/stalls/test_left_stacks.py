@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instrumentation.loop.stacks import StacksFile
-from sidecar.watchdog.stacks import left_stack
+from sidecar.watchdog.left import left_stack
+from sidecar.watchdog.stacks import shown_stack
 from sidecar.wire import stacks as layout
 
 IDENT = 0xABC
@@ -42,7 +43,7 @@ def file(cells: Path) -> StacksFile:
 def left(cells: Path) -> Left:
     def read(began: int = BEGAN) -> list[str]:
         (path,) = cells.glob("*.stacks")
-        return left_stack(path, began, IDENT)[1]
+        return list(shown_stack(left_stack(path, began, IDENT)[1]))
 
     return read
 
@@ -102,6 +103,6 @@ def test_any_file_is_survived(words: list[int], text: bytes, cells: Path) -> Non
     body = TEXT.replace(b"inner", text)
     path.write_bytes(b"".join(word.to_bytes(8, "little") for word in words) + body.ljust(layout.SIZE))
     path.chmod(0o600)
-    _, lines = left_stack(path, 0, IDENT)
+    lines = shown_stack(left_stack(path, 0, IDENT)[1])
     assert len(lines) <= layout.MAX_FRAMES
     assert all(line.isprintable() and len(line) < 1100 for line in lines)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,34 +20,10 @@ from instrumentation.loop import Loops
 from sidecar.alerts import Alerts
 from sidecar.watchdog import Watchdog
 
-APPLICATION = Path(__file__).with_name("application.py")
 DEADLINE = 30.0
+APPLICATION = Path(__file__).with_name("application.py")
 
 Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def release(tmp_path: Path) -> Path:
-    """When this file exists, the blocking code returns; nothing else makes it."""
-    return tmp_path / "release"
-
-
-@pytest.fixture
-def start(server: str, cells: Path, release: Path) -> Iterator[Start]:
-    started: list[subprocess.Popen[str]] = []
-
-    def run(*kind: str) -> subprocess.Popen[str]:
-        command = [sys.executable, str(APPLICATION), server, str(cells), str(release), *kind]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield run
-    release.touch()
-    for application in started:
-        application.kill()
-        application.wait(DEADLINE)
-        if application.stdout is not None:
-            application.stdout.close()
 
 
 @pytest.mark.parametrize("loop", ["", "uvloop:"])
@@ -94,23 +70,6 @@ def test_the_tenant_is_named_while_it_blocks(
     assert inbox.empty()
     assert sample("tenantscope_stalls_total", tenant_id="hooli") == 1
     assert sample("tenantscope_stall_seconds_total", tenant_id="hooli") > 0.1
-
-
-@pytest.mark.parametrize("loop", ["", "uvloop:"])
-def test_the_tenant_is_named_while_the_interpreter_is_held(
-    loop: str, start: Start, inbox: Any, release: Path, cells: Path
-) -> None:
-    """No thread of the process can run, so there is no stack, and the alert says so; the program goes on as ever."""
-    application = start(loop + "held")
-    firing = inbox.next()
-    assert firing.labels["tenant_id"] == "hooli"
-    assert not release.exists()
-    assert firing.annotations["stack"].startswith("not available: ")
-    release.touch()
-    assert inbox.next().status == "resolved"
-    output, _ = application.communicate(timeout=DEADLINE)
-    assert (output, application.returncode) == ("done\n", 0)
-    assert list(cells.iterdir()) == []
 
 
 def test_a_process_that_dies_in_the_middle_ends_its_stall(

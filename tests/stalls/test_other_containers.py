@@ -65,14 +65,25 @@ def start(server: str, release: Path) -> Iterator[Start]:
 def test_a_shared_folder_is_enough_to_name_the_tenant(
     kind: str, start: Start, cells: Path, release: Path, inbox: Any, watchdog: Watchdog
 ) -> None:
-    """Another pid namespace, where the application's pid is 1: named while it blocks, interpreter held included."""
+    """Another pid namespace, where the application's pid is 1: named while it blocks, interpreter held included.
+
+    Its memory cannot be found from here, so the stack is the one that it leaves, if its interpreter is free.
+    """
     application = start(cells, kind, *IN_A_NAMESPACE)
+    wait_until(lambda: watchdog.loops())
+    release.with_suffix(".go").touch()
     firing = inbox.next()
     assert (firing.name, firing.labels["tenant_id"]) == ("EventLoopStalled", "hooli")
     assert not release.exists()
     (loop,) = watchdog.loops()
     assert (loop["mode"], loop["pid"]) == ("cell_alone", 1)
     assert any("pid namespace" in line for line in loop["cannot"])
+    (stall,) = watchdog.stalls()
+    if kind == "sleep":
+        wait_until(lambda: watchdog.stalls()[0]["stack"])
+        assert "hold_by_sleep" in "\n".join(watchdog.stalls()[0]["stack"])
+    else:
+        assert "its process is in another pid namespace" in stall["stack_unavailable"]
     release.touch()
     resolved = inbox.next()
     assert resolved.status == "resolved"
@@ -154,7 +165,7 @@ def test_without_a_shared_folder_an_interpreter_that_is_held_is_silence(
     """No thread of the process can tell anything: the alert says what that may mean, and accuses nobody."""
     application = start(Path("/proc/no-room-for-cells"), "held")
     wait_until(lambda: watchdog.loops())
-    release.with_name("known").touch()
+    release.with_suffix(".go").touch()
     firing = inbox.next()
     assert (firing.name, firing.labels["tenant_id"]) == ("EventLoopSilent", "unknown")
     assert "an interpreter that is held" in firing.annotations["summary"]

@@ -53,7 +53,7 @@ class Bench:
 
     def announce(self, cell: Cell, loop_id: int) -> Watched:
         cell.words[layout.HEARTBEAT] = self.now
-        watched = Watched("service", "instance", open_cell(str(cell.path), os.getpid(), loop_id), lambda *_: None)
+        watched = Watched("service", "instance", open_cell(str(cell.path), os.getpid(), loop_id), object())
         self.poll.add(watched)
         return watched
 
