@@ -64,12 +64,15 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m sidec
 
 
 def _check(settings: Settings) -> None:
+    from .clients import Clients
     from .policy_in_force import load_policies
-    from .service import load_credentials, load_secret
+    from .service import load_certificate, load_credentials, load_secret
 
     load_policies(settings)
     load_secret(settings)
     load_credentials(settings)
+    load_certificate(settings)
+    Clients(settings.clients_file)
 
 
 def _run(settings: Settings) -> int:

@@ -1,6 +1,6 @@
 """Addresses: where the sidecar listens, and where it forwards to.
 
-What it refuses: to listen where another machine could reach it, and a URL with credentials in it. The errors
+What it refuses: to show facts where another machine could read them, and a URL with credentials in it. The errors
 are `ValueError`s that say what is wrong and never repeat a URL, which may hold a secret.
 """
 
@@ -50,18 +50,19 @@ class Upstream:
 
 
 def listener(text: str) -> Address:
-    """`host:port` on loopback, `[::1]:port`, or `unix:/path`."""
+    """`host:port`, `[::1]:port`, or `unix:/path`. Whether others may reach it is the settings' to say."""
     if text.startswith("unix:"):
         return Address(path=_socket_path(text))
-    return loopback(text)
+    if "//" in text or "@" in text:
+        raise ValueError("must be host:port, such as 127.0.0.1:4317, not a URL")
+    return Address(*_host_and_port(_split(f"//{text}"), default_port=None))
 
 
 def loopback(text: str) -> Address:
     """`host:port` on loopback, or `[::1]:port`."""
-    if "//" in text or "@" in text:
-        raise ValueError("must be host:port, such as 127.0.0.1:4317, not a URL")
-    parts = _split(f"//{text}")
-    address = Address(*_host_and_port(parts, default_port=None))
+    address = listener(text)
+    if address.path is not None:
+        raise ValueError("must be host:port, such as 127.0.0.1:8889")
     if not address.is_loopback:
         raise ValueError(
             "must be a loopback address (127.0.0.1, ::1 or localhost): the listener has no TLS and no "

@@ -26,9 +26,10 @@ from .accounting import Ledger
 from .address import Address
 from .admin import Admin
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
+from .clients import Client, Clients
 from .conventions import Signal
 from .delivery import Batch, BatchQueue, Credentials, DeadLetters, EmbeddedStore, Forwarder, UpstreamOtlp
-from .intake import Intake
+from .intake import Certificate, Intake
 from .policy_in_force import PolicyInForce, load_policies
 from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
@@ -75,7 +76,9 @@ class Sidecar:
             secret=load_secret(settings),
         )
         self._alerts = Alerts([LogSink(), MetricsSink(self.registry), *self._receivers.sinks])
+        clients = Clients(settings.clients_file)
         self._watchdog = Watchdog(
+            clients=clients,
             stall_ns=settings.stall_ms * 1_000_000,
             alerts=self._alerts,
             registry=self.registry,
@@ -83,7 +86,14 @@ class Sidecar:
             shown=lambda tenant: REDACTED if self._policy is None else self._policy.tenant(tenant),
             limits=settings.limits,
         )
-        self._intake = Intake(settings.listen, self._consume, self.ledger, [self._watchdog.add_to])
+        self._intake = Intake(
+            settings.listen,
+            self._consume,
+            self.ledger,
+            clients,
+            load_certificate(settings),
+            [self._watchdog.add_to],
+        )
         self._forwarder: Forwarder | None = None
         self._admin: Admin | None = None
         self._stopping = threading.Lock()
@@ -160,11 +170,11 @@ class Sidecar:
         return self.settings.admin if self._admin is None else self._admin.address
 
     # The way of a request -----------------------------------------------------------------------------------
-    def _consume(self, signal: Signal, payload: bytes) -> int:
+    def _consume(self, signal: Signal, payload: bytes, client: Client) -> int:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
             raise intake.Busy(RETRY_AFTER_SECONDS)
         try:
-            redacted = self._policy.redact(signal, payload)
+            redacted = self._policy.redact(signal, payload, None if client.tenants is None else client.speaks_for)
         except redaction.Malformed:
             raise intake.Malformed from None
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
@@ -214,6 +224,17 @@ class Sidecar:
             "findings": [] if self.store is None else self.store.findings(),
             "evicted": {} if self.store is None else self.store.evicted,
         }
+
+
+def load_certificate(settings: Settings) -> Certificate | None:
+    """What the listener serves TLS with; None without it.
+
+    Raises:
+        ConfigurationError: a file cannot be used; every line names its setting.
+    """
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return None
+    return Certificate(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 def load_credentials(settings: Settings) -> Credentials:

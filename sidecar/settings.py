@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,9 +105,24 @@ def _queue_bytes(text: str) -> int:
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "TENANTSCOPE_LISTEN", "listen", "127.0.0.1:4317",
-        "where applications send OTLP/gRPC: a loopback `host:port`, or `unix:/path` in a folder of its own",
+        "where applications send OTLP/gRPC: `host:port`, loopback unless TLS and clients are set, or `unix:/path` in a "
+        "folder of its own",
         listener,
     ),
+    Setting(
+        "TENANTSCOPE_CLIENTS_FILE", "clients_file", "",
+        "who may send, with which token or certificate and for which tenants, as YAML (see `docs/security.md`); read "
+        "again when it changes; without it, whoever reaches the address may",
+        _existing_file,
+    ),
+    Setting("TENANTSCOPE_TLS_CERTIFICATE_FILE", "tls_certificate_file", "",
+            "the certificate that applications are shown, as PEM; read again when it changes, as the two below",
+            _existing_file),
+    Setting("TENANTSCOPE_TLS_KEY_FILE", "tls_key_file", "",
+            "its private key, as PEM without a password, not readable by everybody", _existing_file),
+    Setting("TENANTSCOPE_TLS_CLIENT_CA_FILE", "tls_client_ca_file", "",
+            "who must have signed an application's certificate (mutual TLS), as PEM; without it, none is asked for",
+            _existing_file),
     Setting(
         "TENANTSCOPE_ADMIN", "admin", "127.0.0.1:8889",
         "where `/healthz`, `/readyz`, `/metrics` and `/status` are served: a loopback `host:port`",
@@ -186,6 +202,8 @@ class Settings:
     """Everything that can be set, checked. Build it with `from_environment`.
 
     Attributes:
+        clients_file: None means that whoever reaches the address may send.
+        tls_certificate_file, tls_key_file, tls_client_ca_file: None without TLS, the last one without mutual TLS.
         upstream: None means the embedded store.
         policy: the name of a shipped policy, or a file.
         trial_policy: the same for one that is only tried; None means none.
@@ -213,6 +231,10 @@ class Settings:
     trial_policy: Path | str | None = None
     webhook: str | None = None
     webhook_secret_file: Path | None = None
+    clients_file: Path | None = None
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
     upstream_headers_file: Path | None = None
     upstream_ca_file: Path | None = None
     upstream_certificate_file: Path | None = None
@@ -241,8 +263,14 @@ class Settings:
             errors.append(
                 "TENANTSCOPE_UPSTREAM: is the sidecar's own TENANTSCOPE_LISTEN; telemetry would go in circles"
             )
-        if not errors:
-            errors += _about_upstream(values)
+        for fields, check in (
+            (("listen", "clients_file", "tls_"), _about_listener),
+            (("upstream",), _about_upstream),
+        ):
+            if all(setting.field in values for setting in SETTINGS if setting.field.startswith(fields)):
+                errors += check(values)
+        order = {setting.key: number for number, setting in enumerate(SETTINGS)}
+        errors.sort(key=lambda line: order.get(re.split("[:,]", line)[0], -1))  # unknown keys first
         if not errors and values["webhook_secret_file"] is not None and values["webhook"] is None:
             errors.append("TENANTSCOPE_WEBHOOK_SECRET_FILE: signs nothing without TENANTSCOPE_WEBHOOK")
         if not errors and values["state_dir"] is None:
@@ -270,6 +298,23 @@ def _unknown_keys(environment: Mapping[str, str]) -> list[str]:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
             suggestion = f"; did you mean {nearest[0]}?" if nearest else ""
             errors.append(f"{key[:80]!a}: unknown setting{suggestion}")
+    return errors
+
+
+def _about_listener(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with how the listener is guarded, seen together with its address."""
+    tls = values["tls_certificate_file"] is not None
+    errors = []
+    if tls != (values["tls_key_file"] is not None):
+        errors.append("TENANTSCOPE_TLS_CERTIFICATE_FILE, TENANTSCOPE_TLS_KEY_FILE: one is of no use without the other")
+    if values["tls_client_ca_file"] is not None and not tls:
+        errors.append("TENANTSCOPE_TLS_CLIENT_CA_FILE: has no effect without TENANTSCOPE_TLS_CERTIFICATE_FILE")
+    if not values["listen"].is_loopback and not (tls and values["clients_file"] is not None):
+        errors.append(
+            "TENANTSCOPE_LISTEN: must be a loopback address (127.0.0.1, ::1 or localhost), or TLS and clients must be "
+            "set (TENANTSCOPE_TLS_CERTIFICATE_FILE, TENANTSCOPE_TLS_KEY_FILE, TENANTSCOPE_CLIENTS_FILE): nobody beyond "
+            "this machine may listen in, or send without credentials"
+        )
     return errors
 
 

@@ -35,6 +35,7 @@ examples:
   tenantscope top                                  who has the loops now, who waits; q quits
   tenantscope sidecar                              the sidecar, settings from the environment
   tenantscope sidecar --help                       what can be set
+  tenantscope doctor                               does telemetry get through? if not, where does it end?
   tenantscope policy explain gen_ai.tool.name      what happens to an attribute, and why
 """
 _TOP_EXAMPLES: Final = """\
@@ -48,6 +49,18 @@ examples:
   ssh -L 8889:127.0.0.1:8889 HOST                  then `tenantscope top` here: it only answers on its machine
 
 Ends with status 1 when --once found no sidecar. Colours obey NO_COLOR.
+"""
+
+
+_DOCTOR_EXAMPLES: Final = """\
+Run it where the application runs, in its environment: it reads the same settings. It sends a few spans of its own, for
+the tenant `tenantscope-doctor`.
+
+examples:
+  tenantscope doctor                               the sidecar of this machine
+  tenantscope doctor --endpoint https://sidecar.example:4317 --admin 127.0.0.1:8889
+
+Ends with status 1 at the first hop that fails.
 """
 
 
@@ -142,11 +155,61 @@ def policy(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def doctor(arguments: Sequence[str]) -> int:
+    """Send one message's telemetry through every hop; names the hop that fails, and what to do."""
+    parser = argparse.ArgumentParser(
+        prog="tenantscope doctor",
+        description=doctor.__doc__,
+        epilog=_DOCTOR_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="where applications send (default: OTEL_EXPORTER_OTLP_ENDPOINT, or here)"
+    )
+    parser.add_argument(
+        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
+    )
+    options = parser.parse_args(arguments)
+    _require("sidecar", _SIDECAR_NEEDS)
+    from .doctor.command import run
+    from .view.client import Admin
+
+    try:
+        admin = Admin(options.admin)
+    except ValueError as error:
+        parser.error(f"argument --admin: {error}")
+    return run(options.endpoint, admin)
+
+
+def token(arguments: Sequence[str]) -> int:
+    """A new token for a client of the sidecar, and what the clients file has of it."""
+    parser = argparse.ArgumentParser(
+        prog="tenantscope token",
+        description=token.__doc__,
+        epilog="The token is printed once and kept nowhere. docs/security.md says more.",
+        allow_abbrev=False,
+    )
+    parser.parse_args(arguments)
+    _require("sidecar", _SIDECAR_NEEDS)
+    from sidecar.clients import new_token
+
+    secret, digest = new_token()
+    print("for the application, in its environment:")
+    print(f"  OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{secret}")
+    print("for the sidecar, under `tokens` of a client in TENANTSCOPE_CLIENTS_FILE:")
+    print(f"  {digest}")
+    return 0
+
+
 COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "demo": demo,
     "sidecar": sidecar,
     "top": top,
     "policy": policy,
+    "token": token,
+    "doctor": doctor,
 }
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from instrumentation import channels
+from instrumentation import channels, credentials
 from instrumentation.diagnostics import count, fault, log
 from sidecar.wire import CONNECTED, process
 from sidecar.wire import watchdog_pb2 as wire
@@ -155,7 +155,7 @@ class Link:
                 response_deserializer=wire.Directive.FromString,
             )
             relay = Relay(self._accounts)
-            self._call = watch(self._reports(outbox, relay))
+            self._call = watch(self._reports(outbox, relay), metadata=credentials.headers())
             try:
                 # Waits until the other side is there, or is known not to be: then there is no metadata.
                 metadata = dict(self._call.initial_metadata() or ())
@@ -214,5 +214,5 @@ def _channel(endpoint: str) -> grpc.Channel:
         return grpc.insecure_channel(endpoint, _OPTIONS)
     parts = urlsplit(endpoint)
     if parts.scheme == "https":
-        return grpc.secure_channel(parts.netloc, grpc.ssl_channel_credentials(), _OPTIONS)
+        return grpc.secure_channel(parts.netloc, credentials.for_channel(), _OPTIONS)
     return grpc.insecure_channel(parts.netloc, _OPTIONS)

@@ -102,7 +102,7 @@ class UpstreamOtlp:
 
     def _renew(self) -> None:
         """Open a new connection when there are new certificates; a gRPC channel keeps those it began with."""
-        if self._credentials.changed():
+        if self._credentials.renew():
             with self._opening:
                 if not self._closed:
                     self._channel.close()

@@ -11,6 +11,7 @@ status:
 | `Malformed` | INVALID_ARGUMENT | drop, never retry |
 | `Busy` | UNAVAILABLE and RetryInfo | retry |
 | any other exception | INTERNAL | drop: a request that broke the redactor does not get a second chance |
+| the caller is no client | UNAUTHENTICATED, before anything of the body is read | drop, until they are configured |
 | the request never ends, or is too large | CANCELLED; gRPC's own RESOURCE_EXHAUSTED | retry |
 
 What it refuses: to let anything of a request, its metadata or an exception's text into an answer or the log.
@@ -29,14 +30,16 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from sidecar.accounting import Ledger
+from sidecar.clients import Client, Clients, Unknown
 from sidecar.conventions import Signal
 from sidecar.otlp import SERVICES, Service
 
-# The next stage: takes a request's bytes and returns how many of its records the policy dropped.
-Consumer = Callable[[Signal, bytes], int]
+# The next stage: takes a request's bytes, and who sent them; returns how many of its records were not taken.
+Consumer = Callable[[Signal, bytes, Client], int]
 
 MALFORMED: Final = "the request is not valid OTLP"
-BUSY: Final = "the queue is full, try again later"
+BUSY: Final = "nothing can be taken now, try again later"
+UNAUTHENTICATED: Final = "no valid credentials"
 FAULT: Final = "internal error"
 INCOMPLETE: Final = "the request did not arrive in time"
 DROPPED: Final = "records dropped by the redaction policy"
@@ -93,6 +96,7 @@ class Export:
         service: Service,
         consume: Consumer,
         ledger: Ledger,
+        clients: Clients,
         in_flight: InFlight,
         pool: ThreadPoolExecutor,
         body_seconds: float,
@@ -100,6 +104,7 @@ class Export:
         self._service = service
         self._consume = consume
         self._ledger = ledger
+        self._clients = clients
         self._in_flight = in_flight
         self._body_seconds = body_seconds
         self._reported: set[str] = set()
@@ -110,9 +115,13 @@ class Export:
     def __call__(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         self._in_flight.enter(context)
         signal = self._service.signal
+        try:
+            client = self._clients.admit(context)
+        except Unknown:
+            self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
         request = self._receive(requests, context)
         try:
-            dropped = self._consume(signal, request)
+            dropped = self._consume(signal, request, client)
         except Malformed:
             self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, MALFORMED)
         except Busy as busy:
@@ -152,7 +161,12 @@ class Export:
 
 
 def handlers(
-    consume: Consumer, ledger: Ledger, in_flight: InFlight, pool: ThreadPoolExecutor, body_seconds: float
+    consume: Consumer,
+    ledger: Ledger,
+    clients: Clients,
+    in_flight: InFlight,
+    pool: ThreadPoolExecutor,
+    body_seconds: float,
 ) -> list[grpc.GenericRpcHandler]:
     """The handlers of all three services, on raw bytes.
 
@@ -164,7 +178,7 @@ def handlers(
             service.name,
             {
                 "Export": grpc.stream_unary_rpc_method_handler(
-                    Export(service, consume, ledger, in_flight, pool, body_seconds),
+                    Export(service, consume, ledger, clients, in_flight, pool, body_seconds),
                     request_deserializer=None,
                     response_serializer=None,
                 )

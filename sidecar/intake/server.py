@@ -1,9 +1,9 @@
 """The gRPC server: OTLP, health and reflection on one address, with bounds on everything that a client can
 hold.
 
-What it refuses: to share its port or its socket with another process, requests over 4 MiB (after
-decompression), metadata over 16 KiB, connections that never speak HTTP/2, floods of pings, and a grpcio that
-inflates a compressed request before it looks at the size.
+What it refuses: a caller who is no client, before anything of its request's body is read; to share its port or its
+socket with another process, requests over 4 MiB (after decompression), metadata over 16 KiB, connections that never
+speak HTTP/2, floods of pings, and a grpcio that inflates a compressed request before it looks at the size.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar.accounting import Ledger
 from sidecar.address import Address
+from sidecar.clients import Clients
 from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
 from sidecar.ownership import private_folder
 from sidecar.settings import ConfigurationError
 from sidecar.wire import watchdog_pb2
 
+from .certificate import Certificate
 from .exports import Consumer, InFlight, handlers
 
 MINIMUM_GRPC: Final = (1, 84)
@@ -75,9 +77,10 @@ class Intake:
     """Takes OTLP in and hands it to `consume`.
 
     Args:
-        listen: a loopback address, or a Unix socket. consume: the next stage; see `exports` for what it may
-        raise. ledger: counts the answers. add_services: called with the server before it starts, to register
-        what else is served on this address.
+        listen: an address, or a Unix socket. consume: the next stage; see `exports` for what it may
+        raise. ledger: counts the answers. clients: who may send. certificate: what TLS is served with; without
+        one there is none. add_services: called with the server before it starts, to register what else is served
+        on this address.
         body_seconds: how long the bytes of a request may take.
     """
 
@@ -86,17 +89,22 @@ class Intake:
         listen: Address,
         consume: Consumer,
         ledger: Ledger,
+        clients: Clients,
+        certificate: Certificate | None = None,
         add_services: Sequence[Callable[[grpc.Server], None]] = (),
         body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._listen = listen
+        self._certificate = certificate
         self._in_flight = InFlight()
         self._exports = ThreadPoolExecutor(EXPORT_THREADS, "export")
         self._streams = ThreadPoolExecutor(STREAM_THREADS, "stream")
         self._health = health.HealthServicer()
         self._serving = False
         self._server = grpc.server(self._streams, options=_OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
-        self._server.add_generic_rpc_handlers(handlers(consume, ledger, self._in_flight, self._exports, body_seconds))
+        self._server.add_generic_rpc_handlers(
+            handlers(consume, ledger, clients, self._in_flight, self._exports, body_seconds)
+        )
         for add in add_services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -141,7 +149,10 @@ class Intake:
             private_folder(path.parent, KEY)
             _remove_stale_socket(path)
         try:
-            port = self._server.add_insecure_port(self._listen.target)
+            if self._certificate is None:
+                port = self._server.add_insecure_port(self._listen.target)
+            else:
+                port = self._server.add_secure_port(self._listen.target, self._certificate.credentials())
         except RuntimeError:
             port = 0
         if not port:

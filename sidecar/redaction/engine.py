@@ -58,6 +58,8 @@ class Pass:
     Args:
         data: the request.
         report: is told of an exception that nobody expected.
+        speaks_for: whether the sender may speak of a tenant; None when it may speak of all. What names another is
+            refused: a record whole, the resource of many records without them.
 
     Attributes:
         records_in, records_out: spans, data points or log records that were found, and that may leave.
@@ -65,11 +67,24 @@ class Pass:
         actions: values that did not leave as they stood, by (what was done: "drop", "mask" and so on, reason).
     """
 
-    __slots__ = ("_data", "_handlers", "_report", "_tenant", "actions", "dropped", "records_in", "records_out")
+    __slots__ = (
+        "_data",
+        "_handlers",
+        "_report",
+        "_speaks_for",
+        "_tenant",
+        "actions",
+        "dropped",
+        "records_in",
+        "records_out",
+    )
 
-    def __init__(self, data: bytes, report: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, data: bytes, report: Callable[[Exception], None], speaks_for: Callable[[str], bool] | None = None
+    ) -> None:
         self._data = data
         self._report = report
+        self._speaks_for = speaks_for
         self._tenant = b""  # whose the record is that is being walked; not asked for unless it matters
         self._handlers: dict[int, Callable[[Any, int, int], _Outcome]] = {
             ID: self._id,
@@ -192,7 +207,13 @@ class Pass:
         return _GONE
 
     def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, _Outcome]:
-        """What becomes of an attribute or a text, and the bit of its key when it stays in any form."""
+        """What becomes of an attribute or a text, and the bit of its key when it stays in any form.
+
+        Raises:
+            Refused: it names a tenant that the sender does not speak for.
+        """
+        if self._speaks_for is not None and TENANT_KEY in entry and type(gate) is AttributeGate:
+            self._may_name(entry, self._speaks_for)
         try:
             bit, masked = gate.judge(entry, keys, self._tenant)
         except Refused as refused:
@@ -208,6 +229,15 @@ class Pass:
             return 0, self._drop(masked)
         self.actions[masked.action, masked.reason] += 1
         return bit, masked.content
+
+    def _may_name(self, entry: bytes, speaks_for: Callable[[str], bool]) -> None:
+        try:
+            key, value = read_entry(entry)
+            allowed = key != TENANT_KEY or speaks_for(string_in(value).decode())
+        except (Broken, Refused, ValueError):  # what is no name to us may be one to somebody else
+            allowed = False
+        if not allowed:
+            raise Refused("foreign_tenant")
 
     def _id(self, length: int, start: int, stop: int) -> _Outcome:
         """A trace or span id. Another length, or a secret spelt out in its bytes, is a covert channel."""

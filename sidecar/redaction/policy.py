@@ -10,14 +10,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
+from sidecar import strict_yaml
 from sidecar.conventions import POLICIES
+from sidecar.strict_yaml import Place
 
-from . import strict_yaml
 from .patterns import Patterns
 from .policy_file import Mistake, PolicyError, Reading
 from .rewrites import Action, Rewrite
 from .rules import AttributeRule, Text
-from .strict_yaml import Place
 from .table import TABLE
 from .tiers import TENANT_ID, Membership, Tier
 

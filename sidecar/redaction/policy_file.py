@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from sidecar.strict_yaml import Document, Place
+
 from .detectors import REASONS
 from .grammar import (
     ATTRIBUTE,
@@ -29,7 +31,6 @@ from .patterns import MAX_EXPRESSION, MAX_PATTERNS, Patterns, compile_pattern, i
 from .rewrites import POLICY, Rewrite
 from .rule_file import Contradiction, RuleReading, attribute_rule, field_rule, unknown
 from .rules import AttributeRule, Text
-from .strict_yaml import Document, Place
 from .table import TEXT_FIELDS
 from .tiers import RECORD_FIELDS, Tier
 

@@ -7,7 +7,7 @@ request: reasons are words from a fixed set, and the log names types of exceptio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,13 +65,16 @@ class Redactor:
         self._log = structlog.get_logger("tenantscope.redaction")
         self._reported: set[str] = set()
 
-    def redact(self, signal: Signal, payload: bytes) -> Redacted:
+    def redact(self, signal: Signal, payload: bytes, speaks_for: Callable[[str], bool] | None = None) -> Redacted:
         """What may leave of `payload`.
+
+        Args:
+            speaks_for: whether the sender may speak of a tenant; None when it may speak of all.
 
         Raises:
             Malformed: the request cannot be read down to its records; nothing of it may leave.
         """
-        work = Pass(payload, self._report)
+        work = Pass(payload, self._report, speaks_for)
         try:
             allowed = work.run(self._plans[signal])
         except (Broken, Refused):

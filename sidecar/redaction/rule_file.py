@@ -10,13 +10,14 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from sidecar.strict_yaml import Place
+
 from . import shapes
 from .detectors import MAX_TEXT
 from .grammar import ALLOW, TRUNCATE, Choice, Value
 from .patterns import Patterns
 from .rewrites import Action, Rewrite
 from .rules import AttributeRule, BoolValue, DoubleValue, IntValue, StringListValue, StringValue, Text
-from .strict_yaml import Place
 
 
 class RuleReading:

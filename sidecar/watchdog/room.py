@@ -28,7 +28,7 @@ class Room:
     """The streams that are open.
 
     Args:
-        registry: gets the number of the refused ones, by reason: `room`, or `silent`.
+        registry: gets the number of the refused ones, by reason: `room`, `silent` or `unauthenticated`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -56,6 +56,11 @@ class Room:
                 self._end(oldest[0], now)
             self._open.add(stream)
             self._silent[stream] = now
+
+    def unauthenticated(self, now: int) -> None:
+        """A stream was turned away at the door."""
+        with self._lock:
+            self._count("unauthenticated", now)
 
     def leave(self, stream: Stream) -> None:
         """It is over."""

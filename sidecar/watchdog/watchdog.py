@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar import conventions
 from sidecar.alerts import Alerts
+from sidecar.clients import Clients, Unknown
 from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
@@ -27,6 +28,7 @@ from .tenants import TenantWatch
 
 _READY_WITHIN_NS: Final = 1_000_000_000
 _IDLE_SECONDS: Final = 0.25
+_NOBODY: Final = "unknown"
 
 _log: Final = structlog.get_logger("sidecar.watchdog")
 
@@ -44,6 +46,7 @@ class Watchdog:
         shown: how a tenant's id is shown to people: what the policy masks in telemetry is not to be read here.
         limits: targets of tenants; None: nobody has one.
         wall: the present time, for the alerts.
+        clients: who may announce loops, and for which tenants; everybody without.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class Watchdog:
         shown: Shown = str,
         limits: Limits | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clients: Clients | None = None,
     ) -> None:
+        self._clients = clients or Clients(None)
         self._shown = shown
         spec = conventions.ALERTS_WITHHELD
         withheld = Counter(spec.name, spec.description, spec.labels, registry=registry)
@@ -143,12 +148,18 @@ class Watchdog:
         ask(asked, answered)
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        try:
+            client = self._clients.admit(context)
+        except Unknown:
+            self._room.unauthenticated(self._clock())
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid credentials")
         stream = Stream(
             self._poll,
             lambda reason: self._refused.labels(reason).inc(),
             lambda reason: self._disbelieved.labels(reason).inc(),
             self._news.set,
-            self._shown,
+            # A client that names a tenant it does not speak for accuses nobody.
+            lambda tenant: self._shown(tenant) if client.speaks_for(tenant) else _NOBODY,
             self._clock,
         )
         try:

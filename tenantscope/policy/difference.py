@@ -15,7 +15,7 @@ from sidecar.redaction.policy import Rule
 from sidecar.redaction.rewrites import Rewrite
 from sidecar.redaction.rules import Refused, StringListValue, StringValue, Text
 from sidecar.redaction.shapes import ENUM
-from sidecar.redaction.strict_yaml import Place
+from sidecar.strict_yaml import Place
 
 from .explanation import in_words
 

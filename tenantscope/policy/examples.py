@@ -22,7 +22,7 @@ from sidecar.redaction import Policy, PolicyError
 from sidecar.redaction.policy import shipped_file
 from sidecar.redaction.policy_file import Mistake
 from sidecar.redaction.rule_file import unknown
-from sidecar.redaction.strict_yaml import YamlError, parse, read_file
+from sidecar.strict_yaml import YamlError, parse, read_file
 
 from .probe import PLACES, VERDICTS, Outcome, Probe, Target, resolve
 

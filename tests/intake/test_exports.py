@@ -16,6 +16,7 @@ from otlp_peers import PATIENCE, export, log_request, sum_request, trace_request
 
 from sidecar.accounting import Ledger
 from sidecar.address import listener
+from sidecar.clients import Client, Clients
 from sidecar.conventions import SIGNALS, Signal
 from sidecar.intake import Busy, Intake, Malformed
 from sidecar.intake.exports import BUSY, DROPPED, FAULT, MALFORMED
@@ -31,7 +32,7 @@ class NextStage:
         self.taken: list[tuple[Signal, bytes]] = []
         self.answer: Callable[[], int] = lambda: 0
 
-    def __call__(self, signal: Signal, payload: bytes) -> int:
+    def __call__(self, signal: Signal, payload: bytes, client: Client) -> int:
         self.taken.append((signal, payload))
         return self.answer()
 
@@ -54,7 +55,7 @@ def ledger() -> Ledger:
 
 @pytest.fixture
 def intake(stage: NextStage, ledger: Ledger) -> Iterator[Intake]:
-    made = Intake(listener("127.0.0.1:0"), stage, ledger)
+    made = Intake(listener("127.0.0.1:0"), stage, ledger, Clients(None))
     made.start()
     yield made
     made.stop(0)

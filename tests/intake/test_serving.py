@@ -14,6 +14,7 @@ from otlp_peers import PATIENCE, export, trace_request
 
 from sidecar.accounting import Ledger
 from sidecar.address import listener
+from sidecar.clients import Client, Clients
 from sidecar.conventions import Signal
 from sidecar.intake import Intake, refuse_unsafe_grpc
 from sidecar.intake.server import EXPORT_THREADS
@@ -23,7 +24,7 @@ from sidecar.settings import ConfigurationError
 
 @pytest.fixture
 def intake() -> Iterator[Intake]:
-    made = Intake(listener("127.0.0.1:0"), lambda signal, payload: 0, Ledger())
+    made = Intake(listener("127.0.0.1:0"), lambda signal, payload, client: 0, Ledger(), Clients(None))
     made.start()
     yield made
     made.stop(0)
@@ -76,7 +77,9 @@ def test_long_streams_do_not_keep_exports_out(intake: Intake) -> None:
 
 def test_senders_that_never_finish_do_not_keep_others_out() -> None:
     """More requests without an end than there are threads: each is cut off, and exports go on."""
-    intake = Intake(listener("127.0.0.1:0"), lambda signal, payload: 0, Ledger(), body_seconds=0.1)
+    intake = Intake(
+        listener("127.0.0.1:0"), lambda signal, payload, client: 0, Ledger(), Clients(None), body_seconds=0.1
+    )
     intake.start()
     release = threading.Event()
 
@@ -114,13 +117,13 @@ def test_a_stop_lets_an_export_in_progress_get_its_answer() -> None:
     """Who is being served gets an answer; who comes later is refused."""
     entered, release = threading.Event(), threading.Event()
 
-    def consume(signal: Signal, payload: bytes) -> int:
+    def consume(signal: Signal, payload: bytes, client: Client) -> int:
         if signal == "traces":
             entered.set()
             assert release.wait(PATIENCE)
         return 0
 
-    intake = Intake(listener("127.0.0.1:0"), consume, Ledger())
+    intake = Intake(listener("127.0.0.1:0"), consume, Ledger(), Clients(None))
     intake.start()
     target = intake.address.target
     answers: list[bytes] = []
@@ -143,7 +146,7 @@ def test_a_stop_lets_an_export_in_progress_get_its_answer() -> None:
 
 def test_a_port_is_not_shared(intake: Intake) -> None:
     """A second sidecar on the port is told, instead of taking half of the telemetry."""
-    second = Intake(intake.address, lambda signal, payload: 0, Ledger())
+    second = Intake(intake.address, lambda signal, payload, client: 0, Ledger(), Clients(None))
     with pytest.raises(ConfigurationError, match="TENANTSCOPE_LISTEN: cannot listen on 127"):
         second.start()
     second.stop(0)

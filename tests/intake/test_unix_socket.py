@@ -11,12 +11,13 @@ from otlp_peers import export, trace_request
 
 from sidecar.accounting import Ledger
 from sidecar.address import listener
+from sidecar.clients import Clients
 from sidecar.intake import Intake
 from sidecar.settings import ConfigurationError
 
 
 def start(path: Path) -> Intake:
-    intake = Intake(listener(f"unix:{path}"), lambda signal, payload: 0, Ledger())
+    intake = Intake(listener(f"unix:{path}"), lambda signal, payload, client: 0, Ledger(), Clients(None))
     try:
         intake.start()
     except BaseException:

@@ -16,8 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from sidecar.conventions import POLICIES
 from sidecar.redaction import Policy, PolicyError, Redactor
 from sidecar.redaction.grammar import Words
-from sidecar.redaction.strict_yaml import MAX_BYTES
 from sidecar.redaction.table import TABLE, Decision
+from sidecar.strict_yaml import MAX_BYTES
 
 SMALL = """\
 version: 1
