@@ -111,6 +111,8 @@ def application(endpoint: str, cells: str, kind: str, loop: str) -> None:
 class _Moments:
     """Notes when each alert fired, and whether it had its stack."""
 
+    name = "moments"
+
     def __init__(self) -> None:
         self.fired: list[tuple[int, bool]] = []
 

@@ -27,6 +27,8 @@ DEADLINE = 60.0
 class Heard:
     """A sink that notes when each alert came."""
 
+    name = "heard"
+
     def __init__(self) -> None:
         self._alerts: queue.SimpleQueue[tuple[int, Alert]] = queue.SimpleQueue()
         self._others: list[Alert] = []

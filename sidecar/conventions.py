@@ -121,6 +121,10 @@ TRIAL_REDACTIONS: Final = Metric(
     "tenantscope_trial_redactions", "counter", "values that the policy on trial would have changed, by reason",
     ("signal", "action", "reason"),
 )  # fmt: skip
+SINK_FAILURES: Final = Metric(
+    "tenantscope_alert_sink_failures", "counter", "changes of verdict that a sink failed on; the others were told",
+    ("sink",),
+)  # fmt: skip
 POLICY_INFO: Final = Metric(
     "tenantscope_policy_info", "gauge", "1, with the digest of the redaction policy in force", ("digest",)
 )
@@ -131,7 +135,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, ALERTS_WITHHELD, CELLS_REFUSED, STREAMS_REFUSED,
     HEARTBEATS_REFUSED,
-    CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES,
+    CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES, SINK_FAILURES,
 )  # fmt: skip
 
 # Alerts -------------------------------------------------------------------------------------------------------------

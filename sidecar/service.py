@@ -75,7 +75,7 @@ class Sidecar:
             webhook=settings.webhook,
             secret=load_secret(settings),
         )
-        self._alerts = Alerts([LogSink(), MetricsSink(self.registry), *self._receivers.sinks])
+        self._alerts = Alerts([LogSink(), MetricsSink(self.registry), *self._receivers.sinks], self.registry)
         clients = Clients(settings.clients_file)
         self._watchdog = Watchdog(
             clients=clients,

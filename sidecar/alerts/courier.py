@@ -9,7 +9,6 @@ a deadline, and to log anything but reasons and the receiver's host: the path of
 from __future__ import annotations
 
 import math
-import random
 import threading
 import time
 from collections import Counter
@@ -20,13 +19,14 @@ from typing import Final, Protocol
 
 import structlog
 
+from sidecar.backoff import Backoff
+
 from .alert import Alert
 from .outbox import Notice, Outbox
-from .post import Endpoint, UndeliveredError
+from .post import MAX_RETRY_AFTER, Endpoint, UndeliveredError
 from .state_file import StateFile
 
-FIRST_RETRY_SECONDS: Final = 0.5
-LONGEST_RETRY_SECONDS: Final = 30.0
+BACKOFF: Final = Backoff(first=0.5, longest=30.0, longest_asked=MAX_RETRY_AFTER)
 # An application finds a restarted sidecar within seconds; one that is blocked with its interpreter held does not.
 GRACE_SECONDS: Final = 30.0
 REFUSED: Final = "refused"
@@ -66,7 +66,7 @@ class Courier:
         state: survives a restart; None forgets.
         clock: monotonic seconds.
         wall: the present time.
-        chance: a number from [0, 1), for the random half of each wait.
+        backoff: how long to wait after a failed attempt.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Courier:
         state: StateFile | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
-        chance: Callable[[], float] = random.random,
+        backoff: Backoff = BACKOFF,
     ) -> None:
         self.name = name
         self._route = route
@@ -88,7 +88,7 @@ class Courier:
         self._state = state
         self._clock = clock
         self._wall = wall
-        self._chance = chance
+        self._backoff = backoff
         self._news = threading.Event()
         self.outbox = Outbox(self._news.set)
         self._stopping = False
@@ -189,10 +189,8 @@ class Courier:
             _log.warning(
                 "receiver cannot take alerts, retrying", sink=self.name, host=self._endpoint.host, reason=error.reason
             )
-        full = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(self._attempts, 16))
-        delay = full / 2 + full / 2 * self._chance()
+        self._blocked_until = now + self._backoff.delay(self._attempts, error.after)
         self._attempts += 1
-        self._blocked_until = now + max(delay, error.after or 0.0)
 
     def _answers(self) -> None:
         if self._attempts:

@@ -16,7 +16,8 @@ from sidecar import conventions
 from sidecar.ownership import private_folder
 
 from .alertmanager import PATH, Alertmanager
-from .courier import Courier
+from .courier import REFUSED, Courier
+from .outbox import QUEUE_FULL
 from .post import Endpoint
 from .signature import HEADER, sign
 from .state_file import StateFile
@@ -109,7 +110,8 @@ class Receivers(Collector):
             taken.add_metric((courier.name,), took)
             told.add_metric((courier.name,), has_told)
             waiting.add_metric((courier.name,), waits)
-            for reason, count in gave_up.items():
+            # Both from the start: `increase` does not see a series begin.
+            for reason, count in {QUEUE_FULL: 0, REFUSED: 0, **gave_up}.items():
                 dropped.add_metric((courier.name, reason), count)
             for reason, count in courier.failures().items():
                 failures.add_metric((courier.name, reason), count)

@@ -13,23 +13,30 @@ from sidecar import conventions
 from .alert import Alert, printable
 
 MAX_TENANTS: Final = 1000
+MAX_IN_LOG: Final = 256  # characters of one value
+_IN_LOG: Final = ("alertname", "tenant_id", "service_name", "instance", "duration_ms", "summary")
 OTHER: Final = "other"
 
 
 class LogSink:
-    """One line an alert: its labels and annotations, line breaks in them escaped."""
+    """One line an alert, for people: what, who, where, how long, and the innermost line of code.
+
+    The whole stack, all victims and the link to the runbook are in `/status`, and with the receivers.
+    """
+
+    name = "log"
 
     def __init__(self, log: Any = None) -> None:
         self._log = structlog.get_logger("sidecar.alerts") if log is None else log
 
     def submit(self, alert: Alert) -> None:
         """Write the line: a warning when firing, information when resolved."""
-        fields = {
-            key: printable(value.replace("\n", " < ") if key == "stack" else value, 4096)
-            for key, value in {**alert.labels, **alert.annotations}.items()
-        }
+        about = {**alert.labels, **alert.annotations}
+        fields = {key: printable(about[key], MAX_IN_LOG) for key in _IN_LOG if about.get(key)}
+        if "stack" in about:
+            fields["at"] = printable(about["stack"].rpartition("\n")[2], MAX_IN_LOG)
         write = self._log.warning if alert.status == "firing" else self._log.info
-        write("alert", status=alert.status, fingerprint=alert.fingerprint, **fields)
+        write("alert", status=alert.status, **fields)
 
 
 class MetricsSink:
@@ -38,6 +45,8 @@ class MetricsSink:
     Args:
         registry: that `/metrics` serves.
     """
+
+    name = "metrics"
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._alerts = _counter(conventions.ALERTS, registry)

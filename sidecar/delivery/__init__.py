@@ -4,12 +4,12 @@ from .batch import Batch, Destination, Refused, RetryLater
 from .batch_queue import BatchQueue
 from .credentials import Credentials
 from .dead_letters import DeadLetters
-from .forwarder import Backoff, Forwarder
+from .forwarder import BACKOFF, Forwarder
 from .store import EmbeddedStore
 from .upstream import UpstreamOtlp
 
 __all__ = [
-    "Backoff",
+    "BACKOFF",
     "Batch",
     "BatchQueue",
     "Credentials",

@@ -12,52 +12,28 @@ but reasons.
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from sidecar.accounting import Ledger
+from sidecar.backoff import Backoff
 
 from .batch import Batch, Destination, Refused, RetryLater
 from .batch_queue import BatchQueue
 from .dead_letters import DeadLetters
 from .halves import halves
 
+#: Back within 10 s of the destination.
+BACKOFF: Final = Backoff(first=0.25, longest=5.0, longest_asked=30.0)
 FAULT: Final = "delivery_fault"
 # Finds four bad records among 512. A destination that refuses everything must not cost a thousand calls for each batch.
 MAX_HALVINGS: Final = 40
 _JOIN_SECONDS: Final = 5.0
 
 log = structlog.get_logger("sidecar.delivery")
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait before attempt n+1: doubled each time up to a bound, half of it at random.
-
-    The bound is short enough to be back within 10 s of the destination; the random half keeps many sidecars
-    apart.
-
-    Attributes:
-        first, longest: seconds.
-        longest_asked: seconds that a destination may ask for; a longer wish is cut.
-        chance: a number from [0, 1).
-    """
-
-    first: float = 0.25
-    longest: float = 5.0
-    longest_asked: float = 30.0
-    chance: Callable[[], float] = random.random
-
-    def delay(self, attempt: int, asked: float | None = None) -> float:
-        """Seconds to wait after failed attempt number `attempt`, counted from 0."""
-        full = min(self.longest, self.first * 2.0 ** min(attempt, 16))
-        jittered = full / 2 + full / 2 * self.chance()
-        return jittered if asked is None else max(jittered, min(asked, self.longest_asked))
 
 
 class Forwarder:
@@ -75,14 +51,14 @@ class Forwarder:
         ledger: Ledger,
         dead_letters: DeadLetters,
         *,
-        backoff: Backoff | None = None,
+        backoff: Backoff = BACKOFF,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self._queue = queue
         self._destination = destination
         self._ledger = ledger
         self._dead_letters = dead_letters
-        self._backoff = backoff or Backoff()
+        self._backoff = backoff
         self._abandon = threading.Event()
         self._wait = wait or self._abandon.wait
         self._able = threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from alert_receiver import ADMIN_URL, Receiver, answer, firing, resolved, unhurr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.alerts.courier import Courier
+from sidecar.alerts.courier import BACKOFF, Courier
 from sidecar.alerts.post import Endpoint
 from sidecar.alerts.signature import HEADER, read_secret, sign
 from sidecar.alerts.webhook import MAX_ALERTS, Webhook
@@ -23,9 +24,8 @@ INTERVAL = 30.0
 
 def telling(receiver: Receiver, **more: Any) -> Courier:
     route = Webhook(lambda: ADMIN_URL, interval=INTERVAL)
-    return Courier(
-        "webhook", route, Endpoint(f"{receiver.url}/hooks/s3cr3t?x=1"), chance=lambda: 0.0, clock=lambda: 0.0, **more
-    )
+    endpoint, backoff = Endpoint(f"{receiver.url}/hooks/s3cr3t?x=1"), replace(BACKOFF, chance=lambda: 0.0)
+    return Courier("webhook", route, endpoint, backoff=backoff, clock=lambda: 0.0, **more)
 
 
 def settle(courier: Courier, now: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -13,7 +14,7 @@ from otlp_peers import PATIENCE, Upstream, refuse, running_upstream, take_in_par
 
 from sidecar.accounting import Ledger
 from sidecar.address import upstream as parse_upstream
-from sidecar.delivery import Backoff, Batch, BatchQueue, DeadLetters, Forwarder, UpstreamOtlp
+from sidecar.delivery import BACKOFF, Batch, BatchQueue, DeadLetters, Forwarder, UpstreamOtlp
 
 RETRYABLE = ["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
 PERMANENT = ["PERMISSION_DENIED", "UNIMPLEMENTED", "INTERNAL", "UNKNOWN"]
@@ -33,7 +34,7 @@ class Delivery:
             self.destination,
             self.ledger,
             DeadLetters(state, self.ledger),
-            backoff=Backoff(chance=lambda: 0.5),
+            backoff=replace(BACKOFF, chance=lambda: 0.5),
             wait=None if patient else self._wait,
         )
         self.forwarder.start()
@@ -239,4 +240,4 @@ def test_a_forwarder_that_never_started_can_be_stopped(upstream: Upstream, tmp_p
 def test_the_backoff_is_bounded(attempt: int) -> None:
     """At most 5 s, so that delivery goes on within 10 s of the upstream's return; never a tight loop."""
     for chance in (0.0, 0.999):
-        assert 0.125 <= Backoff(chance=lambda value=chance: value).delay(attempt) <= 5.0
+        assert 0.125 <= replace(BACKOFF, chance=lambda value=chance: value).delay(attempt) <= 5.0

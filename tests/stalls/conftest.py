@@ -28,6 +28,8 @@ Start = Callable[..., subprocess.Popen[str]]
 class Inbox:
     """A sink that hands each alert to whoever waits for the next one."""
 
+    name = "inbox"
+
     def __init__(self) -> None:
         self._alerts: queue.Queue[Alert] = queue.Queue()
 

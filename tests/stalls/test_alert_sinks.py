@@ -36,7 +36,8 @@ def resolved(tenant: str = "acme", seconds: float = 2.5) -> Alert:
 
 
 class Recording:
-    def __init__(self) -> None:
+    def __init__(self, name: str = "recording") -> None:
+        self.name = name
         self.alerts: list[Alert] = []
 
     def submit(self, alert: Alert) -> None:
@@ -44,19 +45,22 @@ class Recording:
 
 
 class Failing:
+    name = "failing"
+
     def submit(self, alert: Alert) -> None:
         raise RuntimeError("of this sink")
 
 
-def test_a_failing_sink_is_isolated_and_counted() -> None:
+def test_a_failing_sink_is_isolated_and_counted(registry: Any, sample: Callable[..., float | None]) -> None:
     """The sinks before and after it get every alert; the log has the type, not the message."""
-    before, after = Recording(), Recording()
-    alerts = Alerts([before, Failing(), after])
+    before, after = Recording("before"), Recording("after")
+    alerts = Alerts([before, Failing(), after], registry)
     with capture_logs() as lines:
         alerts.submit(firing())
         alerts.submit(resolved())
     assert before.alerts == after.alerts == [firing(), resolved()]
-    assert alerts.failures() == {"Failing": 2}
+    assert sample("tenantscope_alert_sink_failures_total", sink="failing") == 2
+    assert sample("tenantscope_alert_sink_failures_total", sink="before") == 0
     assert [line["error"] for line in lines] == ["RuntimeError"] * 2
     assert "of this sink" not in str(lines)
 
@@ -107,15 +111,31 @@ def test_an_alert_as_json_has_rfc_3339_times() -> None:
     assert firing().as_dict()["ends_at"] is None
 
 
-def test_the_log_line_has_labels_and_annotations_on_one_line() -> None:
-    """A stack reads from its outermost frame on; what a terminal would obey is escaped."""
+def test_the_log_line_can_be_read() -> None:
+    """What, who, where, how long, and the innermost frame; what a terminal would obey is escaped."""
+    annotations = {
+        "summary": "it hangs",
+        "duration_ms": "120",
+        "stack": "\n".join(f"/a/long/path/file{n}.py:1 f" for n in range(64)),
+        "victims": ", ".join(f"tenant-{n}" for n in range(20)),
+        "runbook_url": "https://runbooks.example/x",
+    }
     with capture_logs() as lines:
-        LogSink().submit(firing("evil\n\x1b[31m\u202etenant"))
-    (line,) = lines
-    assert line["log_level"] == "warning"
-    assert line["stack"] == "a.py:1 f < b.py:2 g"
-    assert line["tenant_id"] == "evil\\n\\x1b[31m\\u202etenant"
-    assert line["summary"] == "it hangs"
+        LogSink().submit(firing("evil\n\x1b[31m\u202etenant", annotations=annotations))
+    assert lines == [
+        {
+            "log_level": "warning",
+            "event": "alert",
+            "status": "firing",
+            "alertname": "EventLoopStalled",
+            "tenant_id": "evil\\n\\x1b[31m\\u202etenant",
+            "service_name": "s",
+            "instance": "i",
+            "duration_ms": "120",
+            "summary": "it hangs",
+            "at": "/a/long/path/file63.py:1 f",
+        }
+    ]
 
 
 def test_stalls_are_counted_by_tenant(registry: Any, sample: Callable[..., float | None]) -> None:
