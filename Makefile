@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench lock docs proto collector clean help
+.PHONY: demo test soak lint bench lock docs proto collector clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: $(READY) ## five tenants on one AutoGen runtime; ARGS="--seconds 15 --head
 
 test: $(PEERS) ## all tests; ARGS="-k tenants"
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(READY) ## the long run: a million redacted messages, then the fuzzer; ARGS="--messages 100000 --fuzz-seconds 60"
+	@$(BIN)/python tests/redaction/soak_redaction.py $(ARGS)
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .

@@ -1,0 +1,81 @@
+"""The long run of the redaction tests: a million trials on all cores, then the parser is fuzzed where coverage leads.
+
+    make soak ARGS="--messages 1000000 --fuzz-seconds 600"
+
+Trials start at a seed drawn anew, which is printed: `--seed N --messages 1` runs one again. Fuzzing needs atheris,
+which has no wheels for every platform: it is installed by hand (`pip install atheris`) and left out where it is not
+there. Status 1 when anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import multiprocessing
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
+BLOCK = 2000
+
+
+def block(start: int, count: int = BLOCK) -> list[str]:
+    """The failures of some trials, one line each."""
+    from redaction_trials import trial
+
+    failures = []
+    for seed in range(start, start + count):
+        try:
+            trial(seed)
+        except Exception as error:  # whatever it is, it is a failure of this seed
+            failures.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (seed {seed})")
+    return failures
+
+
+def run_trials(first: int, messages: int, workers: int) -> int:
+    """Run them; how many failed."""
+    starts = [(start, min(BLOCK, first + messages - start)) for start in range(first, first + messages, BLOCK)]
+    done = failed = 0
+    began = time.monotonic()
+    # Each block in whichever process is free; none is forked after gRPC was used, for nothing here uses it.
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        for (_, count), failures in zip(starts, pool.starmap(block, starts, chunksize=1), strict=True):
+            done += count
+            failed += len(failures)
+            for line in failures[:5]:
+                print(line)
+    seconds = time.monotonic() - began
+    print(f"{done} messages from seed {first}: {failed} failed; {seconds:.0f} s, {workers} processes")
+    return failed
+
+
+def fuzz(seconds: int) -> int:
+    """Run the fuzzer in a process of its own; its status, 0 where there is none."""
+    if not seconds:
+        return 0
+    if importlib.util.find_spec("atheris") is None:
+        print("atheris is not installed: the parser is not fuzzed")
+        return 0
+    command = [sys.executable, str(HERE / "fuzz_redaction.py"), f"-max_total_time={seconds}", "-max_len=600"]
+    return subprocess.run(command, check=False).returncode
+
+
+def main() -> int:
+    """Trials, then fuzzing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=secrets.randbits(40))
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--fuzz-seconds", type=int, default=600)
+    options = parser.parse_args()
+    failed = run_trials(options.seed, options.messages, options.workers)
+    return 1 if fuzz(options.fuzz_seconds) or failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
