@@ -24,14 +24,14 @@ from autogen_core import EVENT_LOGGER_NAME, AgentId, ComponentBase, SingleThread
 from autogen_core._telemetry import _genai as genai_module
 
 from . import budgets, tenancy
-from .activity import Kind
 from .diagnostics import fault
-from .hooks import agents_and_tools, calls, event_log, handoffs, model_client, providers, states, team, termination
+from .hooks import agents_and_tools, event_log, seams, states
 from .hooks.construction import InstantiationTap
 from .hooks.interception import Alone, First, TransparentHandler, quiet_about
 from .hooks.passport import issue_passport
 from .hooks.run_loop import ended
 from .hooks.runtime import Resolver, TraceTap, look_up_agents
+from .hooks.seams import Wrapper
 from .hooks.turn import Overran
 from .hooks.waiting import Waiting
 from .isolation import Isolation
@@ -41,39 +41,6 @@ _ABSENT: Final = object()
 # On a wrapped method: whose it is. The classes themselves are not remembered, for that would keep them alive.
 _MARK: Final = "__tenantscope__"
 _dispatching: ContextVar[None] = ContextVar("tenantscope_dispatching")
-Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
-_CLIENT: Final = "autogen_core.models._model_client.ChatCompletionClient"
-
-#: Methods of component classes, by the qualified name of the class that declares them. Every subclass that defines the
-#: method itself is wrapped, whenever it is defined; by name, for AgentChat need not be installed.
-_TEAM: Final = "autogen_agentchat.teams._group_chat._base_group_chat.BaseGroupChat"
-_AGENT: Final = "autogen_agentchat.agents._base_chat_agent.BaseChatAgent"
-_METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
-    (_TEAM, "run_stream"): team.run_stream,
-    (_TEAM, "pause"): calls.observed_call(Kind.PAUSE, calls.class_name),
-    (_TEAM, "resume"): calls.observed_call(Kind.RESUME, calls.class_name),
-    (_TEAM, "reset"): calls.observed_call(Kind.RESET, calls.class_name),
-    (_TEAM, "save_state"): states.saved(states.of_a_team),
-    (_TEAM, "load_state"): states.loaded(states.of_a_team),
-    (_AGENT, "save_state"): states.saved(states.of_an_agent),
-    (_AGENT, "load_state"): states.loaded(states.of_an_agent),
-    (_AGENT, "run_stream"): team.own_context,
-    (_AGENT, "on_messages_stream"): handoffs.on_messages_stream,
-    ("autogen_agentchat.agents._user_proxy_agent.UserProxyAgent", "_get_input"): calls.observed_call(
-        Kind.WAIT, calls.own_name
-    ),
-    ("autogen_agentchat.base._termination.TerminationCondition", "__call__"): termination.call,
-    ("autogen_core.code_executor._base.CodeExecutor", "execute_code_blocks"): calls.observed_call(
-        Kind.TOOL, calls.class_name, calls.exit_code
-    ),
-    ("autogen_core.tools._base.BaseStreamTool", "run_json_stream"): team.own_context,
-}
-
-
-_MODEL_CALLS: Final[Mapping[str, Callable[..., Callable[..., Any]]]] = {
-    "create": model_client.create,
-    "create_stream": model_client.create_stream,
-}
 
 
 class Activation:
@@ -95,10 +62,10 @@ class Activation:
         # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
         self._changes: list[tuple[Any, str, object, object]] = []
         self._attached = False
-        self._methods: dict[tuple[str, str], Wrapper] = dict(_METHODS)
-        for name, call in _MODEL_CALLS.items():
-            self._methods[_CLIENT, name] = functools.partial(call, prepare=self._attach_loaded)
-        self._awaited = list(providers.SEAMS)  # those whose library nobody has imported yet
+        self._methods: dict[tuple[str, str], Wrapper] = dict(seams.METHODS)
+        for name, call in seams.MODEL_CALLS.items():
+            self._methods[seams.CLIENT, name] = functools.partial(call, prepare=self._attach_loaded)
+        self._awaited = list(seams.LIBRARIES)  # those whose library nobody has imported yet
         self._logger_class: tuple[type[logging.Logger], type[logging.Logger]] | None = None
         self._lock = threading.RLock()
 
@@ -135,7 +102,7 @@ class Activation:
                 except Exception as error:
                     fault("detach", error)
             self._changes.clear()
-            self._awaited = list(providers.SEAMS)
+            self._awaited = list(seams.LIBRARIES)
             self._attached = False
             for cls in _all_subclasses(ComponentBase):
                 try:
@@ -252,12 +219,14 @@ class Activation:
             super(component_base, cls).__init_subclass__(**kwargs)
             with lock:
                 if self._attached:
+                    self._attach_loaded()
                     try:
                         wrap(cls)
                     except Exception as error:
                         fault("attach.component", error)
 
         self._put(ComponentBase, "__init_subclass__", classmethod(announce))
+        self._attach_loaded()
         for cls in _all_subclasses(ComponentBase):
             try:
                 wrap(cls)
@@ -282,7 +251,8 @@ class Activation:
 
     # The providers' libraries ----------------------------------------------------------------------------------------
     def _attach_loaded(self) -> None:
-        """Attach to what has been imported since; called before every model call. Never raises."""
+        """Attach to what has been imported since; called before each model call, and when a component is defined: its
+        module has imported what it needs. Never raises."""
         try:
             ready = [seam for seam in self._awaited if seam[0] in sys.modules]
             if ready:
@@ -292,7 +262,7 @@ class Activation:
         except BaseException as error:
             fault("attach.provider", error)
 
-    def _attach_provider(self, module: str, cls: str, name: str, wrapper: Callable[[Any], Callable[..., Any]]) -> None:
+    def _attach_provider(self, module: str, cls: str, name: str, wrapper: Wrapper) -> None:
         owner = getattr(sys.modules.get(module), cls, None)
         if owner is None or not self._attached:
             return  # half imported, in another thread; the next call will find it
@@ -301,7 +271,7 @@ class Activation:
             self._awaited.remove(seam)
             method = vars(owner).get(name)
             if _is_a_method(method):
-                self._put(owner, name, wrapper(_unbound(method)))
+                self._put(owner, name, wrapper(_unbound(method), self._recorder))
 
     # The event logger -----------------------------------------------------------------------------------------------
     def _attach_logger(self) -> None:

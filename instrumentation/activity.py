@@ -30,6 +30,11 @@ class Kind(StrEnum):
     CREATE = "create_agent"
     CHAT = "chat"
     TOOL = "execute_tool"
+    MCP = "mcp"
+    ADD_MEMORY = "create_memory"
+    SEARCH_MEMORY = "search_memory"
+    UPDATE_CONTEXT = "update_context"
+    CLEAR_MEMORY = "delete_memory"
     AGENT = "invoke_agent"
     WORKFLOW = "invoke_workflow"
     WAIT = "await_input"
@@ -170,3 +175,32 @@ class ModelCall(Activity):
         self.status_code: int | None = None
         self.resends = 0
         self.rate_limits = 0
+
+
+class ToolCall(Activity):
+    """A tool at work.
+
+    Attributes:
+        arguments_size, result_size: bytes of text, where counting them is cheap.
+        mcp_method: the request of the Model Context Protocol that carried it to its server.
+        untold: a workbench was asked, and no tool of it has said yet that it is at work.
+    """
+
+    __slots__ = ("arguments_size", "mcp_method", "result_size", "untold")
+
+    def __init__(self, tenant: Tenant, name: str, began_ns: int) -> None:
+        super().__init__(Kind.TOOL, tenant, name, began_ns)
+        self.arguments_size: int | None = None
+        self.result_size: int | None = None
+        self.mcp_method: str | None = None
+        self.untold = False
+
+
+class MemoryUse(Activity):
+    """Something that was asked of a memory; `name` is the memory's class, `hits` how many entries were found."""
+
+    __slots__ = ("hits",)
+
+    def __init__(self, kind: Kind, tenant: Tenant, name: str, began_ns: int) -> None:
+        super().__init__(kind, tenant, name, began_ns)
+        self.hits: int | None = None

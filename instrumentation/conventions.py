@@ -40,6 +40,11 @@ MODEL_CACHED: Final = "autogen.model.cached"
 STATUS_CODE: Final = "http.response.status_code"
 RESEND_COUNT: Final = "http.request.resend_count"
 TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105  # a kind of token, not a credential
+TOOL_ARGUMENTS_SIZE: Final = "autogen.tool.arguments.size"
+TOOL_RESULT_SIZE: Final = "autogen.tool.result.size"
+MCP_METHOD: Final = "mcp.method.name"
+MEMORY_TYPE: Final = "autogen.memory.type"
+MEMORY_HITS: Final = "autogen.memory.hits"
 AGENT_NAME: Final = "gen_ai.agent.name"
 TOOL_NAME: Final = "gen_ai.tool.name"
 WORKFLOW_NAME: Final = "gen_ai.workflow.name"
@@ -107,6 +112,13 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(TOKEN_TYPE, "string", "`input` or `output`"),
     Attribute(AGENT_NAME, "string", "name of the AgentChat agent; of a model or tool call, the agent that makes it"),
     Attribute(TOOL_NAME, "string", "name of the tool"),
+    Attribute(
+        TOOL_ARGUMENTS_SIZE, "int", "bytes of text in the arguments' names and values; 8 a number; absent if large"
+    ),
+    Attribute(TOOL_RESULT_SIZE, "int", "bytes of text in the tool's result; absent if it has no text, or large"),
+    Attribute(MCP_METHOD, "string", "request of the Model Context Protocol"),
+    Attribute(MEMORY_TYPE, "string", "class name of the memory"),
+    Attribute(MEMORY_HITS, "int", "entries that a memory found"),
     Attribute(WORKFLOW_NAME, "string", "class name of the AgentChat team"),
     Attribute(CONVERSATION_ID, "string", "a team's conversation, over all its runs; a keyed digest of the team's id"),
     Attribute(TRANSFER_MODE, "string", "`pass_control`: this tool call hands the conversation over"),
@@ -147,6 +159,8 @@ RESOURCE_ATTRIBUTES: Final[tuple[str, ...]] = (
 # GenAI conventions: client and tool durations double from 10 ms, tokens go in powers of four.
 DURATION_BUCKETS: Final = tuple(0.01 * 2**i for i in range(14))
 TOKEN_BUCKETS: Final = tuple(float(4**i) for i in range(14))
+# Those of the conventions for the Model Context Protocol.
+MCP_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 # A message or a wait can be far shorter than a model call: 100 us to 25 s, 2.5 steps a decade.
 STATE_BUCKETS: Final = tuple(float(4**i) for i in range(3, 14))
 AGENT_BUCKETS: Final = tuple(0.1 * 2**i for i in range(13))
@@ -345,6 +359,22 @@ FAULTS: Final = Metric(
     "tenantscope.faults", "counter", "{event}", "what the library dropped or caught, by reason", (REASON,)
 )
 
+TOOL_DURATION: Final = Metric(
+    "gen_ai.execute_tool.duration", "histogram", "s", "time that a tool took", (TENANT_ID, TOOL_NAME, ERROR_TYPE),
+    DURATION_BUCKETS,
+)  # fmt: skip
+MCP_DURATION: Final = Metric(
+    "mcp.client.operation.duration", "histogram", "s", "time that a server of the Model Context Protocol took",
+    (TENANT_ID, MCP_METHOD, ERROR_TYPE), MCP_BUCKETS,
+)  # fmt: skip
+MEMORY_DURATION: Final = Metric(
+    "autogen.memory.duration", "histogram", "s", "time that a memory took",
+    (TENANT_ID, ACTIVITY, MEMORY_TYPE, ERROR_TYPE), DURATION_BUCKETS,
+)  # fmt: skip
+MEMORY_ENTRIES: Final = Metric(
+    "autogen.memory.entries", "counter", "{entry}", "entries that queries found", (TENANT_ID, MEMORY_TYPE)
+)
+
 #: Of model calls: by the deployed names, by the latest, and what both have in common.
 DEPLOYED_METRICS: Final[tuple[Metric, ...]] = (OPERATION_DURATION, TOKEN_USAGE, FIRST_CHUNK_DURATION)
 LATEST_METRICS: Final[tuple[Metric, ...]] = (
@@ -359,6 +389,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
     TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED, TENANT_LOOP_DELAY_PAIR,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
-    *MODEL_METRICS, AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, STATE, ERRORS, FINDINGS,
+    *MODEL_METRICS, TOOL_DURATION, MCP_DURATION, MEMORY_DURATION, MEMORY_ENTRIES,
+    AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, STATE, ERRORS, FINDINGS,
     TURN_OVERRUNS, FAULTS,
 )  # fmt: skip

@@ -16,12 +16,14 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from instrumentation import conventions, tenancy
-from instrumentation.activity import Activity, Kind, name_of
+from instrumentation.activity import UNNAMED, Activity, Kind, ToolCall, name_of
 from instrumentation.diagnostics import fault
-from instrumentation.telemetry.recorder import Recorder, Scope
+from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
 
 from . import handoffs
 
+#: What `BaseTool` says of itself, and a workbench cannot say of what it is asked for.
+_DESCRIPTION: Final = "gen_ai.tool.description"
 _KINDS: Final = {
     Kind.TOOL.value: (Kind.TOOL, conventions.TOOL_NAME),
     Kind.AGENT.value: (Kind.AGENT, conventions.AGENT_NAME),
@@ -49,6 +51,28 @@ class _Open(AbstractContextManager[Span]):
             self._scope.__exit__(None if kind is GeneratorExit else kind, None, None)
 
 
+class _Told(AbstractContextManager[Span]):
+    """A tool of the workbench that was called says that it is at work: what it raises is the call's, for the workbench
+    will not let it out. `name` is the tool's own, not what a model asked for; None when that is not certain."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: ToolCall, name: str | None) -> None:
+        self._call = call
+        call.untold = False  # tools that this one calls are calls of their own
+        if name is not None and call.name == UNNAMED:
+            call.name = name
+
+    def __enter__(self) -> Span:
+        return INVALID_SPAN
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and kind is not GeneratorExit:
+            self._call.failed(kind)
+
+
 class TracerTap:
     """What AutoGen takes for a tracer."""
 
@@ -64,10 +88,15 @@ class TracerTap:
             known = _KINDS.get(about.get(conventions.OPERATION_NAME, ""))
             if known is not None:
                 kind, attribute = known
-                tenant = tenancy.current() or tenancy.TABLE.unknown
-                activity = Activity(kind, tenant, name_of(about.get(attribute, "")), time.monotonic_ns())
+                tenant, name = tenancy.current() or tenancy.TABLE.unknown, name_of(about.get(attribute, ""))
                 if kind is Kind.TOOL:
+                    call = current_activity()
+                    if isinstance(call, ToolCall) and call.untold:
+                        return _Told(call, name if _DESCRIPTION in about else None)
+                    activity: Activity = ToolCall(tenant, name, time.monotonic_ns())
                     handoffs.mark(activity)
+                else:
+                    activity = Activity(kind, tenant, name, time.monotonic_ns())
                 return _Open(self._recorder.scope(activity))
         except BaseException as error:
             fault("agents_and_tools", error)

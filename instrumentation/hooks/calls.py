@@ -21,19 +21,22 @@ Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
 Note = Callable[[Recorder, Activity, tuple[object, ...], Any], None]
 
 
-def observed_call(kind: Kind, name: Callable[[Any], object], note: Note | None = None) -> Wrapper:
+def observed_call(
+    kind: Kind, name: Callable[[Any], object], note: Note | None = None, make: type[Activity] = Activity
+) -> Wrapper:
     """A wrapper for such a method.
 
     Args:
         kind: of the activity.
         name: the activity's name, from the object whose method it is.
         note: takes names and numbers from arguments and result.
+        make: the class of the activity.
     """
 
     def wrap(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
         @functools.wraps(original)
         async def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
-            scope = _scope(kind, name, self, recorder)
+            scope = _scope(kind, name, self, recorder, make)
             if scope is None:
                 return await original(self, *args, **kwargs)
             with scope:
@@ -65,13 +68,15 @@ def exit_code(_recorder: Recorder, activity: Activity, _: tuple[object, ...], re
         activity.error_type = "nonzero_exit"
 
 
-def _scope(kind: Kind, name: Callable[[Any], object], owner: object, recorder: Recorder) -> Scope | None:
+def _scope(
+    kind: Kind, name: Callable[[Any], object], owner: object, recorder: Recorder, make: type[Activity]
+) -> Scope | None:
     try:
         above = current_activity()
         if above is not None and above.kind is kind:
             return None  # part of the same call
         tenant = tenancy.current() or tenancy.TABLE.unknown
-        return recorder.scope(Activity(kind, tenant, name_of(name(owner)), time.monotonic_ns()))
+        return recorder.scope(make(kind, tenant, name_of(name(owner)), time.monotonic_ns()))
     except BaseException as error:
         fault(f"call.{kind.value}", error)
         return None

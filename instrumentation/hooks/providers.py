@@ -13,10 +13,12 @@ import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, Final
 
+from instrumentation.telemetry.recorder import Recorder
+
 from .open_call import OpenCall, current
 
 
-def send(original: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+def send(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
     """An HTTP client's `send(request, ...)`, observed."""
 
     @functools.wraps(original)
@@ -32,7 +34,7 @@ def send(original: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any
     return observed_send
 
 
-def stream(original: Callable[..., AsyncIterator[Any]]) -> Callable[..., Any]:
+def stream(original: Callable[..., AsyncIterator[Any]], recorder: Recorder) -> Callable[..., Any]:
     """An SDK's reader of server-sent events, observed."""
 
     @functools.wraps(original)
@@ -50,7 +52,7 @@ async def _noted(items: AsyncIterator[Any], call: OpenCall) -> AsyncGenerator[An
 
 
 #: (module, class, method) of the libraries that AutoGen's clients are built on.
-SEAMS: Final[tuple[tuple[str, str, str, Callable[[Any], Callable[..., Any]]], ...]] = (
+SEAMS: Final[tuple[tuple[str, str, str, Callable[[Any, Recorder], Callable[..., Any]]], ...]] = (
     ("httpx", "AsyncClient", "send", send),
     ("httpx2", "AsyncClient", "send", send),
     ("azure.core.pipeline.transport._aiohttp", "AioHttpTransport", "send", send),

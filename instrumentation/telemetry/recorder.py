@@ -16,7 +16,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import set_span_in_context
 
 from instrumentation import conventions as names
-from instrumentation.activity import Activity, Kind, ModelCall, Outcome
+from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.digests import Digests
@@ -24,6 +24,8 @@ from instrumentation.telemetry.model_metrics import by_deployed_names, by_latest
 from instrumentation.telemetry.spans import EndedSpan, OpenSpan, SpanFactory, non_recording
 
 _DURATIONS: Final = {
+    Kind.TOOL: names.TOOL_DURATION,
+    Kind.MCP: names.MCP_DURATION,
     Kind.AGENT: names.AGENT_DURATION,
     Kind.WORKFLOW: names.WORKFLOW_DURATION,
     Kind.WAIT: names.INPUT_DURATION,
@@ -89,8 +91,16 @@ class Recorder:
                     return  # the client that did the work has counted all of it, its errors too
             elif activity.state_size is not None:
                 into.of(names.STATE).record((tenant, activity.kind.value), activity.state_size)
+            elif isinstance(activity, MemoryUse):
+                into.of(names.MEMORY_DURATION).record(
+                    (tenant, activity.kind.value, activity.name, activity.error_type), seconds
+                )
+                if activity.kind is Kind.SEARCH_MEMORY and activity.hits:
+                    into.of(names.MEMORY_ENTRIES).add((tenant, activity.name), activity.hits)
             elif activity.kind in _DURATIONS:
                 into.of(_DURATIONS[activity.kind]).record((tenant, activity.name, activity.error_type), seconds)
+            if isinstance(activity, ToolCall) and activity.mcp_method is not None:
+                into.of(names.MCP_DURATION).record((tenant, activity.mcp_method, activity.error_type), seconds)
             if activity.outcome is Outcome.ERROR:
                 into.of(names.ERRORS).add((tenant, activity.kind.value, activity.error_type), 1)
 

@@ -30,7 +30,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from instrumentation import conventions as names
-from instrumentation.activity import Activity, Kind, ModelCall, Outcome
+from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
 
 _SCOPE: Final = InstrumentationScope(names.SCOPE)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -43,6 +43,11 @@ KINDS: Final = {
     Kind.CREATE: SpanKind.INTERNAL,
     Kind.CHAT: SpanKind.CLIENT,
     Kind.TOOL: SpanKind.INTERNAL,
+    Kind.MCP: SpanKind.CLIENT,
+    Kind.ADD_MEMORY: SpanKind.INTERNAL,
+    Kind.SEARCH_MEMORY: SpanKind.INTERNAL,
+    Kind.UPDATE_CONTEXT: SpanKind.INTERNAL,
+    Kind.CLEAR_MEMORY: SpanKind.INTERNAL,
     Kind.AGENT: SpanKind.INTERNAL,
     Kind.WORKFLOW: SpanKind.INTERNAL,
     Kind.WAIT: SpanKind.INTERNAL,
@@ -58,6 +63,11 @@ _NAME_ATTRIBUTES: Final = {
     Kind.CREATE: names.AGENT_TYPE,
     Kind.CHAT: names.REQUEST_MODEL,
     Kind.TOOL: names.TOOL_NAME,
+    Kind.MCP: names.MCP_METHOD,
+    Kind.ADD_MEMORY: names.MEMORY_TYPE,
+    Kind.SEARCH_MEMORY: names.MEMORY_TYPE,
+    Kind.UPDATE_CONTEXT: names.MEMORY_TYPE,
+    Kind.CLEAR_MEMORY: names.MEMORY_TYPE,
     Kind.AGENT: names.AGENT_NAME,
     Kind.WORKFLOW: names.WORKFLOW_NAME,
     Kind.WAIT: names.AGENT_NAME,
@@ -69,7 +79,18 @@ _NAME_ATTRIBUTES: Final = {
     Kind.LOAD: names.COMPONENT,
 }
 #: What the GenAI conventions have a name for.
-_OPERATIONS: Final = (Kind.CHAT, Kind.TOOL, Kind.CREATE, Kind.AGENT, Kind.WORKFLOW)
+_OPERATIONS: Final = frozenset(
+    {
+        Kind.CHAT,
+        Kind.TOOL,
+        Kind.CREATE,
+        Kind.AGENT,
+        Kind.WORKFLOW,
+        Kind.ADD_MEMORY,
+        Kind.SEARCH_MEMORY,
+        Kind.CLEAR_MEMORY,
+    }
+)
 #: A tool call that hands over does not come back to its agent.
 _PASS_CONTROL: Final = "pass_control"  # noqa: S105  # control, not a credential
 
@@ -201,5 +222,11 @@ def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
     found[names.CONVERSATION_ID] = activity.conversation
     if isinstance(activity, ModelCall):
         found |= _of_model_call(activity)
+    elif isinstance(activity, ToolCall):
+        found[names.TOOL_ARGUMENTS_SIZE] = activity.arguments_size
+        found[names.TOOL_RESULT_SIZE] = activity.result_size
+        found[names.MCP_METHOD] = activity.mcp_method
+    elif isinstance(activity, MemoryUse):
+        found[names.MEMORY_HITS] = activity.hits
     found[names.ERROR_TYPE] = activity.error_type
     return {name: value for name, value in found.items() if value is not None}

@@ -20,10 +20,12 @@ from autogen_agentchat.teams import BaseGroupChat
 from autogen_core import ComponentBase, InterventionHandler, SingleThreadedAgentRuntime
 from autogen_core._telemetry import EnvelopeMetadata, TraceHelper, _genai
 from autogen_core.code_executor import CodeExecutor
+from autogen_core.memory import Memory, MemoryQueryResult, UpdateContextResult
 from autogen_core.models import ChatCompletionClient, CreateResult
-from autogen_core.tools import BaseStreamTool, BaseTool
+from autogen_core.tools import BaseStreamTool, BaseTool, TextResultContent, ToolResult, Workbench
+from autogen_core.tools._workbench import StreamWorkbench
 
-from instrumentation import activation
+from instrumentation.hooks import agents_and_tools, seams
 
 
 def members(owner: Any, **kinds: Any) -> set[str]:
@@ -152,16 +154,34 @@ def test_component_methods() -> None:
     """Each wrapped method exists on the class that the table names, and the class is a component."""
     classes = (
         ChatCompletionClient, BaseGroupChat, BaseChatAgent, BaseStreamTool, UserProxyAgent, TerminationCondition,
-        CodeExecutor,
+        CodeExecutor, Workbench, StreamWorkbench, Memory,
     )  # fmt: skip
     by_name = {f"{cls.__module__}.{cls.__qualname__}": cls for cls in classes}
-    for base, method in activation._METHODS:
+    for base, method in {**seams.METHODS, **{(seams.CLIENT, name): None for name in seams.MODEL_CALLS}}:
         assert callable(vars(by_name[base])[method]), (base, method)
         assert issubclass(by_name[base], ComponentBase)
     assert "__init_subclass__" not in vars(ComponentBase)
     assert set(CreateResult.model_fields) == {"finish_reason", "content", "usage", "cached", "logprobs", "thought"}
     assert "trace_tool_span" in inspect.getsource(BaseTool.run_json)
     assert "self.run_stream(" in inspect.getsource(BaseGroupChat.run)
+
+
+def test_what_workbenches_and_memories_answer() -> None:
+    """The parts of their answers that are read, and how a tool of a workbench makes itself known."""
+    assert set(ToolResult.model_fields) == {"type", "name", "result", "is_error"}
+    assert set(TextResultContent.model_fields) == {"type", "content"}
+    assert set(MemoryQueryResult.model_fields) == {"results"}
+    assert set(UpdateContextResult.model_fields) == {"memories"}
+    assert parameters(Workbench.call_tool)[:3] == ["self", "name", "arguments"]
+    assert parameters(StreamWorkbench.call_tool_stream)[:3] == ["self", "name", "arguments"]
+    assert {name for name in members(Memory) if not name.startswith("_")} == {
+        "component_type", "update_context", "query", "add", "clear", "close",
+    }  # fmt: skip
+    # A tool describes itself; a workbench passes on what it was asked for, and no description.
+    assert "tool_description=self._description" in inspect.getsource(BaseTool.run_json)
+    assert "tool_description=self._description" in inspect.getsource(BaseStreamTool.run_json_stream)
+    assert inspect.getsource(_genai.trace_tool_span).count("GEN_AI_TOOL_DESCRIPTION") == 1
+    assert _genai.GEN_AI_TOOL_DESCRIPTION == agents_and_tools._DESCRIPTION
 
 
 def test_the_queue_keeps_its_envelopes_in_order() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from model_servers import INPUT, OUTPUT, ModelServer
 from provider_clients import PROVIDERS, call
 
 from instrumentation import conventions, tenant
+from instrumentation.hooks.providers import SEAMS
 from instrumentation.testing import Captured, capture
 
 EVENTS = logging.getLogger(EVENT_LOGGER_NAME)
@@ -273,21 +275,20 @@ def test_the_latest_names(server: ModelServer) -> None:
         assert not [metric.name for metric in conventions.DEPLOYED_METRICS if captured.points(metric.name)]
 
 
-def test_the_seams_of_other_libraries_come_and_go(server: ModelServer) -> None:
-    """They are attached with the first call after their library was imported, and taken off again without a trace."""
-    import sys
-
-    from instrumentation.hooks.providers import SEAMS
+def test_the_seams_of_other_libraries_come_and_go(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are attached at once, or with the first call after their library was imported, and taken off again without a
+    trace."""
 
     def state() -> list[object]:
-        return [
-            vars(getattr(sys.modules[module], cls))[name] for module, cls, name, _ in SEAMS if module in sys.modules
-        ]
+        return [vars(getattr(sys.modules[module], cls))[name] for module, cls, name, _ in SEAMS]
 
     before = state()
-    assert len(before) == len(SEAMS), "an SDK that AutoGen's clients use has moved its seam"
+    streaming = sys.modules["anthropic._streaming"]
+    monkeypatch.delitem(sys.modules, "anthropic._streaming")
     with capture():
-        assert state() == before
+        monkeypatch.setitem(sys.modules, "anthropic._streaming", streaming)
+        attached = [ours is not theirs for ours, theirs in zip(state(), before, strict=True)]
+        assert attached == [module != "anthropic._streaming" for module, *_ in SEAMS]
         asyncio.run(_close_after(call, PROVIDERS["openai"].make(server.url)))
         assert not [ours for ours, theirs in zip(state(), before, strict=True) if ours is theirs]
     assert all(ours is theirs for ours, theirs in zip(state(), before, strict=True))

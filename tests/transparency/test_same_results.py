@@ -36,6 +36,7 @@ from instrumentation.hooks import (
     streams,
     team,
     termination,
+    workbench,
 )  # fmt: skip
 from instrumentation.isolation import Isolation
 from instrumentation.loop import Loops
@@ -164,6 +165,7 @@ BREAKABLE: list[tuple[Any, str]] = [
     (termination, "_names"), (handoffs, "mark"), (states, "count"), (recorder.Recorder, "abandoned"),
     (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_innermost"),
     (open_call, "_tokens"), (open_call.OpenCall, "took"), (open_call.OpenCall, "first_chunk"),
+    (workbench, "_name"), (workbench, "size_of"), (agents_and_tools, "_Told"),
     (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
     (spans.SpanFactory, "open"), (recorder, "non_recording"), (recorder.Recorder, "account"), (Exporter, "emit"),
     (recorder.Recorder, "scope"), (recorder.Recorder, "lost_message"), (recorder, "set_span_in_context"),
