@@ -40,6 +40,7 @@ from .loop import Loops
 from .settings import ConfigurationError, Settings
 from .telemetry.accumulators import Accumulators, gauge_of, sum_of
 from .telemetry.digests import Digests
+from .telemetry.event_file import EventFile
 from .telemetry.export import Exporter, SpanSink
 from .telemetry.loop_metrics import loop_metrics
 from .telemetry.otlp import otlp_exporters
@@ -60,7 +61,7 @@ class Running:
         self.waiting = Waiting()
         self._open_telemetry()
         self.recorder = Recorder(
-            SpanFactory(),
+            SpanFactory(dict(self.settings.sampling)),
             self.accumulators,
             self.exporter.emit,
             digests=Digests(self.settings.digest_key),
@@ -75,8 +76,12 @@ class Running:
         """Resource, accumulators, exporter, loops: all that belongs to one process."""
         self.resource = _resource(self.settings)
         self.accumulators = Accumulators()
+        event_log, most_bytes = self.settings.event_log, self.settings.event_log_bytes
         self.exporter = Exporter(
-            self.settings, lambda: self._make_exporters(self.settings, self.resource), self.metrics
+            self.settings,
+            lambda: self._make_exporters(self.settings, self.resource),
+            self.metrics,
+            None if event_log is None else EventFile(event_log, most_bytes),
         )
         self.loops = Loops(
             cell_dir=self.settings.cell_dir,

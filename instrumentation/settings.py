@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from sidecar.wire.limits import DESCRIPTION as LIMITS_DESCRIPTION
 from sidecar.wire.limits import KEY as LIMITS_KEY
@@ -63,6 +63,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "compared between them",
     ),
     Setting("TENANTSCOPE_CELL_DIR", "`/dev/shm/tenantscope-<uid>`", "folder of the loops' shared-memory cells"),
+    Setting(
+        "TENANTSCOPE_SAMPLING",
+        "none",
+        "share of the traces that is kept, by tenant: `acme=0.1,globex=0`, ids percent-encoded; all other tenants' as "
+        "`OTEL_TRACES_SAMPLER` says. Metrics count everything",
+    ),
+    Setting("TENANTSCOPE_EVENT_LOG", "none", "file for one line of JSON an activity, without content; absolute path"),
+    Setting("TENANTSCOPE_EVENT_LOG_BYTES", "10485760", "size at which it is set aside; five such files are kept"),
     Setting(LIMITS_KEY, "none", LIMITS_DESCRIPTION),
     Setting(
         "TENANTSCOPE_READ_STACKS",
@@ -113,6 +121,9 @@ class Settings:
     metric_interval: float = 10.0
     export_timeout: float = 10.0
     digest_key: str | None = field(default=None, repr=False)
+    sampling: tuple[tuple[str, float], ...] = ()
+    event_log: Path | None = None
+    event_log_bytes: int = 10 * 2**20
     latest_conventions: bool = False
     service_name_given: bool = field(default=False, repr=False)
 
@@ -156,6 +167,9 @@ class Settings:
             metric_interval=reader.number("OTEL_METRIC_EXPORT_INTERVAL", 10_000, 100, 3_600_000) / 1000,
             export_timeout=reader.number("OTEL_EXPORTER_OTLP_TIMEOUT", 10.0, 0.1, 86_400.0),
             digest_key=reader.secret("TENANTSCOPE_DIGEST_KEY"),
+            sampling=reader.ratios("TENANTSCOPE_SAMPLING"),
+            event_log=reader.file("TENANTSCOPE_EVENT_LOG"),
+            event_log_bytes=reader.number("TENANTSCOPE_EVENT_LOG_BYTES", 10 * 2**20, 2**16, 2**30),
             latest_conventions=_LATEST in environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").replace(" ", "").split(","),
             service_name_given=name is not None,
         )
@@ -238,6 +252,28 @@ class _Reader:
         if text not in choices:
             self.mistakes.append(f"{key}: must be one of {', '.join(choices)}")
         return text
+
+    def ratios(self, key: str) -> tuple[tuple[str, float], ...]:
+        found: dict[str, float] = {}
+        for pair in filter(None, (part.strip() for part in self._environ.get(key, "").split(","))):
+            name, equals, text = pair.rpartition("=")
+            try:
+                ratio = float(text)
+                tenant = unquote(name.strip(), errors="strict")
+                if not equals or not tenant or tenant in found or not 0 <= ratio <= 1:
+                    raise ValueError
+                found[tenant] = ratio
+            except ValueError:
+                self.mistakes.append(f"{key}: must be tenant=ratio,... with ratios from 0 to 1, each tenant once")
+                return ()
+        return tuple(found.items())
+
+    def file(self, key: str) -> Path | None:
+        value = self._environ.get(key) or None
+        if value is not None and (not _is_absolute(value) or value.endswith("/")):
+            self.mistakes.append(f"{key}: must be an absolute path")
+            return None
+        return None if value is None else Path(value)
 
     def number(self, key: str, default: Number, least: Number, most: Number, given: object = None) -> Number:
         kind = type(default)

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from instrumentation.diagnostics import count, fault, log
 from instrumentation.settings import Settings
+from instrumentation.telemetry.event_file import EventFile
 from instrumentation.telemetry.spans import EndedSpan
 
 # What the OTLP exporter logs about a peer that does not answer is ours to say, in our own log.
@@ -54,6 +55,7 @@ class Exporter:
         settings: sizes and intervals.
         make_exporters: called in the thread, once.
         collect: the metrics of this moment, or None; called in the thread.
+        event_file: gets every span too, whatever becomes of the export.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Exporter:
         settings: Settings,
         make_exporters: Callable[[], tuple[SpanSink, MetricExporter]],
         collect: Callable[[], MetricsData | None],
+        event_file: EventFile | None = None,
     ) -> None:
         self._settings = settings
         self._make_exporters = make_exporters
         self._collect = collect
+        self._event_file = event_file
         self._queue: deque[EndedSpan] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -147,6 +151,8 @@ class Exporter:
             fault("export", error)
         finally:
             self._shut_down_exporters()
+            if self._event_file is not None:
+                self._event_file.close()
             for logger in loggers:
                 logger.removeFilter(not_from_here)
             with self._changed:
@@ -180,6 +186,8 @@ class Exporter:
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._settings.span_batch))]
             if not batch:
                 return
+            if self._event_file is not None:
+                self._event_file.write(batch)
             try:
                 self._send_spans(batch)
             except Exception:

@@ -11,12 +11,13 @@ Sampling is the SDK's: the sampler of `OTEL_TRACES_SAMPLER` decides.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -135,15 +136,21 @@ class EndedSpan:
 
 
 class SpanFactory:
-    """Makes spans: ids and the sampling decision."""
+    """Makes spans: ids and the sampling decision.
 
-    def __init__(self) -> None:
+    Args:
+        ratios: share of the traces that is kept, by tenant, for those that begin here; the standard sampler decides for
+            all other tenants. Below a span of somebody else's, what was decided there holds.
+    """
+
+    def __init__(self, ratios: Mapping[str, float] | None = None) -> None:
         # Only asked for what it read from the environment; it makes no span.
         provider = TracerProvider(shutdown_on_exit=False)
         self._ids = provider.id_generator
         self._sampler = provider.sampler
         # The default does as the parent does, and takes everything that has none: nobody needs to be asked.
         self._parent_decides = provider.sampler is DEFAULT_ON
+        self._by_tenant = {tenant: TraceIdRatioBased(ratio) for tenant, ratio in (ratios or {}).items()}
 
     def open(self, activity: Activity, parent: Context | None) -> OpenSpan:
         """A span under the one that is current in `parent` (None: in the running context)."""
@@ -152,8 +159,9 @@ class SpanFactory:
             trace_id, state, flags = above.trace_id, above.trace_state, above.trace_flags
         else:
             above, trace_id, state, flags = None, self._ids.generate_trace_id(), None, _SAMPLED
-        if not self._parent_decides:
-            verdict = self._sampler.should_sample(
+        sampler = self._asked_about(activity, above)
+        if sampler is not None:
+            verdict = sampler.should_sample(
                 parent,
                 trace_id,
                 f"{activity.kind.value} {activity.name}",
@@ -163,6 +171,13 @@ class SpanFactory:
             flags = _SAMPLED if verdict.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED
             state = verdict.trace_state
         return OpenSpan(SpanContext(trace_id, self._ids.generate_span_id(), False, flags, state), above)
+
+    def _asked_about(self, activity: Activity, above: SpanContext | None) -> Sampler | None:
+        """Who decides; None when nobody needs to be asked: as was decided above, and else taken."""
+        own = self._by_tenant.get(activity.tenant.name) if self._by_tenant else None
+        if own is not None:
+            return own if above is None else None
+        return None if self._parent_decides else self._sampler
 
 
 def non_recording(span: OpenSpan) -> NonRecordingSpan:

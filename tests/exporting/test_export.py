@@ -98,7 +98,7 @@ def test_spans_and_metrics_arrive_over_grpc() -> None:
     with running_upstream() as upstream:
         ran = run_application(upstream.url, "asyncio.run(work(3))")
         assert ran.returncode == 0, ran.stderr
-        assert [span.name for span in spans_of(upstream)] == ["process asked"] * 3
+        assert [span.name for span in spans_of(upstream)] == ["create_agent asked", *["process asked"] * 3]
         metrics = [
             metric.name
             for signal, payload in upstream.taken
@@ -242,7 +242,7 @@ def test_a_child_forked_before_anything_was_sent_is_a_process_of_its_own() -> No
     with running_upstream() as upstream:
         ran = run_application(upstream.url, code)
         assert ran.returncode == 0, ran.stderr
-        assert spans_by_instance(upstream) == [2, 2]
+        assert spans_by_instance(upstream) == [3, 3]
 
 
 def test_a_child_forked_later_is_left_alone() -> None:
@@ -269,7 +269,7 @@ def test_a_child_forked_later_is_left_alone() -> None:
     with running_upstream() as upstream:
         ran = run_application(upstream.url, code)
         assert ran.returncode == 0, ran.stderr
-        assert spans_by_instance(upstream) == [3]
+        assert spans_by_instance(upstream) == [5]  # three messages, and the making of two agents
     assert "not watched: forked from a process that has used gRPC" in ran.stderr
 
 
