@@ -14,7 +14,7 @@ import functools
 import inspect
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
@@ -282,6 +282,11 @@ class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant
                     return await function(*args, **kwargs)
 
             return cast("F", bound_coroutine)
+
+        async def awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:
+            with tenant(self._id):
+                return await coroutine
+
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise TypeError(
                 "@tenant(...) cannot decorate a generator: its body runs in pieces inside whoever iterates it; "
@@ -291,6 +296,8 @@ class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant
         @functools.wraps(function)
         def bound(*args: Any, **kwargs: Any) -> Any:
             with self:
-                return function(*args, **kwargs)
+                made = function(*args, **kwargs)
+            # Its body has not run yet, and would run with whatever is bound where it is awaited.
+            return awaited(made) if inspect.iscoroutine(made) else made
 
         return cast("F", bound)

@@ -26,6 +26,7 @@ from sidecar.wire import cell as layout
 
 from . import eager_tasks
 from .account import LONG_NS, Account
+from .executors import run_in_executor
 from .uvloop_callbacks import UvloopCallbacks
 
 ATTRIBUTE: Final = "_tenantscope_account"  # where a loop carries its account; None: not accounted
@@ -76,10 +77,10 @@ class Slices:
             raise LookupError("asyncio's Handle is not as expected")
         run, self._retire = _wrap(original, self._adopt, self._abandon, self._clock)
         self._put(events.Handle, "_run", original, run)
+        loop = asyncio.BaseEventLoop
+        self._put(loop, "run_in_executor", loop.run_in_executor, run_in_executor(loop.run_in_executor))
         if eager_tasks.POSSIBLE:
-            loop = asyncio.BaseEventLoop
-            ours = eager_tasks.create_task(loop.create_task, self._resumed)
-            self._put(loop, "create_task", vars(loop)["create_task"], ours)
+            self._put(loop, "create_task", loop.create_task, eager_tasks.create_task(loop.create_task, self._resumed))
 
     def _put(self, owner: type, name: str, before: Any, ours: Any) -> None:
         setattr(owner, name, ours)

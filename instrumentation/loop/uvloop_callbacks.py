@@ -26,6 +26,7 @@ from instrumentation import tenancy
 
 from .account import Account
 from .eager_tasks import POSSIBLE, as_made_by_caller, create_task
+from .executors import run_in_executor
 
 _ABSENT: Final = object()
 Run = Callable[..., Any]  # of a loop, a callback and its arguments
@@ -79,6 +80,7 @@ class UvloopCallbacks:
             return
         run, self._retire = _runner(self._adopt, self._abandon, self._clock)
         self._ours = _methods(kind, run)
+        self._ours["run_in_executor"] = run_in_executor(kind.run_in_executor)
         if POSSIBLE:
             self._ours["create_task"] = create_task(kind.create_task, self._resumed)
         self._before = {name: vars(kind).get(name, _ABSENT) for name in self._ours}

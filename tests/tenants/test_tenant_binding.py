@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 
 import pytest
@@ -76,6 +77,24 @@ def test_decorated_functions_keep_their_nature() -> None:
     assert plain(1) == (1, "acme")
     assert asyncio.iscoroutinefunction(coroutine)
     assert asyncio.run(coroutine(2)) == (2, "acme")
+    assert current_tenant() is None
+
+
+def test_a_function_that_returns_a_coroutine_binds_that_too() -> None:
+    """What is made by a plain function runs when it is awaited, and for the tenant all the same; so with partials."""
+
+    async def see() -> str | None:
+        await asyncio.sleep(0)
+        return current_tenant()
+
+    made = tenant("acme")(lambda: see())
+    partial = tenant("acme")(functools.partial(see))
+
+    async def main() -> list[str | None]:
+        with tenant("globex"):
+            return [await made(), await partial(), await asyncio.create_task(made()), current_tenant()]
+
+    assert asyncio.run(main()) == ["acme", "acme", "acme", "globex"]
     assert current_tenant() is None
 
 
