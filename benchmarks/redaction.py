@@ -2,9 +2,10 @@
 
     python -m benchmarks.redaction [--rounds 40]
 
-A span has 12 attributes and an event. Four workloads run interleaved, round by round, so that a busy machine slows all
+A span has 12 attributes and an event. Five workloads run interleaved, round by round, so that a busy machine slows all
 of them alike: nothing to do; 20 % of the values dropped and 10 % masked; the same with every text new, so that
-nothing is remembered; and, for scale, protobuf's own parser (in C) reading and writing the same bytes.
+nothing is remembered, once as names are numbered (`Planner4711`) and once with random letters in every name; and, for
+scale, protobuf's own parser (in C) reading and writing the same bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
+import string
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,19 +28,37 @@ DROPPED, MASKED = 0.2, 0.1
 _NAMES = ("autogen.agent.type", "autogen.message.type", "gen_ai.agent.name", "gen_ai.tool.name", "error.type")
 
 
-def batch(chance: random.Random, dropped: float, masked: float, fresh: bool) -> bytes:
-    """A request with `SPANS` spans; `fresh` gives every text a suffix of its own."""
+Suffix = Callable[[random.Random], str]
+
+
+def alike(_: random.Random) -> str:
+    """One name for all."""
+    return "1"
+
+
+def numbered(chance: random.Random) -> str:
+    """Names that differ in their number."""
+    return str(chance.randrange(10**6))
+
+
+def lettered(chance: random.Random) -> str:
+    """Names that differ in their letters."""
+    return "-" + "".join(chance.choices(string.ascii_lowercase, k=6))
+
+
+def batch(chance: random.Random, dropped: float, masked: float, suffix: Suffix) -> bytes:
+    """A request with `SPANS` spans; `suffix` says how their names go on."""
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.add(key="service.name").value.string_value = "billing"
     scope = resource.scope_spans.add()
     scope.scope.name = "tenantscope"
     for _ in range(SPANS):
-        _fill(scope.spans.add(), chance, dropped, masked, fresh)
+        _fill(scope.spans.add(), chance, dropped, masked, suffix)
     return request.SerializeToString()
 
 
-def _fill(span: Span, chance: random.Random, dropped: float, masked: float, fresh: bool) -> None:
+def _fill(span: Span, chance: random.Random, dropped: float, masked: float, suffix: Suffix) -> None:
     span.trace_id, span.span_id, span.parent_span_id = map(chance.randbytes, (16, 8, 8))
     span.name = "process planner"
     span.kind = Span.SPAN_KIND_CONSUMER
@@ -50,10 +70,10 @@ def _fill(span: Span, chance: random.Random, dropped: float, masked: float, fres
     span.attributes.add(key="autogen.message.queue.duration").value.double_value = chance.random()
     span.attributes.add(key="gen_ai.usage.input_tokens").value.int_value = chance.randrange(5000)
     span.attributes.add(key="gen_ai.request.model").value.string_value = "gpt-4o-2024-08-06"
-    conversation = uuid.UUID(int=chance.getrandbits(128) if fresh else 0xABCDEF << 100, version=4)
+    conversation = uuid.UUID(int=0xABCDEF << 100 if suffix is alike else chance.getrandbits(128), version=4)
     span.attributes.add(key="gen_ai.conversation.id").value.string_value = str(conversation)
     for key in _NAMES:
-        span.attributes.add(key=key).value.string_value = f"Planner{chance.randrange(10**6) if fresh else 1}"
+        span.attributes.add(key=key).value.string_value = f"Planner{suffix(chance)}"
     # Of the names, and only there, values are bad: 5 of 12 must bear the share of all 12.
     for attribute in list(span.attributes)[-len(_NAMES) :]:
         dice = chance.random() * len(_NAMES) / 12
@@ -76,14 +96,15 @@ def workloads() -> dict[str, tuple[Iterator[bytes], Callable[[bytes], object]]]:
     def parse(payload: bytes) -> object:
         return ExportTraceServiceRequest.FromString(payload).SerializeToString()
 
-    def batches(dropped: float, masked: float, fresh: bool = False) -> Iterator[bytes]:
+    def batches(dropped: float, masked: float, suffix: Suffix = alike) -> Iterator[bytes]:
         while True:
-            yield batch(chance, dropped, masked, fresh)
+            yield batch(chance, dropped, masked, suffix)
 
     return {
         "all allowed": (batches(0, 0), redact),
         "20 % dropped, 10 % masked": (batches(DROPPED, MASKED), redact),
-        "the same, every text new": (batches(DROPPED, MASKED, fresh=True), redact),
+        "the same, new numbers": (batches(DROPPED, MASKED, numbered), redact),
+        "the same, new letters": (batches(DROPPED, MASKED, lettered), redact),
         "protobuf parses and writes": (batches(0, 0), parse),
     }
 

@@ -112,37 +112,17 @@ _IBAN_LENGTHS: Final = {
 }  # fmt: skip
 
 
-def _begins(text: str, small: Callable[[str], bool]) -> bool:
-    """Whether to go on with a search that ignores case: an ASCII text is asked in small letters.
-
-    Beyond ASCII some letters have cases that only the pattern knows.
-    """
-    return not text.isascii() or small(text.lower())
-
-
-def _has_pem(text: str) -> bool:
-    """The first line of a PEM or PGP block (RFC 7468, RFC 9580)."""
-    return _begins(text, lambda small: "begin" in small) and _PEM.search(text) is not None
-
-
-def _has_jwt(text: str) -> bool:
-    """A JSON Web Token (RFC 7519): its header begins with an open brace and a quote."""
-    return _begins(text, lambda small: "eyj" in small) and _JWT.search(text) is not None
-
-
-def _has_key(text: str) -> bool:
-    """A key as providers make them."""
-    return _begins(text, lambda small: _KEY_START.search(small) is not None) and _KEY.search(text) is not None
-
-
 def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return lambda text: pattern.search(text) is not None
 
 
 def _has_credential(text: str) -> bool:
     """A password or token beside its label, in a URL, or in the header of HTTP's Basic scheme (RFC 7617)."""
-    if not _begins(text, lambda small: "=" in small or ":" in small or "bearer" in small or "basic" in small):
-        return False
+    # Beyond ASCII some letters have cases that only the pattern knows.
+    if text.isascii() and "=" not in text and ":" not in text:
+        small = text.lower()
+        if "bearer" not in small and "basic" not in small:
+            return False
     if _CREDENTIAL.search(text):
         return True
     for found in _BASIC.finditer(text):
@@ -295,9 +275,9 @@ class Detector(NamedTuple):
 NUMBER: Final = "number"
 #: In the order of certainty: the first that finds something gives the mask its name.
 DETECTORS: Final = (
-    Detector("pem", Trait.LABELLED, _has_pem),
-    Detector("jwt", Trait.LONG, _has_jwt),
-    Detector("key", Trait.LONG, _has_key),
+    Detector("pem", Trait.LABELLED, _matches(_PEM)),
+    Detector("jwt", Trait.LONG, _matches(_JWT)),
+    Detector("key", Trait.LONG, _matches(_KEY)),
     Detector("credential", Trait.LABELLED, _has_credential),
     Detector("email", Trait.AT, _matches(_EMAIL)),
     Detector("iban", Trait.LONG, _has_iban),
@@ -313,6 +293,7 @@ ENCODED: Final = "encoded"
 
 REASONS: Final = (*(detector.name for detector in DETECTORS), ENCODED)
 
+# Asked before anything else is found out about a text, if it is long enough to hold one: `_surest_in`.
 _SUREST: Final = tuple((detector.name, detector.finds) for detector in DETECTORS[:3])
 # The detectors to ask, by traits; of a long text those have been asked by then.
 _ASKED: Final = [
@@ -355,11 +336,8 @@ def detect(text: str, *, numbers: bool = True, search: Callable[[str], str | Non
 
 def _found_in(text: str, numbers: bool, search: Callable[[str], str | None] | None) -> str | None:
     """What is found in a text as it stands."""
-    if len(text) >= LONG:
-        # First in the table, and the surest: asked before anything else is found out about the text.
-        for name, finds in _SUREST:
-            if finds(text):
-                return name
+    if len(text) >= LONG and (sure := _surest_in(text)) is not None:
+        return sure
     told = traits(text)
     for name, finds in _ASKED[told]:
         if finds(text):
@@ -367,6 +345,21 @@ def _found_in(text: str, numbers: bool, search: Callable[[str], str | None] | No
     if numbers and told & _DIGITS and _has_number(text):
         return NUMBER
     return None if search is None else search(text)
+
+
+def _surest_in(text: str) -> str | None:
+    """What the surest detectors find. Each is asked when what it cannot do without is there, in whatever case."""
+    if not text.isascii():
+        # Beyond ASCII some letters have cases that only the patterns know.
+        return next((name for name, finds in _SUREST if finds(text)), None)
+    small = text.lower()
+    if "begin" in small and _PEM.search(text):
+        return "pem"
+    if "eyj" in small and _JWT.search(text):
+        return "jwt"
+    start = _KEY_START.search(small)
+    # Nothing in front of the first place where one may begin can be the beginning of one.
+    return "key" if start is not None and _KEY.search(text, start.start()) else None
 
 
 def is_name(text: str) -> bool:

@@ -149,6 +149,9 @@ NECESSARY = st.one_of(
 def test_no_short_cut_loses_anything(text: str) -> None:
     """A detector finds nothing in a text without its traits; nothing is decoded from a text that denies it."""
     found = detectors.traits(text)
+    if len(text) >= detectors.LONG:
+        surest = (detector.name for detector in detectors.DETECTORS[:3] if detector.finds(text))
+        assert detectors._surest_in(text) == next(surest, None)
     for detector in detectors.DETECTORS:
         if detector.finds(text):
             assert detector.needs & found, detector.name
