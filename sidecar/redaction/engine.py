@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .detectors import detect
-from .gates import TENANT_KEY, AttributeGate, TextGate, read_entry
+from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate, read_entry
 from .plan import (
     ATTRIBUTE,
     DROP,
@@ -212,7 +212,11 @@ class Pass:
         Raises:
             Refused: it names a tenant that the sender does not speak for.
         """
-        if self._speaks_for is not None and TENANT_KEY in entry and type(gate) is AttributeGate:
+        if (
+            self._speaks_for is not None
+            and type(gate) is AttributeGate
+            and (TENANT_KEY in entry or VICTIM_KEY in entry)
+        ):
             self._may_name(entry, self._speaks_for)
         try:
             bit, masked = gate.judge(entry, keys, self._tenant)
@@ -233,7 +237,7 @@ class Pass:
     def _may_name(self, entry: bytes, speaks_for: Callable[[str], bool]) -> None:
         try:
             key, value = read_entry(entry)
-            allowed = key != TENANT_KEY or speaks_for(string_in(value).decode())
+            allowed = key not in (TENANT_KEY, VICTIM_KEY) or speaks_for(string_in(value).decode())
         except (Broken, Refused, ValueError):  # what is no name to us may be one to somebody else
             allowed = False
         if not allowed:

@@ -8,7 +8,7 @@ exception each would cost more than all else that is done about them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from .memo import Memo
@@ -23,6 +23,9 @@ _VALUE: Final = 0x12
 
 #: The key whose value says whose a record is.
 TENANT_KEY: Final = b"tenant.id"
+#: The key of a record that names a second tenant, who waited for the first. Its value is judged as that tenant's own
+#: id, by the rules for that tenant: a policy that hides an id hides it here too.
+VICTIM_KEY: Final = b"tenantscope.victim"
 #: In the place of a judgement: the key has no rule.
 UNLISTED: Final = "unlisted"
 
@@ -30,7 +33,7 @@ UNLISTED: Final = "unlisted"
 class AttributeGate:
     """An allow-list of attributes. Other keys don't pass, nor does the second of two with one key."""
 
-    __slots__ = ("_masks", "_names", "_rules", "memo")
+    __slots__ = ("_masks", "_names", "_rules", "memo", "of_tenant")
 
     def __init__(self, rules: Mapping[str, AttributeRule | Rewrite], names: Pseudonyms | None = None) -> None:
         self._names = names
@@ -38,6 +41,8 @@ class AttributeGate:
         # What is written for a mask under a key: as many as there are keys and reasons.
         self._masks: dict[tuple[bytes, bytes], Masked] = {}
         self.memo = Memo()
+        #: The gate for the records of a tenant.
+        self.of_tenant: Callable[[bytes], AttributeGate] = lambda _tenant: self
 
     def judge(self, entry: bytes, keys: int, tenant: bytes = b"") -> tuple[int, Masked | str | None]:
         """`entry` is the content of a `KeyValue`. Raises `Refused` or `Broken`."""
@@ -48,6 +53,8 @@ class AttributeGate:
         bit, rule = listed
         if bit & keys:
             raise Refused("duplicate")
+        if key == VICTIM_KEY:
+            return self._another(bit, value)
         if isinstance(rule, Rewrite):
             return bit, self._rewritten(rule, key, value, tenant)
         if rule.repeats and self.memo.recall(entry) is not None:
@@ -64,6 +71,17 @@ class AttributeGate:
         if rule.repeats:
             self.memo.remember(entry, bit)
         return bit, None
+
+    def _another(self, bit: int, value: bytes) -> tuple[int, Masked | str | None]:
+        """A second tenant's id. Never remembered: another gate may have decided."""
+        another = string_in(value)
+        own = delimited(1, TENANT_KEY) + delimited(2, value)
+        _, masked = self.of_tenant(another).judge(own, 0, another)
+        if isinstance(masked, Masked):
+            masked = Masked(
+                masked.reason, delimited(1, VICTIM_KEY) + delimited(2, read_entry(masked.content)[1]), masked.action
+            )
+        return (0 if isinstance(masked, str) else bit), masked
 
     def _rewritten(self, rule: Rewrite, key: bytes, value: bytes, tenant: bytes) -> Masked | None:
         try:

@@ -91,7 +91,13 @@ class Planner:
         self._plans: dict[str, Plan] = {}
         self.tiers = {name: Planner(policy.of_tier(name), names) for name in policy.tiers}
         self.membership = Membership(policy.tiers)
+        for planner in (self, *self.tiers.values()):
+            planner.attributes.of_tenant = self._gate_of
         self._asks_for_tenants = policy.asks_for_tenants
+
+    def _gate_of(self, tenant: bytes) -> AttributeGate:
+        name = self.membership.tier_of(tenant)
+        return self.attributes if name is None else self.tiers[name].attributes
 
     def requests(self) -> dict[Signal, Plan]:
         """The plan of a request, by signal."""
