@@ -1,20 +1,26 @@
 """Run as a process of its own: a small AutoGen application of three tenants that does what it is told on its input.
 
-    python application.py ENDPOINT CELLS SERVICE
+    python application.py ENDPOINT CELLS SERVICE MODEL_URL
 
-`block` makes the tenant `hog` hold the loop again and again until `rest`; the end of the input ends it. The tenant
-`acme` sends small messages all the time, `globex` now and then. Not a test, and imports nothing of tests.
+`block` makes the tenant `hog` hold the loop again and again until `rest`. `fail` lets the tenant `globex` go wrong: it
+sends what no handler can do, calls the model at the URL, and gives up waiting for answers that come. The end of the
+input ends it. Meanwhile `acme` sends small messages all the time, `globex` now and then. Not a test, and imports
+nothing of tests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import threading
 import time
 from dataclasses import dataclass
 
 from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAgentRuntime, rpc
+from autogen_core.models import UserMessage
+from autogen_ext.models.openai import OpenAIChatCompletionClient
+from openai import RateLimitError
 
 import instrumentation
 
@@ -26,6 +32,16 @@ class Order:
     """Asks a clerk to work, and to hold the loop meanwhile for so many seconds."""
 
     hold: float = 0.0
+
+
+@dataclass
+class Nonsense:
+    """Asks a clerk for what it can't do."""
+
+
+@dataclass
+class Question:
+    """Asks a clerk something that takes it a while."""
 
 
 @dataclass
@@ -42,6 +58,15 @@ class Clerk(RoutedAgent):
     @rpc
     async def on_order(self, message: Order, ctx: MessageContext) -> Receipt:
         self.render_report(message.hold)
+        return Receipt()
+
+    @rpc
+    async def on_nonsense(self, message: Nonsense, ctx: MessageContext) -> Receipt:
+        raise ValueError
+
+    @rpc
+    async def on_question(self, message: Question, ctx: MessageContext) -> Receipt:
+        await asyncio.sleep(1.0)
         return Receipt()
 
     def render_report(self, seconds: float) -> None:
@@ -65,16 +90,45 @@ async def hog(runtime: SingleThreadedAgentRuntime, blocking: asyncio.Event, done
             await asyncio.sleep(HELD)
 
 
-async def main() -> None:
+async def asker(url: str, failing: asyncio.Event, done: asyncio.Event) -> None:
+    """A tenant that calls a model, in vain."""
+    await failing.wait()
+    if done.is_set():
+        return
+    with instrumentation.tenant("globex"):
+        client = OpenAIChatCompletionClient(model="gpt-4o-mini", api_key="none", base_url=url, max_retries=0)
+        while not done.is_set():
+            with contextlib.suppress(RateLimitError):
+                await client.create([UserMessage(content="Hello?", source="user")])
+            await asyncio.sleep(0.1)
+        await client.close()
+
+
+async def leaver(runtime: SingleThreadedAgentRuntime, failing: asyncio.Event, done: asyncio.Event) -> None:
+    """A tenant whose messages fail, and that does not wait for its answers."""
+    await failing.wait()
+    with instrumentation.tenant("globex"):
+        while not done.is_set():
+            with contextlib.suppress(ValueError):
+                await runtime.send_message(Nonsense(), AgentId("clerk", "globex"))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(runtime.send_message(Question(), AgentId("clerk", "globex")), 0.2)
+
+
+async def main(model_url: str) -> None:
     """All tenants on one runtime, until the input ends."""
     loop = asyncio.get_running_loop()
-    blocking, done = asyncio.Event(), asyncio.Event()
-    orders_in = {"block": blocking.set, "rest": blocking.clear}
+    blocking, failing, done = (asyncio.Event() for _ in range(3))
+    orders_in = {"block": blocking.set, "rest": blocking.clear, "fail": failing.set}
+
+    def end() -> None:
+        done.set()
+        failing.set()  # who waits to begin must not wait for ever
 
     def listen() -> None:
         for line in sys.stdin:
             loop.call_soon_threadsafe(orders_in[line.strip()])
-        loop.call_soon_threadsafe(done.set)
+        loop.call_soon_threadsafe(end)
 
     runtime = SingleThreadedAgentRuntime()
     await Clerk.register(runtime, "clerk", Clerk)
@@ -84,11 +138,13 @@ async def main() -> None:
         tasks.create_task(orders(runtime, "acme", 0.02, done))
         tasks.create_task(orders(runtime, "globex", 0.2, done))
         tasks.create_task(hog(runtime, blocking, done))
+        tasks.create_task(asker(model_url, failing, done))
+        tasks.create_task(leaver(runtime, failing, done))
     await runtime.stop_when_idle()
 
 
 if __name__ == "__main__":
-    endpoint, cells, service = sys.argv[1:]
+    endpoint, cells, service, model_url = sys.argv[1:]
     instrumentation.start(service_name=service, endpoint=endpoint, cell_dir=cells)
-    asyncio.run(main())
+    asyncio.run(main(model_url))
     instrumentation.stop()

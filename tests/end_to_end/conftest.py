@@ -34,10 +34,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
                 RUNBOOK_URL=runbooks,
             )
         )
-        (other,) = programs.free_ports(1)
+        others = [f"127.0.0.1:{port}" for port in programs.free_ports(3)]
         targets = {
             "tenantscope-collector": [collector.prometheus],
-            "tenantscope-sidecar": [sidecar.admin, f"127.0.0.1:{other}"],
+            "tenantscope-sidecar": [sidecar.admin, *others],
         }
         prometheus = parts.enter_context(programs.prometheus(folders["prometheus"], targets, alertmanager, runbooks))
-        yield Stack(folder, collector, sidecar, prometheus, receiver, runbooks, f"127.0.0.1:{other}")
+        yield Stack(folder, collector, sidecar, prometheus, receiver, runbooks, others)

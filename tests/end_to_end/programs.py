@@ -202,12 +202,12 @@ class Sidecar:
 
 
 @contextmanager
-def sidecar(folder: Path, **settings: str) -> Iterator[Sidecar]:
+def sidecar(folder: Path, program: tuple[str, ...] = ("-m", "sidecar"), **settings: str) -> Iterator[Sidecar]:
     """A sidecar with these settings, `UPSTREAM` and so on, on ports of its own choice."""
     environment = {"LISTEN": "127.0.0.1:0", "ADMIN": "127.0.0.1:0", "STATE_DIR": str(folder / "state"), **settings}
     log = folder / "sidecar.log"
     named = {f"TENANTSCOPE_{key}": value for key, value in environment.items()}
-    with process([sys.executable, "-m", "sidecar"], log, **named) as child:
+    with process([sys.executable, *program], log, **named) as child:
         said = eventually(
             lambda: child.poll() is not None or _READY.search(log.read_text(errors="replace")), "the sidecar is ready"
         )

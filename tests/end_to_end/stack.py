@@ -18,6 +18,13 @@ from programs import Prometheus, Sidecar
 APPLICATION = Path(__file__).with_name("application.py")
 
 
+def say(child: subprocess.Popen[bytes], word: str) -> None:
+    """Tell an application what to do."""
+    assert child.stdin is not None
+    child.stdin.write(f"{word}\n".encode())
+    child.stdin.flush()
+
+
 @dataclass(frozen=True)
 class Stack:
     """What runs: the way of the telemetry, the way of the alerts, and who is told in the end."""
@@ -28,7 +35,7 @@ class Stack:
     prometheus: Prometheus
     receiver: Receiver
     runbooks: str
-    other_sidecar: str  # an address that Prometheus scrapes as well; a test may put a sidecar there
+    others: list[str]  # addresses that Prometheus scrapes as well; a test may put sidecars there
 
     def told(self, name: str, status: str, **labels: str) -> dict[str, Any] | None:
         """The alert of that name, status and labels, as people were told of it."""
@@ -41,11 +48,14 @@ class Stack:
         return None
 
     @contextmanager
-    def application(self, service: str) -> Iterator[subprocess.Popen[bytes]]:
+    def application(
+        self, service: str, sidecar: Sidecar | None = None, model_url: str = "", **environment: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """The application of `application.py`, under its own service name; told what to do on its input."""
         cells = self.folder / f"cells-{service}"
         cells.mkdir(mode=0o700)
-        command = [sys.executable, str(APPLICATION), f"http://{self.sidecar.listen}", str(cells), service]
-        quick = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "500"}
+        endpoint = f"http://{(sidecar or self.sidecar).listen}"
+        command = [sys.executable, str(APPLICATION), endpoint, str(cells), service, model_url]
+        quick = {"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_BSP_SCHEDULE_DELAY": "500", **environment}
         with programs.process(command, self.folder / f"{service}.log", **quick) as child:
             yield child

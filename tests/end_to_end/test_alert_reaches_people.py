@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import Any
 
 import pytest
 from collector_process import eventually, http_get
-from stack import Stack
+from stack import Stack, say
 
 Told = dict[str, dict[str, dict[str, Any]]]  # by status, by name: the alert as people were told of it
 
@@ -25,11 +24,6 @@ def held_loop(stack: Stack) -> Told:
         "TenantLoopDelayHigh": {"tenant_id": "acme", "job": SERVICE},
     }
 
-    def say(child: subprocess.Popen[bytes], word: bytes) -> None:
-        assert child.stdin is not None
-        child.stdin.write(word + b"\n")
-        child.stdin.flush()
-
     def hear(status: str) -> None:
         for name, labels in awaited.items():
             told[status][name] = eventually(
@@ -40,9 +34,9 @@ def held_loop(stack: Stack) -> Told:
         messages = f'sum by (tenant_id) (rate(autogen_messages_total{{job="{SERVICE}"}}[3s])) > 0'
         eventually(lambda: len(stack.prometheus.numbers(messages)) == 3, "three tenants at work", PATIENCE)
         assert stack.told("TenantHoldsLoop", "firing") is None
-        say(child, b"block")
+        say(child, "block")
         hear("firing")
-        say(child, b"rest")
+        say(child, "rest")
         hear("resolved")
         assert child.poll() is None
     return told
