@@ -36,8 +36,9 @@ lock: $(READY) ## renew requirements.lock and requirements-test.lock from pyproj
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --group peers --constraint requirements.lock --output-file requirements-test.lock pyproject.toml
 
-docs: $(READY) ## renew docs/reference.md and the dashboards from the tables in the code
+docs: $(READY) ## renew docs/reference.md, dashboards and the Collector's lists from the tables in the code
 	@$(BIN)/python docs/reference.py
+	@PYTHONPATH=. $(BIN)/python deploy/collector/lists.py
 	@$(BIN)/python -m dashboards.grafana.build
 
 proto: $(READY) ## renew the generated messages of sidecar/wire/watchdog.proto

@@ -16,7 +16,6 @@ from .board import Row, board, variables
 from .panels import COUNT, PER_SECOND, SECONDS, examples, lines, now, query, steps, verdict
 from .queries import BY_TENANT, OURS, WINDOW, mean, p99, quantile, rate, series, threshold, total
 
-LIMITED = f'{OURS}, autogen_activity="chat", error_type=~"RateLimitError|TooManyRequests"'
 REFUSED = threshold("TenantRateLimited")
 CALLS = rate(library.OPERATION_DURATION, part=2)
 TOKENS = rate(library.TOKEN_USAGE, part=1)
@@ -49,8 +48,8 @@ def first_look() -> list[Builder[Panel]]:
         ),
         verdict(
             "Refused by models",
-            "Calls per second that a model answered with `too many requests`. Red is where TenantRateLimited fires.",
-            PER_SECOND, now(rate(library.ERRORS, where=LIMITED)), (4, 4), steps(REFUSED / 2, REFUSED), "none",
+            "Answers per second with HTTP status 429, too many requests. Red is where TenantRateLimited fires.",
+            PER_SECOND, now(rate(library.RATE_LIMITS)), (4, 4), steps(REFUSED / 2, REFUSED), "none",
         ),
         verdict(
             "Agents kept",
@@ -72,18 +71,29 @@ def models() -> list[Builder[Panel]]:
             "p95 model call, by model",
             "95th percentile of the time that a call took. It is waiting, not loop time: a slow model delays its own "
             "tenant only.",
-            SECONDS, [query(quantile(0.95, library.OPERATION_DURATION, "gen_ai_request_model"), MODEL)], (8, 8),
+            SECONDS, [query(quantile(0.95, library.OPERATION_DURATION, "gen_ai_request_model"), MODEL)], (6, 8),
         ),
         lines(
             "p99 model call, by tenant",
             "99th percentile of the time that a call of a model took. One tenant far above the others has long "
             "prompts, or is being held back by its provider.",
-            SECONDS, [query(p99(library.OPERATION_DURATION, "tenant_id"), BY_TENANT)], (8, 8),
+            SECONDS, [query(p99(library.OPERATION_DURATION, "tenant_id"), BY_TENANT)], (6, 8),
+        ),
+        lines(
+            "p95 wait for the first piece, by model",
+            "95th percentile of the time until a streamed answer begins: what a person in front of it waits for.",
+            SECONDS,
+            [query(quantile(0.95, library.FIRST_CHUNK_DURATION, "gen_ai_request_model"), MODEL)], (6, 8),
+        ),
+        lines(
+            "Sent again, by tenant",
+            "Requests of model calls per second that the client sent again, after a refusal or an error.",
+            PER_SECOND, [query(rate(library.RESENDS, "tenant_id"), BY_TENANT)], (6, 8),
         ),
         lines(
             "Model calls, by model",
             "Calls per second that ended, well or not.",
-            PER_SECOND, [query(rate(library.OPERATION_DURATION, "gen_ai_request_model", part=2), MODEL)], (8, 8),
+            PER_SECOND, [query(rate(library.OPERATION_DURATION, "gen_ai_request_model", part=2), MODEL)], (6, 8),
             stacked=True,
         ),
         lines(
@@ -92,7 +102,7 @@ def models() -> list[Builder[Panel]]:
             PER_SECOND,
             [query(rate(library.TOKEN_USAGE, "tenant_id, gen_ai_token_type", part=1),
                    "{{tenant_id}} {{gen_ai_token_type}}")],
-            (8, 8), stacked=True,
+            (6, 8), stacked=True,
         ),
         lines(
             "Tokens per call, by model",
@@ -100,13 +110,13 @@ def models() -> list[Builder[Panel]]:
             COUNT,
             [query(mean(library.TOKEN_USAGE, "gen_ai_request_model, gen_ai_token_type"),
                    f"{MODEL} {{{{gen_ai_token_type}}}}")],
-            (8, 8),
+            (6, 8),
         ),
         lines(
             "Refused by models, by tenant",
-            "Calls per second that ended with the exception by which clients say `too many requests`. The dashed "
-            "line is the threshold of TenantRateLimited.",
-            PER_SECOND, [query(rate(library.ERRORS, "tenant_id", LIMITED), BY_TENANT)], (8, 8), red=REFUSED,
+            "Answers per second with HTTP status 429, also where sending again went well. The dashed line is the "
+            "threshold of TenantRateLimited.",
+            PER_SECOND, [query(rate(library.RATE_LIMITS, "tenant_id"), BY_TENANT)], (6, 8), red=REFUSED,
         ),
     ]  # fmt: skip
 

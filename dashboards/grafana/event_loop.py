@@ -68,11 +68,18 @@ def who_and_whom() -> list[Builder[Panel]]:
             ],
             (12, 8), "tenantscope-agents",
         ),
+        panels.matrix(
+            "Who made whom wait",
+            "One row a culprit, one column a victim: seconds per second that the victim's ready work waited for "
+            "slices of the culprit. The largest pairs; the rest is `other` and `other`.",
+            SECONDS, rate(library.TENANT_LOOP_DELAY_PAIR, "tenant_id, tenantscope_victim"),
+            ("tenant_id", "tenantscope_victim"), (12, 8), steps(HOLDS / 2, HOLDS),
+        ),
         heat(
             "How long ready work waited",
             "Waits of the chosen tenants' ready work for other tenants' slices: one column an interval, brighter "
             "where more waits took that long. Upper bounds.",
-            SECONDS, rate(library.TENANT_LOOP_DELAY, "le"), (12, 8),
+            SECONDS, rate(library.TENANT_LOOP_DELAY, "le"), (24, 8),
         ),
         lines(
             "Delay caused to others, by tenant",

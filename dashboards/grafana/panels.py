@@ -273,6 +273,41 @@ def by_tenant(
     return panel
 
 
+def matrix(
+    title: str,
+    description: str,
+    unit: str,
+    expr: str,
+    labels: tuple[str, str],
+    size: Size,
+    thresholds: dashboard.ThresholdsConfig,
+) -> Builder[Panel]:
+    """A number for each pair of `labels`: the first makes the rows, the second the columns; colours by thresholds."""
+    row, column = labels
+    return (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .grid_pos(_size(size))
+        .with_target(now(expr).format(PromQueryFormat.TABLE).ref_id("A"))
+        .with_transformation(
+            DataTransformerConfig(
+                id_val="groupingToMatrix",
+                options={"rowField": row, "columnField": column, "valueField": "Value", "emptyValue": "zero"},
+            )
+        )
+        .thresholds(thresholds)
+        .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
+        .override_by_regexp(".*", [_property("custom.cellOptions", {"type": "color-background", "mode": "gradient"})])
+        .override_by_name(
+            f"{row}\\{column}",
+            [_property("custom.cellOptions", {"type": "auto"}), _property("displayName", "made them wait")],
+        )
+    )
+
+
 def _size(size: Size) -> GridPos:
     width, height = size
     return GridPos(w=width, h=height)

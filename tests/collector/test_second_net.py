@@ -17,6 +17,7 @@ from otlp_leaves import Leaf, leaves
 
 from instrumentation import conventions
 from instrumentation.activity import Kind
+from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
 
 LEAVES = leaves()
 ATTRIBUTES = (
@@ -38,14 +39,6 @@ def _value_of_allowed_key(leaf: Leaf, kind: str) -> bool:
     return ".".join(leaf.path).endswith(tuple(f"{place}.value.{kind}" for place in ATTRIBUTES))
 
 
-#: the attribute that says again what stands behind the verb of a span's name
-NAMED_AFTER = {
-    Kind.PROCESS: conventions.AGENT_TYPE,
-    Kind.CHAT: conventions.REQUEST_MODEL,
-    Kind.TOOL: conventions.TOOL_NAME,
-    Kind.AGENT: conventions.AGENT_NAME,
-    Kind.WORKFLOW: conventions.WORKFLOW_NAME,
-}
 #: one leaf for each place where attributes stand, which is every place where an allowed value may pass
 ALLOWED = [leaf for leaf in LEAVES if _value_of_allowed_key(leaf, "string_value")]
 
@@ -134,13 +127,7 @@ def test_a_forged_summary_is_dropped(collector: Collector) -> None:
 
 def test_text_is_no_number(collector: Collector) -> None:
     """A key whose value is a number, or a list of words, carries no text, wherever it stands."""
-    keys = [
-        conventions.INPUT_TOKENS,
-        conventions.OUTPUT_TOKENS,
-        conventions.MESSAGE_QUEUE_DURATION,
-        conventions.FINISH_REASONS,
-        "process.pid",
-    ]
+    keys = [*(each.name for each in conventions.ATTRIBUTES if each.type != "string"), "process.pid"]
     _send_everywhere(collector, "number", "Canary number", keys)
     assert b"Canary number" not in collector.upstream.everything()
 
@@ -176,7 +163,7 @@ def test_what_the_library_sends_passes_unchanged(collector: Collector) -> None:
 def test_every_kind_of_activity_keeps_its_name(collector: Collector, kind: Kind) -> None:
     """The name that the library gives to a span of this kind is the name that arrives."""
     span = _span(f"kind-{kind.value}-", name=f"{kind.value} refunds")
-    span.attributes.add(key=NAMED_AFTER[kind]).value.string_value = "refunds"
+    span.attributes.add(key=_NAME_ATTRIBUTES[kind]).value.string_value = "refunds"
     collector.send("traces", _traces(span))
     assert _arrived(collector, f"kind-{kind.value}-").name == f"{kind.value} refunds"
 

@@ -96,7 +96,7 @@ async def asker(url: str, failing: asyncio.Event, done: asyncio.Event) -> None:
     if done.is_set():
         return
     with instrumentation.tenant("globex"):
-        client = OpenAIChatCompletionClient(model="gpt-4o-mini", api_key="none", base_url=url, max_retries=0)
+        client = OpenAIChatCompletionClient(model="gpt-4o-mini", api_key="none", base_url=url, max_retries=1)
         while not done.is_set():
             with contextlib.suppress(RateLimitError):
                 await client.create([UserMessage(content="Hello?", source="user")])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ import yaml
 from collector_process import CONFIG, ROOT
 
 from instrumentation import conventions
+from instrumentation.activity import Kind
+from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +23,11 @@ def config() -> Any:
     return yaml.safe_load(CONFIG.read_text())
 
 
-def _alternatives(config: Any, path: str) -> re.Pattern[str]:
-    (condition,) = (c for c in config["processors"]["filter"]["metric_conditions"] if path in c)
-    return re.compile(condition.split('"')[1].replace("\\\\", "\\"))
+def test_the_lists_are_written_from_the_conventions() -> None:
+    """Whoever adds an attribute, a metric or a kind of span runs `make docs`."""
+    check = [sys.executable, "deploy/collector/lists.py", "--check"]
+    done = subprocess.run(check, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_allowed_keys_are_the_attributes_of_the_conventions(config: Any) -> None:
@@ -31,16 +38,45 @@ def test_allowed_keys_are_the_attributes_of_the_conventions(config: Any) -> None
     )
 
 
-def test_metrics_that_pass_are_the_metrics_of_the_conventions(config: Any) -> None:
-    """Every metric passes by name and unit; one letter more or less does not."""
-    name, unit = _alternatives(config, "metric.name"), _alternatives(config, "metric.unit")
-    for metric in conventions.METRICS:
-        assert name.search(metric.name), metric.name
-        assert unit.search(metric.unit), metric.unit
-        for wrong in (f"{metric.name}x", f"x{metric.name}", metric.name.replace(".", "_"), metric.name[:-1]):
-            assert not name.search(wrong), wrong
-    words = re.findall(r"[a-z]{3,}", " ".join(metric.name for metric in conventions.METRICS))
-    assert set(re.findall(r"[a-z]{3,}", name.pattern)) == set(words), "the pattern knows a metric of the past"
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("metric.name", {metric.name for metric in conventions.METRICS}),
+        ("metric.unit", {metric.unit for metric in conventions.METRICS}),
+    ],
+)
+def test_metrics_that_pass_are_the_metrics_of_the_conventions(config: Any, path: str, expected: set[str]) -> None:
+    """By name and by unit; one letter more or less does not pass."""
+    (condition,) = (c for c in config["processors"]["filter"]["metric_conditions"] if path in c)
+    assert condition.startswith("not ContainsValue([")
+    assert set(re.findall(r'"([^"]+)"', condition)) == expected
+
+
+@pytest.mark.parametrize("context", ["span", "spanevent", "datapoint", "log"])
+def test_what_is_no_text_carries_none(config: Any, context: str) -> None:
+    """A span attribute that is a number, a flag or a list goes unless it is one; anywhere else it does not pass."""
+    strip = config["processors"]["transform/strip"]
+    statements = [
+        statement
+        for signal in ("trace", "metric", "log")
+        for group in strip[f"{signal}_statements"]
+        for statement in group["statements"]
+    ]
+    for attribute in conventions.ATTRIBUTES:
+        deletes = f'delete_key({context}.attributes, "{attribute.name}")'
+        found = [statement for statement in statements if statement.startswith(deletes)]
+        assert bool(found) is (attribute.type != "string"), attribute.name
+        if context != "span":
+            assert found in ([], [deletes])
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_kind_of_activity_keeps_its_name(config: Any, kind: Kind) -> None:
+    """A span's name is made anew from the attribute that says the same: there is a statement for each kind."""
+    attribute = f'span.attributes["{_NAME_ATTRIBUTES[kind]}"]'
+    made = f'set(span.cache["name"], Concat(["{kind.value}", {attribute}], " "))'
+    statements = config["processors"]["transform/rename"]["trace_statements"]
+    assert f'{made} where HasPrefix(span.name, "{kind.value} ") and {attribute} != nil' in statements
 
 
 def test_redaction_fails_closed(config: Any) -> None:

@@ -1,0 +1,108 @@
+"""Writes what collector-config.yaml says of single names, from the tables in instrumentation/conventions.py.
+
+python deploy/collector/lists.py            write it
+python deploy/collector/lists.py --check    exit 1 if it is not up to date
+
+Between a comment `>>> NAME` and the next `<<<`, nothing is written by hand. Each name has a line of its own, so that
+two people who add a name each do not get into each other's way.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from instrumentation import conventions
+from instrumentation.activity import Kind
+from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
+
+CONFIG: Final = Path(__file__).parents[2] / "collector-config.yaml"
+# A number is a number: no text, and no more digits than a count of tokens needs. Lists are taken care of by hand.
+_IS: Final = {
+    "int": 'IsMatch({0}, "^[0-9]{{1,9}}$")',
+    "double": "IsDouble({0})",
+    "bool": "IsBool({0})",
+}
+_NOT_TEXT: Final = tuple(each for each in conventions.ATTRIBUTES if each.type != "string")
+_BLOCK: Final = re.compile(r"^( *)# >>> ([a-z ]+)\n.*?^ *# <<<$", re.MULTILINE | re.DOTALL)
+
+
+def numbers() -> Iterator[str]:
+    """Of spans: what is no text goes unless it is what it should be."""
+    for attribute in _NOT_TEXT:
+        if attribute.type in _IS:
+            path = f'span.attributes["{attribute.name}"]'
+            yield f'- delete_key(span.attributes, "{attribute.name}") where not {_IS[attribute.type].format(path)}'
+
+
+def none(of: str) -> Iterator[str]:
+    """Of everything else: what is no text stands on spans only."""
+    for attribute in _NOT_TEXT:
+        yield f'- delete_key({of}.attributes, "{attribute.name}")'
+
+
+def allowed() -> Iterator[str]:
+    """Every attribute that may pass."""
+    for name in (*(attribute.name for attribute in conventions.ATTRIBUTES), *conventions.RESOURCE_ATTRIBUTES):
+        yield f"- {name}"
+
+
+def names() -> Iterator[str]:
+    """The name of a span of each kind, from the attribute that says the same."""
+    for kind in Kind:
+        attribute = f'span.attributes["{_NAME_ATTRIBUTES[kind]}"]'
+        made = f'set(span.cache["name"], Concat(["{kind.value}", {attribute}], " "))'
+        yield f'- {made} where HasPrefix(span.name, "{kind.value} ") and {attribute} != nil'
+
+
+def one_of(values: list[str], path: str) -> Iterator[str]:
+    """A condition that holds for every other value; YAML folds its lines into one."""
+    yield "- not ContainsValue(["
+    yield ",\n".join(f'    "{value}"' for value in values)
+    yield f"  ], {path})"
+
+
+BLOCKS: Final = {
+    "numbers": numbers,
+    "numbers of events": lambda: none("spanevent"),
+    "numbers of points": lambda: none("datapoint"),
+    "numbers of records": lambda: none("log"),
+    "allowed": allowed,
+    "names": names,
+    "metrics": lambda: one_of([metric.name for metric in conventions.METRICS], "metric.name"),
+    "units": lambda: one_of(sorted({metric.unit for metric in conventions.METRICS}), "metric.unit"),
+}
+
+
+def written(text: str) -> str:
+    """The configuration with every block made anew.
+
+    Raises:
+        KeyError: it has a block that nobody knows.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        indent, name = found[1], found[2]
+        lines = "\n".join(BLOCKS[name]()).splitlines()
+        return "\n".join([f"{indent}# >>> {name}", *(indent + line for line in lines), f"{indent}# <<<"])
+
+    return _BLOCK.sub(block, text)
+
+
+def main() -> int:
+    """Write the file, or compare it."""
+    text = CONFIG.read_text()
+    if "--check" in sys.argv[1:]:
+        if written(text) != text:
+            print(f"{CONFIG} is not up to date: run `make docs`", file=sys.stderr)
+            return 1
+        return 0
+    CONFIG.write_text(written(text))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
