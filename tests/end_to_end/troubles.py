@@ -1,12 +1,13 @@
 """Everything that can go wrong with telemetry and alerts, going wrong at once, for real: what quiet panels wait for.
 
 Two sidecars beside the one that works. `refused`: its upstream refuses everything for good, Alertmanager is broken,
-the webhook refuses, redaction fails now and then, strangers take up its streams. `full`: its upstream is away, and its
-queue fills up.
+the webhook refuses, redaction fails now and then, strangers take up its streams. `full`: its upstream is away, its
+queue fills up, its client claims a tenant that is not its own, and somebody else is no client at all.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -115,18 +116,32 @@ def refused(stack: Stack, address: str) -> Iterator[Sidecar]:
 
 @contextmanager
 def full(stack: Stack, address: str) -> Iterator[Sidecar]:
-    """A sidecar whose queue fills up."""
+    """A sidecar whose queue fills up, and whose one client claims to speak for a tenant that it does not speak for."""
     folder = stack.folder / "full"
     folder.mkdir()
+    token = "t" * 40
+    clients = folder / "clients.yaml"
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    clients.write_text(f'clients:\n  partner:\n    tokens: ["sha256:{digest}"]\n    tenants: [acme]\n')
     (nobody,) = programs.free_ports(1)
     with programs.sidecar(
-        folder, ADMIN=address, UPSTREAM=f"http://127.0.0.1:{nobody}", QUEUE_BYTES=str(16 << 20)
+        folder,
+        ADMIN=address,
+        UPSTREAM=f"http://127.0.0.1:{nobody}",
+        QUEUE_BYTES=str(16 << 20),
+        CLIENTS_FILE=str(clients),
     ) as sidecar:
         many, some = otlp_peers.trace_request(20_000), otlp_peers.trace_request(1000)
+        foreign = otlp_peers.trace_request(1, tenant="globex")
+
+        def send(request: bytes) -> None:
+            otlp_peers.export(sidecar.listen, request, metadata=[("authorization", f"Bearer {token}")])
+
         with suppress(grpc.RpcError):
             while True:
-                otlp_peers.export(sidecar.listen, many)
-        with again_and_again(lambda: otlp_peers.export(sidecar.listen, some), 0.5):
+                send(many)
+        stranger = again_and_again(lambda: otlp_peers.export(sidecar.listen, some), 0.5)
+        with again_and_again(lambda: send(some), 0.5), again_and_again(lambda: send(foreign), 0.5), stranger:
             yield sidecar
 
 
