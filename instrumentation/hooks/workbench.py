@@ -29,7 +29,7 @@ from .streams import observed
 
 _TOOL_ERROR: Final = "tool_error"  # as the conventions for the Model Context Protocol call it
 _MOST_VALUES: Final = 256  # of the arguments, nested ones included
-_MOST_TEXT: Final = 1 << 16  # characters that are encoded to count their bytes; of ASCII the number is known
+_MOST_TEXT: Final = 1 << 14  # characters that are encoded to count their bytes (50 us); of ASCII the number is known
 _NUMBER: Final = 8
 _MOST_NAMES: Final = 10_000
 
@@ -138,17 +138,18 @@ def _ended(scope: Scope, asked: str | None, result: object) -> None:
 def size_of(value: object) -> int | None:
     """Bytes of text in `value`; None when it holds anything else, too much, or a long text that is no ASCII."""
     waiting: list[Any] = [value]
-    size = seen = 0
+    size = seen = encoded = 0
     while waiting:
         item: Any = waiting.pop()
         kind = type(item)
         if kind is str:
             if item.isascii():
                 size += len(item)
-            elif len(item) <= _MOST_TEXT:
-                size += len(item.encode("utf-8", "surrogatepass"))
             else:
-                return None
+                encoded += len(item)
+                if encoded > _MOST_TEXT:
+                    return None
+                size += len(item.encode("utf-8", "surrogatepass"))
         elif kind is int or kind is float:
             size += _NUMBER
         elif kind is dict or kind is list or kind is tuple:

@@ -346,9 +346,12 @@ def test_sizes_of_whatever_a_model_sends(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {"a": b"bytes"}, ["x"] * 300, {"a": ["x"] * 300}, "ä" * 100_000, {1: {2: {3: object()}}}],
-    ids=["object", "bytes", "many", "many below", "long", "deep"],
-)
+    [
+        object(), {"a": b"bytes"}, ["x"] * 300, {"a": ["x"] * 300}, "ä" * 100_000, ["ä" * 10_000] * 2,
+        {1: {2: {3: object()}}},
+    ],
+    ids=["object", "bytes", "many", "many below", "long", "long in all", "deep"],
+)  # fmt: skip
 def test_what_is_not_measured(value: Any) -> None:
     """What is no text or plain collection of it, and what would take long."""
     assert size_of(value) is None
