@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,15 @@ def test_both_halves_read_the_same_file(tmp_path: Path) -> None:
     with pytest.raises(LibraryError) as library:
         LibrarySettings.read(environ=environment)
     assert list(sidecar.value.lines) == str(library.value).splitlines() == expected
+
+
+def test_the_example_of_the_document_is_a_table() -> None:
+    """What people copy works, and says what the text around it says."""
+    text = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    table = parse(example.encode())
+    assert table.of("acme") == table.of("Müller & Söhne") == Tier("batch", turn=3600.0, cancel=True)
+    assert table.of("anybody else") == Tier("standard", turn=60.0, loop=0.5, delay_p99=0.1)
 
 
 def test_a_table_of_a_hundred_thousand_tenants() -> None:
