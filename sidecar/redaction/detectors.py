@@ -15,7 +15,6 @@ import base64
 import binascii
 import contextlib
 import enum
-import ipaddress
 import math
 import re
 from collections import Counter
@@ -24,12 +23,11 @@ from typing import Final, NamedTuple
 
 from .disguises import has_one_reading, is_plain, readings
 from .encodings import never_holds_text
+from .numbers import PHONE, SEVEN_DIGITS, SPACED_DIGITS, SSN, has_address, has_card, has_iban, has_number
 
 #: Longer texts are refused before they come here.
 MAX_TEXT: Final = 1024
 
-# Between digits of one number: whatever is neither letter nor digit, at most three of it.
-_SEPARATOR: Final = r"[\W_]{0,3}"
 # RFC 9562, with or without dashes. Its variant digit, 8 to b, is none that ASCII text has in this place, and
 # one letter at least sets it apart from a number: neither can pose as a UUID.
 UUID: Final = (
@@ -46,20 +44,6 @@ _EMAIL: Final = re.compile(
     r"(?:[ _.-]dot[ _.-][a-z]{2}|\.(?:com|net|org|edu|gov|io|co|de|fr|uk|eu)\b)",
     re.IGNORECASE,
 )
-_PHONE: Final = re.compile(
-    rf"(?:(?<![0-9A-Za-z])\+|(?<!\w)00(?=[1-9]))\d(?:{_SEPARATOR}\d){{6,14}}(?![0-9A-Za-z])"
-    r"|(?<![0-9A-Za-z.-])(?:1[\W_])?(?:\(\d{3}\)[\W_]?|\d{3}[\W_]{1,3})\d{3}[\W_]{1,3}\d{4}(?![\d-])"
-    r"|(?<![\w.-])0\d{2,4}[ /-]\d{5,9}(?!\w)"
-)
-# A quick test before those that look for long numbers, for most names have none.
-_SEVEN_DIGITS: Final = re.compile(r"\d(?:\D{0,5}\d){6}")
-# A number that somebody spaced out, digit by digit, with the same thing between all of them.
-_SPACED_DIGITS: Final = re.compile(r"(?<!\d)\d([\W_]{1,3})\d(?:\1\d){6,}(?!\d)")
-_CARD_DIGITS: Final = re.compile(rf"\d(?:{_SEPARATOR}\d){{12,}}")
-_IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[\W_]{0,3}[A-Za-z0-9]){11,30}", re.IGNORECASE)
-_SSN: Final = re.compile(r"(?<![\d.-])(?!000|666|9)\d{3}([\W_]{1,3})(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
-_IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])")
-_IPV6: Final = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{2,39}(?![0-9A-Za-z:])")
 _JWT: Final = re.compile(r"eyJ[A-Z0-9_-]{8,}\.[A-Z0-9_-]{8,}", re.IGNORECASE)
 _CREDENTIAL: Final = re.compile(
     r"(?<![A-Za-z])bearer[\s:=]+[A-Za-z0-9._~+/-]{12}"
@@ -95,21 +79,6 @@ _IDENTITY: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}|[0-9A-F]+", re.IGNOR
 _CHANGE: Final = re.compile(r"(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]")
 _WORD: Final = re.compile(r"[a-z]{4,}|[A-Z]{4,}")
 _LONG_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{40,}(?![0-9A-Za-z])")
-_NUMBER: Final = re.compile(r"\d{9}")
-_HEX_ID: Final = re.compile(r"(?<![0-9A-Za-z])(?=\d{0,64}[A-Fa-f])[0-9A-Fa-f]{12,64}(?![0-9A-Za-z])")
-
-# ISO 13616: length of an IBAN by country.
-_IBAN_LENGTHS: Final = {
-    country: length
-    for length, countries in {
-        15: "NO", 16: "BE", 18: "DK FO FI GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU XK MN",
-        21: "CH HR LI LV", 22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL",
-        24: "AD CZ DZ ES MD PK RO SA SE SK TN VG", 25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MC MR SM",
-        28: "AL AZ BY CY DO GT HU LB NI PL SV", 29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC",
-        32: "LC", 33: "RU",
-    }.items()
-    for country in countries.split()
-}  # fmt: skip
 
 
 def _matches(pattern: re.Pattern[str]) -> Callable[[str], bool]:
@@ -132,58 +101,6 @@ def _has_credential(text: str) -> bool:
     return False
 
 
-def _has_card(text: str) -> bool:
-    """13 to 19 digits with a right check digit (ISO/IEC 7812, Luhn), alone or among more digits."""
-    for match in _CARD_DIGITS.finditer(text):
-        digits = [int(character) for character in match[0] if character.isdecimal()]
-        count = len(digits)
-        spans = {(0, count)} if count <= 19 else set()
-        # With an expiry date before or behind it, or inside a longer number.
-        spans |= {(0, n) for n in (15, 16)} | {(count - n, count) for n in (15, 16)}
-        if count > 19:
-            spans |= {(start, start + 16) for start in range(count - 15)}
-        if any(start >= 0 and end <= count and _is_card(digits[start:end]) for start, end in spans):
-            return True
-    return False
-
-
-def _is_card(digits: list[int]) -> bool:
-    if len(digits) < 13 or not 2 <= digits[0] <= 6:  # networks issue from 2 to 6
-        return False
-    doubled = (2 * digit - 9 if digit > 4 else 2 * digit for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _has_iban(text: str) -> bool:
-    """Right length for its country and the remainder 1 modulo 97 (ISO 13616)."""
-    for match in _IBAN.finditer(text):
-        account = "".join(filter(str.isalnum, match[0].upper()))
-        length = _IBAN_LENGTHS.get(account[:2])
-        if length is not None and len(account) >= length:
-            moved = account[4:length] + account[:4]
-            if int("".join(str(int(character, 36)) for character in moved)) % 97 == 1:
-                return True
-    return False
-
-
-def _has_address(text: str) -> bool:
-    """IPv4 or IPv6. A version of four numbers looks the same and is taken for one."""
-    if "." in text and any(all(int(part) < 256 for part in found[0].split(".")) for found in _IPV4.finditer(text)):
-        return True
-    return text.count(":") > 1 and any(_is_ipv6(found[0]) for found in _IPV6.finditer(text))
-
-
-def _is_ipv6(candidate: str) -> bool:
-    # `a::b` may be a name in C++; the address of an interface has a digit in it.
-    if candidate.count(":") < 2 or not any(character.isdecimal() for character in candidate):
-        return False
-    try:
-        ipaddress.IPv6Address(candidate)
-    except ValueError:
-        return False
-    return True
-
-
 def _has_random_token(text: str) -> bool:
     """Long and without structure: cases and digits mixed, few pieces as long as a word, high entropy."""
     if any(len(set(run)) >= 8 for run in _LONG_HEX.findall(text)):
@@ -202,11 +119,6 @@ def _is_random(run: str) -> bool:
 def _is_random_in_one_case(run: str) -> bool:
     """Letters and digits change places often; words with numbers behind them do so rarely."""
     return len(_CHANGE.findall(run)) >= 8 and not _IDENTITY.fullmatch(run)
-
-
-def _has_number(text: str) -> bool:
-    """Nine digits in a row, but for identifiers in hexadecimal: in one of twelve digits they are no surprise."""
-    return _NUMBER.search(text) is not None and _NUMBER.search(_HEX_ID.sub("", text)) is not None
 
 
 class Trait(enum.IntFlag):
@@ -235,14 +147,14 @@ def traits(text: str) -> int:
     if not text.isascii():
         return (
             (len(text) >= LONG)
-            | (_SEVEN_DIGITS.search(text) is not None) << 1
+            | (SEVEN_DIGITS.search(text) is not None) << 1
             | (_DOTTED.search(text) is not None) << 2
             | (_LABELLED.search(text) is not None) << 3
             | (_AT.search(text) is not None) << 4
         )
     classes = text.encode("ascii").translate(_CLASSES)
     found = 1 if len(text) >= LONG else 0
-    if classes.count(b"0") >= 7 and _SEVEN_DIGITS.search(text) is not None:
+    if classes.count(b"0") >= 7 and SEVEN_DIGITS.search(text) is not None:
         found |= _DIGITS
     if b":" in classes:
         found |= _DOTS | _LABEL
@@ -280,13 +192,13 @@ DETECTORS: Final = (
     Detector("key", Trait.LONG, _matches(_KEY)),
     Detector("credential", Trait.LABELLED, _has_credential),
     Detector("email", Trait.AT, _matches(_EMAIL)),
-    Detector("iban", Trait.LONG, _has_iban),
-    Detector("card", Trait.DIGITS, _has_card),
-    Detector("ssn", Trait.DIGITS, _matches(_SSN)),
-    Detector("phone", Trait.DIGITS, _matches(_PHONE)),
-    Detector("ip", Trait.DOTTED, _has_address),
+    Detector("iban", Trait.LONG, has_iban),
+    Detector("card", Trait.DIGITS, has_card),
+    Detector("ssn", Trait.DIGITS, _matches(SSN)),
+    Detector("phone", Trait.DIGITS, _matches(PHONE)),
+    Detector("ip", Trait.DOTTED, has_address),
     Detector("token", Trait.LONG, _has_random_token),
-    Detector(NUMBER, Trait.DIGITS, _matches(_SPACED_DIGITS)),
+    Detector(NUMBER, Trait.DIGITS, _matches(SPACED_DIGITS)),
 )
 #: Text that somebody wrote as base64 or hexadecimal: nobody names things so.
 ENCODED: Final = "encoded"
@@ -342,7 +254,7 @@ def _found_in(text: str, numbers: bool, search: Callable[[str], str | None] | No
     for name, finds in _ASKED[told]:
         if finds(text):
             return name
-    if numbers and told & _DIGITS and _has_number(text):
+    if numbers and told & _DIGITS and has_number(text):
         return NUMBER
     return None if search is None else search(text)
 

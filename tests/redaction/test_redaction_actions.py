@@ -290,3 +290,21 @@ def test_pseudonyms_are_distinct_and_stay() -> None:
     assert NAMES.of(b"acme", b"acme") == "p-k7-hepfcfaompmeopee"
     assert NAMES.hash(b"acme") == "h-k7-dpkjflgpbjkjoolc"
     assert len({NAMES.of(str(n).encode(), b"bob") for n in range(2000)}) == 2000
+
+
+@given(
+    owners=st.lists(st.sampled_from(["acme", "bank", "bank-2", "bank-open-1", "", "globex"]), min_size=1, max_size=5),
+    said=st.dictionaries(
+        st.sampled_from(["a.name", "a.user", "a.session", "a.note", "a.off", "a.long", "a.extra", "a.else"]),
+        st.sampled_from(["planner", "bob@example.com", "ORD-123456", "all is well in the house", 7, True]),
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_tiers_are_what_each_of_them_would_be_alone(owners: list[str], said: dict[str, object]) -> None:
+    """A request of many tenants is redacted span by span as if each tenant's policy were the only one."""
+    together = left(spans(*({"tenant.id": owner, **said} for owner in owners)))
+    alone = [
+        left(spans({"tenant.id": owner, **said}), Redactor(Policy.parse(POLICY.encode()).of_tenant(owner), NAMES))[0]
+        for owner in owners
+    ]
+    assert together == alone

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redaction_samples import ENCODINGS, RARE_ENCODINGS, SECRETS
 
-from sidecar.redaction import detectors, disguises, encodings, shapes
+from sidecar.redaction import detectors, disguises, encodings, numbers, shapes
 from sidecar.redaction.detectors import MAX_TEXT, REASONS, detect
 from sidecar.redaction.disguises import MAX_READINGS, readings
 
@@ -221,7 +221,7 @@ def test_shapes_take_any_digit_where_they_take_one(shape: shapes.Shape, text: st
 
 PATTERNS = {
     f"{module.__name__}.{name}": pattern
-    for module in (detectors, disguises, encodings, shapes)
+    for module in (detectors, disguises, encodings, numbers, shapes)
     for name, pattern in vars(module).items()
     if isinstance(pattern, re.Pattern)
 }
