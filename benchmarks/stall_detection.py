@@ -7,11 +7,12 @@ writes down when each block began; the delay is from there to the alert, less th
 for its stack. A stack that was found later counts only if the block still lasted when it was found; it is right when it
 has the blocking function, in a line of that function. All of it on asyncio's own loop and on uvloop.
 
-    python -m benchmarks.stall_detection [THRESHOLD_MS]
+    python -m benchmarks.stall_detection [--threshold-ms 100] [--rounds 40] [--kinds sleep,spin] [--loops asyncio]
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import ctypes
 import inspect
@@ -39,7 +40,6 @@ from sidecar.watchdog import Watchdog
 from sidecar.watchdog.stacks import Asked, find
 from sidecar.wire import frames, process
 
-ROUNDS = 40
 BLOCK_SECONDS = 0.25
 
 
@@ -90,7 +90,7 @@ def _calibrate(kind: str) -> None:
         _digits = round(_digits * 1.2)
 
 
-def application(endpoint: str, cells: str, kind: str, loop: str) -> None:
+def application(endpoint: str, cells: str, kind: str, loop: str, rounds: int) -> None:
     """The child: prints the start of each block, in nanoseconds of the monotonic clock."""
     _calibrate(kind)
     loops = Loops(Path(cells), "stall-detection", "benchmark", endpoint)
@@ -98,7 +98,7 @@ def application(endpoint: str, cells: str, kind: str, loop: str) -> None:
 
     async def main() -> None:
         await asyncio.sleep(1)  # until the watchdog knows the loop
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             await asyncio.sleep(0.1)
             with tenant("hooli"):
                 print(time.monotonic_ns(), flush=True)
@@ -121,7 +121,7 @@ class _Moments:
             self.fired.append((time.monotonic_ns(), "not available" not in alert.annotations["stack"]))
 
 
-def measure(kind: str, loop: str, threshold_ms: int) -> str:
+def measure(kind: str, loop: str, threshold_ms: int, rounds: int) -> str:
     """One line of the result."""
     moments = _Moments()
     watchdog = Watchdog(threshold_ms * 1_000_000, Alerts([moments]), CollectorRegistry())
@@ -132,8 +132,8 @@ def measure(kind: str, loop: str, threshold_ms: int) -> str:
     server.start()
     try:
         with tempfile.TemporaryDirectory(dir="/dev/shm") as cells:
-            arguments = [f"http://127.0.0.1:{port}", cells, kind, loop]
-            command = [sys.executable, "-m", "benchmarks.stall_detection", *arguments]
+            arguments = [f"http://127.0.0.1:{port}", cells, kind, loop, str(rounds)]
+            command = [sys.executable, "-m", "benchmarks.stall_detection", "application", *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
         stalls = watchdog.stalls()
     finally:
@@ -191,20 +191,26 @@ def reading(depth: int = 20, times: int = 500) -> str:
     return f"reading a stack of {len(found.lines)} frames: p50 {statistics.median(took):.2f} ms, p99 {p99:.2f} ms"
 
 
-def main(threshold_ms: int) -> None:
-    """Print one line for each way to block."""
+def main() -> None:
+    """Print one line for each way to block, on each loop."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threshold-ms", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--kinds", default=",".join(BLOCKS), help="ways to block, separated by commas")
+    parser.add_argument("--loops", default=",".join(LOOPS), help="event loops, separated by commas")
+    asked = parser.parse_args()
     print("from the threshold to the alert; stacks in the alert, while it was blocked, and right")
     print(
         f"{'block':<8}{'loop':<9}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'while blocked':>15}{'right':>7}"
     )
     print(reading(), flush=True)
-    for kind in BLOCKS:
-        for loop in LOOPS:
-            print(measure(kind, loop, threshold_ms), flush=True)
+    for kind in asked.kinds.split(","):
+        for loop in asked.loops.split(","):
+            print(measure(kind, loop, asked.threshold_ms, asked.rounds), flush=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 5:
-        application(*sys.argv[1:])
+    if sys.argv[1:2] == ["application"]:
+        application(*sys.argv[2:6], int(sys.argv[6]))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+        main()
