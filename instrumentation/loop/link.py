@@ -29,12 +29,31 @@ from .account import Account
 from .relay import Relay
 
 _WATCH: Final = f"/{wire.DESCRIPTOR.services_by_name['Watchdog'].full_name}/Watch"
-_FIRST_DELAY: Final = 0.25
-_LONGEST_DELAY: Final = 10.0
+FIRST_DELAY: Final = 0.25  # seconds
+LONGEST_DELAY: Final = 10.0
 # The watchdog is there, and cannot watch this process: to come back at once would change nothing.
 _REFUSED: Final = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _WAKE: Final = wire.Report()  # in the outbox: there may be a heartbeat to send
 _OPTIONS: Final = (("grpc.enable_retries", 0), ("grpc.keepalive_time_ms", 20_000))
+
+
+class Backoff:
+    """How long to wait before the next try: twice as long each time, less up to a half of it.
+
+    The processes of a host must not come back to a restarted sidecar all at once.
+    """
+
+    def __init__(self) -> None:
+        self._next = FIRST_DELAY
+
+    def reset(self) -> None:
+        """It worked."""
+        self._next = FIRST_DELAY
+
+    def delay(self) -> float:
+        """Seconds, this time."""
+        delay, self._next = self._next, min(LONGEST_DELAY, self._next * 2)
+        return delay * random.uniform(0.5, 1.0)  # noqa: S311  # nothing secret
 
 
 class Link:
@@ -45,6 +64,7 @@ class Link:
         accounts: the loops of this process, by id.
         unreadable: told the threshold of a stall, in nanoseconds, and the watchdog's pid, when the watchdog cannot read
             this process's memory; and twice 0 when it can, or is gone.
+        backoff: how long to wait between two tries.
     """
 
     def __init__(
@@ -54,12 +74,14 @@ class Link:
         instance: str,
         accounts: Callable[[], dict[int, Account]],
         unreadable: Callable[[int, int], None],
+        backoff: Backoff | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._service_name = service_name
         self._instance = instance
         self._accounts = accounts
         self._unreadable = unreadable
+        self._backoff = backoff or Backoff()
         self._outbox: SimpleQueue[wire.Report | None] | None = None
         self._call: Any = None
         self._thread: threading.Thread | None = None
@@ -111,7 +133,6 @@ class Link:
             outbox.put(report)
 
     def _run(self) -> None:
-        delay = _FIRST_DELAY
         said = False
         while self._wanted():
             self._connected = False
@@ -123,16 +144,15 @@ class Link:
             except Exception as error:
                 fault("link", error)
             if self._connected:
-                delay, said = _FIRST_DELAY, False
+                self._backoff.reset()
+                said = False
             if self._stopping.is_set():
                 return
             count("link.lost")
             if not said:
                 said = True
                 log.info("no watchdog at the endpoint for this process, will go on trying", endpoint=self._endpoint)
-            # Jitter: the processes of a host must not come back to a restarted sidecar all at once.
-            self._stopping.wait(delay * random.uniform(0.5, 1.0))  # noqa: S311
-            delay = min(_LONGEST_DELAY, delay * 2)
+            self._stopping.wait(self._backoff.delay())
 
     def _wanted(self) -> bool:
         """Wait until there is a loop to tell of; False when the link is to stop."""

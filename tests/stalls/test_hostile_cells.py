@@ -19,7 +19,9 @@ from prometheus_client import CollectorRegistry
 from instrumentation.loop.cell import Cell
 from sidecar.watchdog import Watchdog
 from sidecar.watchdog.cell import REASONS, RefusedError, open_cell
+from sidecar.watchdog.poll import Poll
 from sidecar.watchdog.stream import MAX_REFUSALS
+from sidecar.watchdog.watched import Watched
 from sidecar.wire import cell as layout
 from sidecar.wire import watchdog_pb2 as wire
 
@@ -145,6 +147,48 @@ def test_garbage_behind_a_genuine_identity_is_survived(data: st.DataObject, genu
             assert len(reader.name(slot)) <= 4 * layout.NAME_BYTES
     finally:
         reader.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_users_file_is_refused(genuine: Path) -> None:
+    """The file, and the folder around it: its owner could change it at any time."""
+    os.chown(genuine, 65534, 65534)
+    assert refusal(genuine) == "owner"
+    os.chown(genuine, os.geteuid(), -1)
+    os.chown(genuine.parent, 65534, 65534)
+    assert refusal(genuine) == "folder"
+    os.chown(genuine.parent, os.geteuid(), -1)
+    open_cell(str(genuine), os.getpid(), 1).close()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.dictionaries(st.integers(0, layout.HEADER_WORDS - 1), st.integers(0, 2**64 - 1), max_size=6),
+    cut=st.one_of(st.none(), st.integers(0, 100_000)),
+    namespace=st.sampled_from([0, 1, 2**64 - 1]),
+)
+def test_any_header_is_refused_or_survived(
+    words: dict[int, int], cut: int | None, namespace: int, genuine: Path
+) -> None:
+    """Hostile sizes, counts, times and threads: a known refusal, or a loop that is judged without harm to others."""
+    raw = bytearray(genuine.read_bytes())
+    for word, value in words.items():
+        struct.pack_into("=Q", raw, word * 8, value)
+    spoilt = genuine.with_name("spoilt.cell")
+    spoilt.write_bytes(raw[:cut])
+    spoilt.chmod(0o600)
+    poll = Poll(100_000_000)
+    try:
+        reader = open_cell(str(spoilt), os.getpid(), 1, namespace=namespace)
+    except RefusedError:
+        refusal(spoilt)
+        return
+    poll.add(Watched("service", "instance", reader, lambda *_: None))
+    now = time.monotonic_ns()
+    for moment in (now, now + 10**8, now + 2 * 10**8, now + 10**10):
+        poll.step(moment)
+        assert all(isinstance(loop, dict) for loop in poll.loops(moment))
+        assert all(isinstance(stall, dict) for stall in poll.stalls(moment))
 
 
 # Streams ------------------------------------------------------------------------------------------------------------
