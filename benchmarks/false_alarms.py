@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -108,8 +107,10 @@ def main() -> None:
         for name, phase in phases.items():
             phase()
             time.sleep(1)
-            found = Counter(f"{alert.name} {alert.status}" for alert in watching.heard.rest())
-            print(f"{name:<40}{sum(found.values()):>4} false alarms {dict(found) or ''}", flush=True)
+            found = [alert for alert in watching.heard.rest() if alert.status == "firing"]
+            print(f"{name:<40}{len(found):>4} false alarms", flush=True)
+            for alert in found:
+                print(f"    {alert.name}: {alert.annotations['summary']}\n{alert.annotations.get('stack', '')}")
 
 
 if __name__ == "__main__":

@@ -213,8 +213,8 @@ class Poll:
         if now >= watched.check_at:
             watched.check_at = (now // CHECK_NS + 1) * CHECK_NS  # together: waking up costs more than a look
         if watched.starvation.due(now):
-            delay = self._system.run_delay(watched.cell, header[layout.THREAD])
-            watched.starvation.read(now, header[layout.RUNNING] & layout.START_BITS, delay)
+            at, delay = self._system.reading(watched.cell, header[layout.THREAD])
+            watched.starvation.read(at, header[layout.RUNNING] & layout.START_BITS, delay)
         if found is Standing.GONE:
             # It may have closed the loop in good order since we looked.
             watched.leaving = LOOP_CLOSED if watched.cell.header()[layout.CLOSED] else PROCESS_DIED

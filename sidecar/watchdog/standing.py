@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
@@ -84,10 +86,12 @@ class System:
 
     Args:
         proc: what the system says.
+        clock: nanoseconds of `CLOCK_MONOTONIC`.
     """
 
-    def __init__(self, proc: Lookup | None = None) -> None:
+    def __init__(self, proc: Lookup | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._proc = proc or Proc()
+        self._clock = clock
 
     def standing(self, cell: Cell, thread: int = 0) -> Standing:
         """Of its process; that it runs, unless something else is known. `thread` is its loop's, if that is known."""
@@ -103,6 +107,12 @@ class System:
     def run_delay(self, cell: Cell, thread: int) -> int:
         """How long a thread of its process had no CPU, so far; 0 where that cannot be looked up."""
         return self._proc.run_delay(cell.pid, thread) if cell.mode is Mode.CELL else 0
+
+    def reading(self, cell: Cell, thread: int) -> tuple[int, int]:
+        """Its `run_delay`, and a moment before which that was so."""
+        delay = self.run_delay(cell, thread)
+        # Asked afterwards: whoever looks may have had no CPU either, since the look began.
+        return self._clock(), delay
 
 
 class Starvation:
@@ -121,7 +131,7 @@ class Starvation:
         return now - self._last[0] >= _READING_NS
 
     def read(self, now: int, began: int, delay: int) -> None:
-        """A reading, every now and then; `began` is the start of the running slice, 0 without one."""
+        """A reading, done by `now`, every now and then; `began` is the start of the running slice, 0 without one."""
         if not self._last[0] or not began or began >= self._last[0]:
             self._before = self._last if self._last[0] else (now, delay)
         self._last = (now, delay)

@@ -44,7 +44,7 @@ class Bench:
         self.poll = Poll(
             100 * MS,
             "https://runbooks.example",
-            System(self),
+            System(self, lambda: self.now),
             lambda: WALL + timedelta(microseconds=(self.now - START) / 1000),
         )
         self.cell = make_cell(1)
@@ -348,6 +348,19 @@ def test_one_slice_that_gets_no_cpu_is_starved_and_no_stall(bench: Bench) -> Non
     assert bench.now - bench.watched.cell.heard() > SECOND
     bench.cell.words[layout.RUNNING] = 0
     assert "EventLoopStarved resolved" in bench.beats(EASY_BEATS, 0, {"acme": 0.5})
+
+
+def test_a_watchdog_that_had_no_cpu_itself_accuses_nobody(bench: Bench) -> None:
+    """On a crowded host, time passes between its look at the clock and that at the thread: also then, hunger counts."""
+    bench.pass_time(200 * MS)
+    look_began = bench.now = bench.now + 25 * MS
+    bench.now += MS
+    bench.run("acme")
+    bench.lacked += 59 * MS
+    bench.now = look_began + 60 * MS  # the slice has begun and starved, and only now the look goes on
+    assert bench.poll.step(look_began) == []
+    assert bench.pass_time(60 * MS) == []
+    assert bench.pass_time(100 * MS) == ["EventLoopStalled firing"]
 
 
 def test_earlier_hunger_excuses_no_later_slice(bench: Bench) -> None:
