@@ -66,8 +66,9 @@ def changes(old: Policy, new: Policy) -> list[Change]:
             if Change(place, more, what) not in everybody
         )
         members = [set(policy.tiers[name].tenants) if name in policy.tiers else set() for policy in (old, new)]
-        if members[0] != members[1]:
-            # Who leaves one set of rules comes under another: nobody can tell from here which says more of whom.
+        if members[0] != members[1] and old.tiers and new.tiers:
+            # Who leaves one tier comes under other rules: nobody can tell from here which say more of whom. Where one
+            # side has no tiers, the others are the rules for everybody, and the comparison above is all.
             found.append(Change(("tiers", name, "tenants"), True, "other tenants"))
     patterns = [{} if policy.patterns is None else policy.patterns.written for policy in (old, new)]
     for name in dict.fromkeys((*patterns[1], *patterns[0])):

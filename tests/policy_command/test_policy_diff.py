@@ -225,3 +225,14 @@ def test_a_rule_that_drops_is_no_difference_to_none(tmp_path: Path) -> None:
     after = written(tmp_path, SMALL.replace("events: {}", "events: {b: {action: drop}}"), "new.yaml")
     assert policy("diff", before, after).status == 0
     assert policy("diff", after, before).status == 0
+
+
+def test_a_first_tier_that_says_less_is_less(tmp_path: Path) -> None:
+    """Its tenants come from the rules for everybody; the way back says more."""
+    tiers = "tiers: {quiet: {tenants: [bank], attributes: {a.count: {action: mask}}}}\n"
+    before = written(tmp_path, SMALL, "old.yaml")
+    after = written(tmp_path, SMALL + tiers, "new.yaml")
+    assert policy("diff", before, after).status == 0
+    back = policy("diff", after, before)
+    assert back.status == 1
+    assert back.out.startswith("+ tiers.quiet.attributes.a.count: action: mask -> allow")
