@@ -6,6 +6,7 @@ Loops come and go, and a reading may fall into the middle of a slice; what was s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import add
 
 from sidecar.wire import cell as layout
 
@@ -143,4 +144,4 @@ def _padded(numbers: list[int], length: int) -> list[int]:
 
 def _summed(left: list[int], right: list[int]) -> list[int]:
     length = max(len(left), len(right))
-    return [a + b for a, b in zip(_padded(left, length), _padded(right, length), strict=True)]
+    return list(map(add, _padded(left, length), _padded(right, length)))
