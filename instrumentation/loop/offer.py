@@ -27,6 +27,7 @@ from sidecar.wire.memory import ForbiddenError, Memory, TornError
 
 _PYTHON: Final = sys.hexversion >> 16
 _PR_SET_PTRACER: Final = 0x59616D61
+_PATIENCE_SECONDS: Final = 1.0  # for a thread to come up; a container at its limit of CPU stands still for that long
 _TRIES: Final = 50
 _PAUSE_SECONDS: Final = 0.002
 
@@ -97,10 +98,11 @@ def _misread() -> str:
     Raises:
         ForbiddenError, TornError: it could not be read at all.
     """
+    _thread_state_of_caller()  # fails here, if it does: the hook for exceptions in threads is the application's
     waiting = _Waiting()
     waiting.thread.start()
     try:
-        waiting.there.wait(_TRIES * _PAUSE_SECONDS)
+        waiting.there.wait(_PATIENCE_SECONDS)
         with Memory(os.getpid(), process.own_start()) as memory:
             for _ in range(_TRIES):
                 before = waiting.stack()
@@ -145,7 +147,7 @@ class _Waiting:
 
     def release(self) -> None:
         self._gate.release()
-        self.thread.join(_TRIES * _PAUSE_SECONDS)
+        self.thread.join(_PATIENCE_SECONDS)
 
     def _outer(self) -> None:
         self._state = _thread_state_of_caller()()

@@ -41,7 +41,7 @@ class Memory:
         try:
             self._descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except PermissionError:
-            raise ForbiddenError("the system does not let the sidecar read the process's memory") from None
+            raise ForbiddenError(f"the system does not let the sidecar read the process's memory{_yama()}") from None
         except OSError as error:
             raise ForbiddenError(f"the process's memory cannot be opened: {error.strerror}") from None
         # Asked after the opening: who has the pid now had it then.
@@ -71,3 +71,12 @@ class Memory:
         if len(raw) != length:
             raise TornError("not as much is there")
         return raw
+
+
+def _yama() -> str:
+    """What Yama has to do with it, for people."""
+    try:
+        scope = process.read("/proc/sys/kernel/yama/ptrace_scope").decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+    return f" (kernel.yama.ptrace_scope is {scope})" if scope != "0" else ""

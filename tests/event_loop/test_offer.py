@@ -157,6 +157,7 @@ def test_a_python_without_ctypes_is_accounted_as_ever(cells: Path) -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT, str(cells)], capture_output=True, text=True, timeout=DEADLINE)
     assert done.stdout == "1 1\n", done.stderr
     assert done.stderr.count("stacks cannot be read from outside") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_the_applications_ctypes_stays_as_it_was(loops: Loops, make_loop: Callable[[], Any]) -> None:
