@@ -203,10 +203,10 @@ def main() -> None:
     print(
         f"{'block':<8}{'loop':<9}{'blocks':>6}{'p50':>12}{'p99':>12}{'in alert':>10}{'while blocked':>15}{'right':>7}"
     )
-    print(reading(), flush=True)
     for kind in asked.kinds.split(","):
         for loop in asked.loops.split(","):
             print(measure(kind, loop, asked.threshold_ms, asked.rounds), flush=True)
+    print(reading(), flush=True)
 
 
 if __name__ == "__main__":
