@@ -24,6 +24,8 @@ __all__ = ["LAYERS", "MAX_READINGS", "Reading", "has_one_reading", "is_plain", "
 
 LAYERS: Final = 3
 MAX_READINGS: Final = 24
+#: Characters of all readings of a text together: some letters unfold to eighteen.
+MAX_READ: Final = 8192
 
 # Letters that are drawn like Latin ones, Cyrillic, Greek, Armenian, Cherokee, small capitals: "bеаrеr" is not what it
 # seems.
@@ -55,12 +57,13 @@ def has_one_reading(text: str) -> bool:
 
 
 def readings(text: str) -> Iterator[Reading]:
-    """The plain forms of `text`, each once, at most `MAX_READINGS` with itself; made as they are asked for.
+    """The plain forms of `text`, each once, at most `MAX_READINGS` with itself and `MAX_READ` characters, as asked for.
 
     What would go on beyond the bounds is not left unread in silence: the last reading says that it is `encoded`.
     """
     found = {text}
     layer = [text]
+    room = MAX_READ
     for depth in range(LAYERS + 1):
         below: list[str] = []
         for disguised in layer:
@@ -69,8 +72,9 @@ def readings(text: str) -> Iterator[Reading]:
                     continue
                 found.add(reading.text)
                 below.append(reading.text)
-                if depth == LAYERS or len(found) == MAX_READINGS:
-                    yield Reading(reading.text, encoded=True)
+                room -= len(reading.text)
+                if depth == LAYERS or len(found) == MAX_READINGS or room < 0:
+                    yield Reading(reading.text if room >= 0 else "", encoded=True)
                     return
                 yield reading
         layer = below

@@ -205,6 +205,22 @@ def test_what_is_disguised_beyond_the_bounds_is_suspicious() -> None:
     assert detect(decoys + "." + base64.b64encode(b"bob@example.com").decode()) is not None
 
 
+def test_what_unfolds_without_end_is_suspicious() -> None:
+    """A letter that stands for eighteen, a thousand times: not read in all its forms, and not let pass either."""
+    text = "\ufdfa" * MAX_TEXT
+    assert sum(len(reading.text) for reading in readings(text)) <= disguises.MAX_READ
+    assert detect(text, numbers=False) == "encoded"
+
+
+@given(
+    st.lists(st.sampled_from(["%25", "&amp;", "=3D", "Zm9v", "\\u0025", "１", "(at)", "\ufdfa", "4e"]), max_size=200)
+)
+@settings(max_examples=100, deadline=None)
+def test_the_readings_of_a_text_are_bounded_in_sum(pieces: list[str]) -> None:
+    """Whatever it is made of."""
+    assert sum(len(reading.text) for reading in readings("".join(pieces)[:MAX_TEXT])) <= disguises.MAX_READ
+
+
 def test_texts_without_a_bound_are_refused() -> None:
     """Whoever scans bounds the length first."""
     with pytest.raises(ValueError, match="bounded"):
