@@ -114,7 +114,13 @@ class Sidecar:
             letters = DeadLetters(self.settings.state_dir, self.ledger)
             self._forwarder = Forwarder(self._queue, self._destination(), self.ledger, letters)
             self._forwarder.start()
-            self._admin = Admin(self.settings.admin, ready=self.readiness, status=self.status, registry=self.registry)
+            self._admin = Admin(
+                self.settings.admin,
+                ready=self.readiness,
+                status=self.status,
+                spans=self.spans,
+                registry=self.registry,
+            )
             self._admin.start()
             self._receivers.start()
             self._watchdog.start()
@@ -206,6 +212,10 @@ class Sidecar:
             "destination": self._forwarder is not None and self._forwarder.ready,
             "watchdog": self._watchdog.ready,
         }
+
+    def spans(self, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
+        """The newest spans in the embedded store, of a trace or of all; None without a store."""
+        return None if self.store is None else self.store.spans(trace_id=trace_id, limit=limit)
 
     def status(self) -> dict[str, Any]:
         """The document of `/status`."""

@@ -125,7 +125,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             _existing_file),
     Setting(
         "TENANTSCOPE_ADMIN", "admin", "127.0.0.1:8889",
-        "where `/healthz`, `/readyz`, `/metrics` and `/status` are served: a loopback `host:port`",
+        "where `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` are served: a loopback `host:port`",
         loopback,
     ),
     Setting(

@@ -23,7 +23,8 @@ _MAX_SECONDS: Final = 24 * 3600
 _MIN_INTERVAL: Final = 0.1
 
 _SIDECAR_NEEDS: Final = ("grpc", "grpc_health", "grpc_reflection", "prometheus_client", "yaml")
-_DEMO_NEEDS: Final = ("autogen_agentchat", "autogen_ext", "openai", "tiktoken", "rich", *_SIDECAR_NEEDS)
+_CONSOLE_NEEDS: Final = ("starlette", "uvicorn", *_SIDECAR_NEEDS)
+_DEMO_NEEDS: Final = ("autogen_agentchat", "autogen_ext", "openai", "tiktoken", "rich", *_CONSOLE_NEEDS)
 
 _TOP_NEEDS: Final = ("rich", *_SIDECAR_NEEDS)
 
@@ -33,6 +34,7 @@ examples:
   tenantscope demo --seconds 15 --headless --json out.json
                                                    no table; figures for a script
   tenantscope top                                  who has the loops now, who waits; q quits
+  tenantscope console                              the same in a browser, with time lines and traces
   tenantscope sidecar                              the sidecar, settings from the environment
   tenantscope sidecar --help                       what can be set
   tenantscope doctor                               does telemetry get through? if not, where does it end?
@@ -147,6 +149,39 @@ def top(arguments: Sequence[str]) -> int:
     return run(Options(admin, View(options.sort, options.tenant), options.interval, options.once, options.json))
 
 
+def console(arguments: Sequence[str]) -> int:
+    """The same in a browser: tenants, stalls with stacks, who made whom wait, alerts, traces."""
+    parser = argparse.ArgumentParser(
+        prog="tenantscope console",
+        description=console.__doc__,
+        epilog="Serves this machine only, and only whoever opens the address that it prints. Ctrl-C ends it.",
+        allow_abbrev=False,
+    )
+    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
+    parser.add_argument(
+        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
+    )
+    parser.add_argument(
+        "--port", type=_port, default=8890, metavar="N", help="on loopback; 0 for any that is free (default: 8890)"
+    )
+    options = parser.parse_args(arguments)
+    _require("console", _CONSOLE_NEEDS)
+    from .console.server import Console
+    from .view.client import Admin
+
+    try:
+        admin = Admin(options.admin)
+    except ValueError as error:
+        parser.error(f"argument --admin: {error}")
+    try:
+        page = Console(admin, options.port)
+    except OSError as error:
+        parser.error(f"argument --port: cannot listen on 127.0.0.1:{options.port}: {error.strerror}")
+    print(f"tenantscope console: {page.url}", flush=True)
+    page.serve()
+    return 0
+
+
 def policy(arguments: Sequence[str]) -> int:
     """What may leave: check a redaction policy, explain it, test it by examples, compare two."""
     _require("sidecar", _SIDECAR_NEEDS)
@@ -207,6 +242,7 @@ COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "demo": demo,
     "sidecar": sidecar,
     "top": top,
+    "console": console,
     "policy": policy,
     "token": token,
     "doctor": doctor,
@@ -243,6 +279,12 @@ def _seconds(text: str) -> float:
     if not 1 <= seconds <= _MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"must be a number of seconds from 1 to {_MAX_SECONDS}")
     return seconds
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError("must be a port, 0 to 65535")
+    return int(text)
 
 
 def _interval(text: str) -> float:

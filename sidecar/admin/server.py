@@ -1,5 +1,5 @@
-"""The admin listener: `/healthz`, `/readyz`, `/metrics` and `/status` over HTTP on loopback, for reading
-only.
+"""The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` over HTTP on loopback, for
+reading only.
 
 One request a connection, one thread a connection, a few seconds for each. When all places are taken the
 oldest connection is cut off, so that somebody who opens connections and says nothing cannot keep Prometheus
@@ -12,13 +12,14 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -30,16 +31,20 @@ from sidecar.settings import ConfigurationError
 KEY: Final = "TENANTSCOPE_ADMIN"
 MAX_CONNECTIONS: Final = 32
 SECONDS: Final = 5.0  # for each read and write
+DEFAULT_SPANS: Final = 100
+MAX_SPANS: Final = 5000
+_TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 log = structlog.get_logger("sidecar.admin")
 
 
 class Admin:
-    """Serves the four pages from threads of its own.
+    """Serves the pages from threads of its own.
 
     Args:
         ready: what readiness depends on, by name; ready when all are true.
         status: the document of `/status`, as JSON knows it.
+        spans: the newest spans, of a trace or of all (None), at most so many; None when none are kept.
         registry: the metrics of `/metrics`.
 
     Raises:
@@ -52,6 +57,7 @@ class Admin:
         *,
         ready: Callable[[], Mapping[str, bool]],
         status: Callable[[], Mapping[str, Any]],
+        spans: Callable[[str | None, int], list[dict[str, Any]] | None],
         registry: CollectorRegistry,
     ) -> None:
         try:
@@ -59,10 +65,11 @@ class Admin:
         except OSError as error:
             raise ConfigurationError(f"{KEY}: cannot listen on {listen.target}: {error.strerror}") from None
         self._server.pages = {
-            "/healthz": lambda _accept: _json(HTTPStatus.OK, {"status": "ok"}),
-            "/readyz": lambda _accept: _readiness(ready()),
-            "/status": lambda _accept: _json(HTTPStatus.OK, status()),
-            "/metrics": lambda accept: _metrics(registry, accept),
+            "/healthz": lambda _accept, _query: _json(HTTPStatus.OK, {"status": "ok"}),
+            "/readyz": lambda _accept, _query: _readiness(ready()),
+            "/status": lambda _accept, _query: _json(HTTPStatus.OK, status()),
+            "/spans": lambda _accept, query: _spans(spans, query),
+            "/metrics": lambda accept, _query: _metrics(registry, accept),
         }
         self.address = Address(listen.host, self._server.server_address[1])
         self._thread = threading.Thread(
@@ -81,7 +88,7 @@ class Admin:
         self._server.server_close()
 
 
-Page = Callable[[str], tuple[HTTPStatus, str, bytes]]
+Page = Callable[[str, str], tuple[HTTPStatus, str, bytes]]  # of the Accept header and the query
 
 
 def _json(status: HTTPStatus, document: Mapping[str, Any]) -> tuple[HTTPStatus, str, bytes]:
@@ -92,6 +99,20 @@ def _readiness(parts: Mapping[str, bool]) -> tuple[HTTPStatus, str, bytes]:
     waiting = sorted(name for name, is_ready in parts.items() if not is_ready)
     status = HTTPStatus.SERVICE_UNAVAILABLE if waiting else HTTPStatus.OK
     return _json(status, {"ready": not waiting, "not_ready": waiting})
+
+
+def _spans(ask: Callable[[str | None, int], list[dict[str, Any]] | None], query: str) -> tuple[HTTPStatus, str, bytes]:
+    """`trace_id` of 32 hexadecimal digits and `limit`, both optional; anything else is a mistake worth saying."""
+    given = parse_qs(query, keep_blank_values=True)
+    repeated = any(len(values) > 1 for values in given.values())
+    trace_id = given.pop("trace_id", [""])[0] if "trace_id" in given else None
+    limit = given.pop("limit", [str(DEFAULT_SPANS)])[0]
+    if given or repeated or (trace_id is not None and not _TRACE_ID.fullmatch(trace_id)):
+        return _json(HTTPStatus.BAD_REQUEST, {"error": "the query may have trace_id (32 hexadecimal digits) and limit"})
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 5 and 1 <= int(limit) <= MAX_SPANS):
+        return _json(HTTPStatus.BAD_REQUEST, {"error": f"limit must be 1 to {MAX_SPANS}"})
+    found = ask(trace_id, int(limit))
+    return _json(HTTPStatus.OK, {"kept": found is not None, "spans": found or []})
 
 
 def _metrics(registry: CollectorRegistry, accept: str) -> tuple[HTTPStatus, str, bytes]:
@@ -159,11 +180,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not _is_loopback_host(self.headers.get("Host", "")):
             return self._answer(*_json(HTTPStatus.FORBIDDEN, {"error": "the Host header must name this machine"}))
-        page = self.server.pages.get(urlsplit(self.path).path)
+        asked = urlsplit(self.path)
+        page = self.server.pages.get(asked.path)
         if page is None:
             return self._answer(*_json(HTTPStatus.NOT_FOUND, {"pages": sorted(self.server.pages)}))
         try:
-            answer = page(self.headers.get("Accept", ""))
+            answer = page(self.headers.get("Accept", ""), asked.query)
         except Exception as error:  # noqa: BLE001  # its text may hold anything
             log.error("admin page failed", error=type(error).__name__)
             answer = _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error"})

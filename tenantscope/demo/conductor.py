@@ -21,6 +21,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Self
 
+from tenantscope.console.server import Console
+from tenantscope.view.client import Admin
+
 from .admin import SearchedAdmin
 from .canaries import Canaries, new_marker
 from .handover import CAST, HOG, Plan, Report
@@ -129,6 +132,9 @@ class Conductor:
         self._screen.open()
         self._until(self._sidecar_listens, _START_LIMIT, "the sidecar to listen")
         self._until(lambda: self._poll().ready, _START_LIMIT, "the sidecar to watch the application")
+        if not self._options.headless:
+            console = Console(Admin(f"127.0.0.1:{self._admin_port}"))
+            self._screen.say(f"The same in a browser, while it lasts: {self._stack.enter_context(console.running())}")
 
     def watch(self) -> None:
         """Draw until the time is up or Ctrl-C."""
@@ -206,7 +212,8 @@ class Conductor:
         if said is None:
             return False
         self._tap.aim(int(said["listen"]))
-        self._admin = SearchedAdmin(int(said["admin"]), self._searcher)
+        self._admin_port = int(said["admin"])
+        self._admin = SearchedAdmin(self._admin_port, self._searcher)
         return True
 
     def _start_application(self, model_url: str) -> Child:

@@ -8,6 +8,7 @@ import json
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from otlp_peers import PATIENCE
@@ -28,9 +29,13 @@ class Pages:
     def __init__(self) -> None:
         self.parts = {"intake": True, "destination": True}
         self.document: dict[str, Any] = {"version": "1", "tenants": [{"tenant": "\u202eacme\n"}]}
+        self.kept: list[dict[str, Any]] | None = [{"name": "process writer"}]
+        self.asked: list[tuple[str | None, int]] = []
         registry = CollectorRegistry()
         registry.register(Ledger())
-        self.admin = Admin(loopback("127.0.0.1:0"), ready=lambda: self.parts, status=self.status, registry=registry)
+        self.admin = Admin(
+            loopback("127.0.0.1:0"), ready=lambda: self.parts, status=self.status, spans=self.spans, registry=registry
+        )
         self.admin.start()
         self.port = self.admin.address.port
 
@@ -38,6 +43,10 @@ class Pages:
         if self.document is None:
             raise RuntimeError("sk-live-4242")
         return self.document
+
+    def spans(self, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
+        self.asked.append((trace_id, limit))
+        return self.kept
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
@@ -110,7 +119,7 @@ def test_unknown_pages_list_the_known_ones(pages: Pages) -> None:
     """And repeat nothing of what was asked."""
     response, body = pages.ask("/../etc/passwd")
     assert response.status == 404
-    assert json.loads(body) == {"pages": ["/healthz", "/metrics", "/readyz", "/status"]}
+    assert json.loads(body) == {"pages": ["/healthz", "/metrics", "/readyz", "/spans", "/status"]}
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8889", "127.0.0.1:1", "[::1]:8889", "127.0.0.53"])
@@ -171,4 +180,41 @@ def test_what_is_no_http_ends_its_own_connection(pages: Pages, capfd: pytest.Cap
 def test_an_address_in_use_is_told_by_name(pages: Pages) -> None:
     """One line that names the key."""
     with pytest.raises(ConfigurationError, match=f"TENANTSCOPE_ADMIN: cannot listen on 127.0.0.1:{pages.port}"):
-        Admin(loopback(f"127.0.0.1:{pages.port}"), ready=dict, status=dict, registry=CollectorRegistry())
+        Admin(
+            loopback(f"127.0.0.1:{pages.port}"),
+            ready=dict,
+            status=dict,
+            spans=lambda *_: None,
+            registry=CollectorRegistry(),
+        )
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [("", (None, 100)), ("?limit=7", (None, 7)), (f"?trace_id={'a1' * 16}&limit=5000", ("a1" * 16, 5000))],
+)
+def test_spans_are_those_that_were_asked_for(pages: Pages, query: str, asked: tuple[str | None, int]) -> None:
+    """Of a trace or of all, the newest, as many as wanted."""
+    response, body = pages.ask(f"/spans{query}")
+    assert (response.status, json.loads(body)) == (200, {"kept": True, "spans": [{"name": "process writer"}]})
+    assert pages.asked == [asked]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?limit=0", "?limit=5001", "?limit=-1", "?limit=", "?limit=1&limit=2", "?limit=\u0663", "?trace_id=",
+     "?tenant=acme", f"?trace_id={'A' * 32}", f"?trace_id={'a' * 31}", "?trace_id=%27%3B--"],
+)  # fmt: skip
+def test_a_question_about_spans_that_makes_no_sense_is_refused(pages: Pages, query: str) -> None:
+    """It never reaches the store; the answer says what may be asked."""
+    response, body = pages.ask(f"/spans{quote(query, safe='?=&%')}")
+    assert response.status == 400
+    assert "error" in json.loads(body)
+    assert pages.asked == []
+
+
+def test_without_a_store_no_spans_are_kept(pages: Pages) -> None:
+    """That is something else than a store without spans."""
+    pages.kept = None
+    _, body = pages.ask("/spans")
+    assert json.loads(body) == {"kept": False, "spans": []}

@@ -1,0 +1,68 @@
+"""A real sidecar that watches a real application, and a console on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar.service import Sidecar
+from sidecar.settings import Settings
+from tenantscope.console.server import Console
+from tenantscope.view.client import Admin
+
+APPLICATION = Path(__file__).with_name("application.py")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What runs, and the address of the console."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def say(self, word: str) -> None:
+        """Tell the application what to do."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+
+
+@contextmanager
+def playing(folder: Path) -> Iterator[Scene]:
+    """Three tenants at work on one loop."""
+    (folder / "cells").mkdir(mode=0o700)
+    sidecar = Sidecar(
+        Settings.from_environment(
+            {
+                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
+                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
+                "TENANTSCOPE_STATE_DIR": str(folder / "state"),
+            }
+        )
+    )
+    sidecar.start()
+    endpoint = f"http://{sidecar.listen_address.target}"
+    command = [sys.executable, str(APPLICATION), endpoint, str(folder / "cells")]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+    try:
+        with Console(Admin(sidecar.admin_address.target)).running() as url:
+            yield Scene(url, process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(30)
+        sidecar.stop(0)
+
+
+@contextmanager
+def doing(act: Callable[[], None], undo: Callable[[], None]) -> Iterator[None]:
+    """One inside, the other in the end."""
+    act()
+    try:
+        yield
+    finally:
+        undo()

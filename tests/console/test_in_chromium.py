@@ -1,0 +1,155 @@
+"""The console as somebody sees it who opens it in a browser."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from browser import Browser
+from scene import Scene, doing
+
+#: By the formula of WCAG 2.1: contrast of every text with the ground that it stands on.
+CONTRASTS = """
+const part = (value) => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+const light = (colour) => {
+  const [r, g, b] = colour.match(/[0-9.]+/g).slice(0, 3).map((value) => part(value / 255));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ground = (element) => {
+  for (; element; element = element.parentElement) {
+    const colour = getComputedStyle(element).backgroundColor;
+    if (!colour.endsWith(', 0)') && colour !== 'transparent') return colour;
+  }
+};
+return [...document.querySelectorAll('th, td, .hint, .tenant, button, #state, .about')].map((element) => {
+  const [most, least] = [light(getComputedStyle(element).color), light(ground(element))].sort((x, y) => y - x);
+  return [element.className || element.tagName, (most + 0.05) / (least + 0.05)];
+});
+"""
+TAB, ENTER, SPACE = "\ue004", "\ue007", " "
+
+
+@pytest.fixture(scope="module")
+def stalled(scene: Scene, window: Browser) -> str:
+    """`hog` held the loop for a while; the text of its card while it did."""
+    window.open(scene.url)
+    window.until("document.querySelectorAll('table tbody tr').length >= 3")
+    with doing(lambda: scene.say("hold"), lambda: scene.say("let go")):
+        window.until("document.querySelector('.card.bad') && document.querySelector('#state').className === 'bad'")
+        window.until("document.querySelectorAll('.card.bad .stack li').length > 0")
+        said = str(
+            window.run(
+                "document.querySelector('.card.bad details').open = true;"
+                "return [document.querySelector('#state').innerText, document.querySelector('#news').textContent,"
+                " document.querySelector('.card.bad').innerText].join('\\n')"
+            )
+        )
+    window.until("!document.querySelector('.card.bad') && document.querySelector('#state').className === 'good'")
+    return said
+
+
+def test_the_stalled_tenant_is_named_while_it_holds_the_loop(stalled: str) -> None:
+    """In the heading, for the ear, and on a card with the line that blocks."""
+    heading, news, *card = stalled.splitlines()
+    assert heading.endswith("hog holds a loop now")
+    assert news == "hog holds the event loop of billing-agents"
+    assert "holds the loop for" in "\n".join(card)
+    assert any("render_report" in line and "application.py" in line for line in card)
+
+
+def test_it_shows_tenants_and_who_waited_for_whom(page: Browser, stalled: str) -> None:
+    """A row a tenant with figures, curves with words for the ear, and the pair of culprit and victim."""
+    page.until("document.querySelectorAll('svg .curve').length > 0")
+    assert "hog" in page.run("return document.querySelector('table tbody').innerText")
+    assert page.run("return document.querySelector('section > svg').getAttribute('aria-label')").startswith("Share of")
+    matrix = page.run("return document.querySelector('.matrix').innerText")
+    assert "hog" in matrix
+    assert "acme" in matrix
+
+
+def test_a_tenant_cannot_be_markup(page: Browser) -> None:
+    """An id that looks like an element is shown as it is."""
+    assert page.run("return document.querySelectorAll('img').length") == 0
+    assert "<img src=x" in page.until(
+        "document.querySelector('table tbody').innerText.includes('<img') && document.body.innerText"
+    )
+
+
+def test_a_permalink_leads_to_the_stall(page: Browser, scene: Scene, stalled: str) -> None:
+    """The address of a stall opens that stall, with its stack, in a window that was not there before."""
+    target = page.until("document.querySelector('.card .more a') && document.querySelector('.card .more a').href")
+    page.open("about:blank")
+    page.open(target)
+    page.until("document.querySelectorAll('.card').length === 1 && document.querySelector('.card details').open")
+    assert "render_report" in page.run("return document.querySelector('.card').innerText")
+    assert page.run("return document.title").startswith("Stall ")
+
+
+def test_it_works_without_a_mouse(page: Browser) -> None:
+    """Tab, Enter and Space reach the views and the switches; what has the focus can be seen."""
+    page.press(TAB)
+    assert page.run("return document.activeElement.className") == "skip"
+    page.press(ENTER)
+    assert page.run("return document.activeElement.id") == "main"
+    page.run("document.querySelector('nav a').focus()")
+    page.press(TAB, ENTER)
+    page.until("document.querySelector('nav a[aria-current]').textContent === 'Conversations'")
+    assert page.run("return location.hash") == "#/conversations"
+    page.run("document.querySelector('#pause').focus()")
+    page.press(SPACE)
+    assert page.run("return document.querySelector('#pause').getAttribute('aria-pressed')") == "true"
+    assert page.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.press(SPACE)
+
+
+def test_the_tree_of_a_conversation(page: Browser) -> None:
+    """From the list to the tree: a message that caused another, one below the other, of the same tenant."""
+    page.run("location.hash = '#/conversations'")
+    page.until("[...document.querySelectorAll('tbody tr')].find(row => row.children[4].innerText === '2')")
+    page.run(
+        "[...document.querySelectorAll('tbody tr')].find(row => row.children[4].innerText === '2')"
+        ".querySelector('a').click()"
+    )
+    page.until("document.querySelectorAll('.tree tbody tr').length === 2")
+    classes = page.run("return [...document.querySelectorAll('.tree details')].map(each => each.className)")
+    assert classes == ["depth0", "depth1"]
+    page.run("document.querySelector('.tree details').open = true")
+    assert "autogen.message.outcome" in page.run("return document.querySelector('.tree dl').innerText")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_both_themes_can_be_read(page: Browser, theme: str) -> None:
+    """Text stands out from its ground by 4.5 to 1 or more, in tables, hints and tenants' names."""
+    if page.run("return document.documentElement.dataset.theme") != theme:
+        page.run("document.querySelector('#theme').click()")
+    pairs = page.run(CONTRASTS)
+    assert pairs
+    assert [pair for pair in pairs if pair[1] < 4.5] == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("view", ["", "conversations", "alerts", "tenants/hog"])
+def test_nothing_sticks_out(page: Browser, width: int, view: str) -> None:
+    """At either width the page does not scroll sideways; wide tables scroll in their own box."""
+    page.size(width, 900)
+    page.run(f"location.hash = '#/{view}'")
+    page.until("document.querySelectorAll('section').length > 0")
+    assert page.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+
+
+def test_data_can_be_copied(page: Browser) -> None:
+    """The button gives what the section shows, as JSON."""
+    page.run("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.run("document.querySelector('button.copy').click()")
+    rows = json.loads(page.until("window.copied"))
+    assert {row["tenant"] for row in rows} >= {"hog", "acme"}
+
+
+def test_it_opens_quickly(page: Browser) -> None:
+    """Nothing is fetched from anywhere but here, and little: five files, and less than 100 kB."""
+    entries = page.run(
+        "return performance.getEntriesByType('resource').filter((each) => !each.name.includes('/api/'))"
+        ".map((each) => [each.name, each.decodedBodySize])"
+    )
+    assert all(name.startswith("http://127.0.0.1:") for name, _ in entries)
+    assert sum(size for _, size in entries) < 100_000
