@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test soak lint bench lock docs proto collector clean help
+.PHONY: demo test test-heavy soak lint bench lock docs proto collector clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,13 @@ test: $(PEERS) ## all tests; ARGS="-k tenants"
 
 soak: $(READY) ## the long run: a million redacted messages, then the fuzzer; ARGS="--messages 100000 --fuzz-seconds 60"
 	@$(BIN)/python tests/redaction/soak_redaction.py $(ARGS)
+
+test-heavy: ## tests against ChromaDB and Semantic Kernel; an environment each, 1 GB and some minutes
+	@for it in chromadb semantic-kernel; do echo "$$it ..." && \
+	  $(PYTHON) -m venv $(VENV)-$$it && $(VENV)-$$it/bin/python -m pip install --quiet --upgrade "pip>=25.1" && \
+	  $(VENV)-$$it/bin/python -m pip install --quiet --group $$it --editable ".[demo]" || exit 1; done
+	@$(VENV)-chromadb/bin/python -m pytest tests/memories
+	@$(VENV)-semantic-kernel/bin/python -m pytest tests/model_clients/test_semantic_kernel.py
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
@@ -61,4 +68,4 @@ $(PEERS): requirements-test.lock $(READY)
 	@touch $(PEERS)
 
 clean: ## remove what the two commands made
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) $(VENV)-chromadb $(VENV)-semantic-kernel build dist
