@@ -43,8 +43,9 @@ lock: $(READY) ## renew requirements.lock and requirements-test.lock from pyproj
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --group peers --constraint requirements.lock --output-file requirements-test.lock pyproject.toml
 
-docs: $(READY) ## renew docs/reference.md, dashboards and the Collector's lists from the tables in the code
+docs: $(READY) ## renew the reference, what is covered, dashboards and the Collector's lists
 	@$(BIN)/python docs/reference.py
+	@$(BIN)/python docs/coverage.py
 	@PYTHONPATH=. $(BIN)/python deploy/collector/lists.py
 	@$(BIN)/python -m dashboards.grafana.build
 

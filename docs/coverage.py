@@ -1,0 +1,150 @@
+"""Writes docs/coverage.md: what of AutoGen is seen, each statement with the test that proves it.
+
+python docs/coverage.py            write it
+python docs/coverage.py --check    exit 1 if it is not up to date, or names a test that is not there
+
+A statement is the docstring of its test, so that what is claimed here is what is tested there.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+TARGET: Final = Path(__file__).with_name("coverage.md")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One surface: files of `tests/` whose tests prove it (or `file::test` for one of them), and what is missing."""
+
+    surface: str
+    proofs: tuple[str, ...]
+    not_covered: tuple[str, ...] = ()
+
+
+ROWS: Final = (
+    Row(
+        "Model clients",
+        ("model_clients/test_providers.py", "model_clients/test_calls_of_calls.py", "tracing/test_model_calls.py"),
+        ("The adapters for llama.cpp and semantic-kernel run nowhere in the tests; they are seen as any client is.",),
+    ),
+    Row("Tools, workbenches and MCP", ("tools/test_tools.py", "tools/test_mcp.py")),
+    Row("Memory", ("memories/test_memories.py",)),
+    Row(
+        "Runtime",
+        ("runtime_surface/test_messages.py", "tenants/test_tenant_propagation.py", "waiting/test_waiting_messages.py"),
+        (
+            "Messages that `stop()` throws away leave the queue's figure and are not counted as lost.",
+            "Whose intervention handler lost a message is counted without the type of its exception (`_OTHER`).",
+        ),
+    ),
+    Row(
+        "Distributed runtime",
+        (),
+        ("`GrpcWorkerAgentRuntime` is not observed: neither the tenant nor the trace cross processes.",),
+    ),
+    Row(
+        "Agents and teams",
+        ("agentchat/test_teams.py", "agentchat/test_patterns.py", "tracing/test_one_trace.py"),
+        (
+            "A handoff of an agent without a list of handoffs (a custom agent, `UserProxyAgent`) is not marked.",
+            "An agent that another one wraps (`MessageFilterAgent`) has no turn of its own in the trace.",
+            "MagenticOne's own reasons to stop are all `manager`.",
+        ),
+    ),
+    Row(
+        "State",
+        ("states/test_states.py",),
+        (
+            "A state that holds more than plain values, 4 MiB or 20,000 values has neither size nor digest.",
+            "Nothing links a team to the one whose state it loaded but the digest of that state.",
+        ),
+    ),
+    Row(
+        "Human in the loop",
+        (
+            "agentchat/test_teams.py::test_a_conversation_goes_on_in_a_later_run",
+            "agentchat/test_teams.py::test_a_persons_time_is_apart",
+            "agentchat/test_teams.py::test_a_person_who_does_not_answer",
+        ),
+        ("A conversation that goes on with another team object, after a restart say, has another id.",),
+    ),
+    Row(
+        "The application's own logs",
+        ("application_logs/test_application_logs.py",),
+        ("The file of events holds what sampling keeps.",),
+    ),
+    Row(
+        "Components",
+        ("agentchat/test_patterns.py::test_a_pattern_under_three_tenants",),
+        ("Studio's own files were not tried, only what `dump_component()` writes.",),
+    ),
+    Row(
+        "Starting, sampling",
+        ("exporting/test_zero_code.py", "sampling/test_sampling.py"),
+    ),
+    Row(
+        "AutoGen as it was when this was written",
+        ("drift/test_autogen_surface.py", "drift/test_agentchat_surface.py"),
+    ),
+)
+
+
+def statements(proof: str) -> Iterator[tuple[str, str]]:
+    """(test, first paragraph of its docstring) of every test that `proof` names.
+
+    Raises:
+        LookupError: there is no such test.
+    """
+    path, _, one = proof.partition("::")
+    tree = ast.parse((ROOT / "tests" / path).read_text())
+    found = 0
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and one in ("", node.name):
+            found += 1
+            yield f"{path}::{node.name}", " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+    if not found:
+        raise LookupError(f"tests/{proof} is not there")
+
+
+def lines() -> Iterator[str]:
+    """The document."""
+    yield "# What of AutoGen is seen"
+    yield ""
+    yield "Written by `docs/coverage.py`: every statement is what a test says that it holds. `make docs` renews it."
+    for row in ROWS:
+        yield ""
+        yield f"## {row.surface}"
+        yield ""
+        for proof in row.proofs:
+            for test, statement in statements(proof):
+                yield f"- {test.rpartition('::')[2].removeprefix('test_').replace('_', ' ').capitalize()}: {statement}"
+                yield f"  ([test](../tests/{test.partition('::')[0]}))"
+        if row.not_covered:
+            yield ""
+            yield "Not covered:"
+            yield ""
+            for missing in row.not_covered:
+                yield f"- {missing}"
+
+
+def main() -> int:
+    """Write the file, or compare it."""
+    text = "\n".join(lines()) + "\n"
+    if "--check" in sys.argv[1:]:
+        if TARGET.read_text() != text:
+            print(f"{TARGET} is not up to date: run `make docs`", file=sys.stderr)
+            return 1
+        return 0
+    TARGET.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
