@@ -307,10 +307,10 @@ async def magentic_one(word: str) -> list[str]:
     return seen(await team.run(task=f"task {word}"))
 
 
-#: Each pattern, and how many traces it makes: a run, a save and a load are one each.
+#: Each pattern, and how many traces it makes: a run, a save, a load and a memory that is added are one each.
 PATTERNS: dict[Pattern, int] = {
     single_agent: 1, structured_output: 1, streaming: 1, tools_with_reflection: 1, failing_tool: 1, agent_as_tool: 1,
     team_as_tool: 1, code_execution: 1, round_robin: 1, selector: 1, selector_of_candidates: 1, swarm_refund: 2,
-    memory_fed: 1, save_and_restore: 4, user_proxy: 1, handoff_to_user: 2, component_round_trip: 1,
+    memory_fed: 2, save_and_restore: 4, user_proxy: 1, handoff_to_user: 2, component_round_trip: 1,
     society_of_mind: 1, message_filter: 1, custom_agent: 1, graph_flow: 1, magentic_one: 1,
 }  # fmt: skip
