@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 
 import instrumentation.conventions
+from instrumentation.activity import Kind
 from sidecar.conventions import POLICIES, SIGNALS, Signal
 from sidecar.redaction import Policy, Redactor
 from sidecar.redaction.plan import Planner
@@ -122,3 +124,17 @@ def test_every_request_has_a_plan_for_its_fields(signal: Signal) -> None:
     """A plan has a step for every field of its message."""
     plan = Planner(Policy.default()).requests()[signal]
     assert set(plan) == {tag_of(field.number, LENGTH) for field in ROOTS[signal].fields}
+
+
+@pytest.mark.parametrize("name", ["default", "genai"])
+@pytest.mark.parametrize("kind", list(Kind))
+def test_the_name_of_every_activity_leaves(name: str, kind: Kind) -> None:
+    """A kind of activity that no policy knows would be one more `redacted` in everybody's traces."""
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(
+        name=f"{kind.value} support", trace_id=b"t" * 16, span_id=b"s" * 8
+    )
+    left = ExportTraceServiceRequest.FromString(
+        Redactor(Policy.load(name)).redact("traces", request.SerializeToString()).payload
+    )
+    assert left.resource_spans[0].scope_spans[0].spans[0].name == f"{kind.value} support"
