@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from .linetable import line_at
@@ -145,8 +146,9 @@ def _attempt(reader: _Reader, thread: Thread) -> tuple[list[Frame], bool]:
     described = [(place, reader.frame(place)) for place in places]
     # What a code object's memory held before this second look was that code: the frame has kept it alive.
     stood = {place[:3] for place in reader.places(thread)}
-    found = [frame for place, frame in described if place[:3] in stood]
-    return [frame for frame in found if frame is not None], len(found) == len(places)
+    # From the outermost on, up to the first that did not stand: one further in may be of another call than its caller.
+    found = list(takewhile(lambda one: one[0][:3] in stood, reversed(described)))
+    return [frame for _, frame in reversed(found) if frame is not None], len(found) == len(places)
 
 
 #: Of a frame: its address, its code's, its caller's, and the instruction's. No code: it only marks a call from C.

