@@ -23,7 +23,7 @@ import difflib
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -86,28 +86,40 @@ class Clients:
     def __init__(self, path: Path | None) -> None:
         self._book = None if path is None else Renewed("clients", [path], lambda: _read(path))
 
-    def admit(self, context: grpc.ServicerContext) -> Client:
-        """The client that this call is from. Costs a look at the file's date, and reads nothing of the call's body.
+    def identify(self, authorizations: Sequence[str], certificate_names: Sequence[str] = ()) -> Client:
+        """The client that a caller is. Costs a look at the file's date.
+
+        Args:
+            authorizations: every `authorization` that the call carries.
+            certificate_names: the names in the certificate that its handshake has proved.
 
         Raises:
-            Unknown: it is from nobody who may send.
+            Unknown: it is nobody who may send.
         """
         if self._book is None:
             return ANYBODY
         self._book.renew()
         book = self._book.value
-        shown = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
-        if shown:
+        if authorizations:
             # A dictionary of digests: how long it takes to find none says nothing about a token.
-            bearer = _BEARER.fullmatch(shown[0]) if len(shown) == 1 and isinstance(shown[0], str) else None
+            bearer = _BEARER.fullmatch(authorizations[0]) if len(authorizations) == 1 else None
             client = None if bearer is None else book.by_token.get(_digest(bearer[1]))
         else:
-            names = context.auth_context().get("x509_subject_alternative_name", ())
-            known = {book.by_certificate.get(name.decode("utf-8", "replace")) for name in names} - {None}
+            known = {book.by_certificate.get(name) for name in certificate_names} - {None}
             client = known.pop() if len(known) == 1 else None
         if client is None:
             raise Unknown
         return client
+
+
+def shown_by(context: grpc.ServicerContext) -> tuple[list[str], list[str]]:
+    """What a gRPC call shows of its caller, without its body: authorizations, and names in the certificate."""
+    shown = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+    names = context.auth_context().get("x509_subject_alternative_name", ())
+    return (
+        [value if isinstance(value, str) else "" for value in shown],
+        [name.decode("utf-8", "replace") for name in names],
+    )
 
 
 def new_token() -> tuple[str, str]:

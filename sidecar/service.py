@@ -88,9 +88,8 @@ class Sidecar:
         )
         self._intake = Intake(
             settings.listen,
-            self._consume,
+            intake.Admission(clients, self._consume),
             self.ledger,
-            clients,
             load_certificate(settings),
             [self._watchdog.add_to],
         )

@@ -20,7 +20,7 @@ What it refuses: to let anything of a request, its metadata or an exception's te
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NoReturn
 
@@ -30,12 +30,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from sidecar.accounting import Ledger
-from sidecar.clients import Client, Clients, Unknown
-from sidecar.conventions import Signal
+from sidecar.clients import Unknown, shown_by
 from sidecar.otlp import SERVICES, Service
 
-# The next stage: takes a request's bytes, and who sent them; returns how many of its records were not taken.
-Consumer = Callable[[Signal, bytes, Client], int]
+from .admission import Admission, Busy, Malformed
 
 MALFORMED: Final = "the request is not valid OTLP"
 BUSY: Final = "nothing can be taken now, try again later"
@@ -47,20 +45,8 @@ DROPPED: Final = "records dropped by the redaction policy"
 log = structlog.get_logger("sidecar.intake")
 
 
-class Malformed(Exception):  # noqa: N818  # a verdict, not an error
-    """The request is not OTLP. Carries no text on purpose."""
-
-
-class Busy(Exception):  # noqa: N818  # a verdict, not an error
-    """Nothing can be taken now.
-
-    Attributes:
-        retry_after: seconds after which the sender should try again; exporters drop at once when it is long.
-    """
-
-    def __init__(self, retry_after: float) -> None:
-        super().__init__()
-        self.retry_after = retry_after
+class _Incomplete(Exception):  # noqa: N818  # a verdict, not an error
+    """The request did not arrive."""
 
 
 class InFlight:
@@ -94,17 +80,15 @@ class Export:
     def __init__(
         self,
         service: Service,
-        consume: Consumer,
+        admission: Admission,
         ledger: Ledger,
-        clients: Clients,
         in_flight: InFlight,
         pool: ThreadPoolExecutor,
         body_seconds: float,
     ) -> None:
         self._service = service
-        self._consume = consume
+        self._admission = admission
         self._ledger = ledger
-        self._clients = clients
         self._in_flight = in_flight
         self._body_seconds = body_seconds
         self._reported: set[str] = set()
@@ -116,12 +100,15 @@ class Export:
         self._in_flight.enter(context)
         signal = self._service.signal
         try:
-            client = self._clients.admit(context)
+            client = self._admission.identify(*shown_by(context))
+            with self._admission.turn(client, context.peer(), context.cancel) as turn:
+                request = self._receive(requests, context)
+                turn.read()
+                dropped = self._admission.take(signal, request, client)
         except Unknown:
             self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
-        request = self._receive(requests, context)
-        try:
-            dropped = self._consume(signal, request, client)
+        except _Incomplete:
+            self._refuse(context, grpc.StatusCode.CANCELLED, INCOMPLETE)
         except Malformed:
             self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, MALFORMED)
         except Busy as busy:
@@ -141,11 +128,11 @@ class Export:
         try:
             request = next(requests, None)
         except Exception:  # noqa: BLE001  # gRPC raises a bare Exception for a call that has ended
-            self._refuse(context, grpc.StatusCode.CANCELLED, INCOMPLETE)
+            raise _Incomplete from None
         finally:
             patience.cancel()
         if request is None:
-            self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, MALFORMED)
+            raise Malformed
         return request
 
     def _report(self, kind: str) -> None:
@@ -161,9 +148,8 @@ class Export:
 
 
 def handlers(
-    consume: Consumer,
+    admission: Admission,
     ledger: Ledger,
-    clients: Clients,
     in_flight: InFlight,
     pool: ThreadPoolExecutor,
     body_seconds: float,
@@ -178,7 +164,7 @@ def handlers(
             service.name,
             {
                 "Export": grpc.stream_unary_rpc_method_handler(
-                    Export(service, consume, ledger, clients, in_flight, pool, body_seconds),
+                    Export(service, admission, ledger, in_flight, pool, body_seconds),
                     request_deserializer=None,
                     response_serializer=None,
                 )

@@ -23,17 +23,20 @@ from grpc_reflection.v1alpha import reflection
 
 from sidecar.accounting import Ledger
 from sidecar.address import Address
-from sidecar.clients import Clients
 from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
 from sidecar.ownership import private_folder
 from sidecar.settings import ConfigurationError
 from sidecar.wire import watchdog_pb2
 
+from .admission import Admission
 from .certificate import Certificate
-from .exports import Consumer, InFlight, handlers
+from .exports import InFlight, handlers
+from .turns import PLACES, ROOM
 
 MINIMUM_GRPC: Final = (1, 84)
-EXPORT_THREADS: Final = 8  # a request's bytes are read by its thread, so this also bounds requests in memory
+# One for each place and each request that waits for one, and a few that refuse the others at once. How many read
+# bodies, and so the bytes in memory, is bounded by the places (`turns.py`).
+EXPORT_THREADS: Final = PLACES + ROOM + 8
 STREAM_THREADS: Final = 128  # one for each application under watch, and a few for reflection
 BODY_SECONDS: Final = 10.0  # exporters give up by then
 MAX_RPCS: Final = 512  # waiting ones cost little: nothing of their bodies has been read
@@ -74,22 +77,20 @@ def refuse_unsafe_grpc(version: str = grpc.__version__) -> None:
 
 
 class Intake:
-    """Takes OTLP in and hands it to `consume`.
+    """Takes OTLP in over gRPC.
 
     Args:
-        listen: an address, or a Unix socket. consume: the next stage; see `exports` for what it may
-        raise. ledger: counts the answers. clients: who may send. certificate: what TLS is served with; without
-        one there is none. add_services: called with the server before it starts, to register what else is served
-        on this address.
+        listen: an address, or a Unix socket. admission: lets requests in. ledger: counts the answers. certificate:
+        what TLS is served with; without one there is none. add_services: called with the server before it starts, to
+        register what else is served on this address.
         body_seconds: how long the bytes of a request may take.
     """
 
     def __init__(
         self,
         listen: Address,
-        consume: Consumer,
+        admission: Admission,
         ledger: Ledger,
-        clients: Clients,
         certificate: Certificate | None = None,
         add_services: Sequence[Callable[[grpc.Server], None]] = (),
         body_seconds: float = BODY_SECONDS,
@@ -102,9 +103,7 @@ class Intake:
         self._health = health.HealthServicer()
         self._serving = False
         self._server = grpc.server(self._streams, options=_OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
-        self._server.add_generic_rpc_handlers(
-            handlers(consume, ledger, clients, self._in_flight, self._exports, body_seconds)
-        )
+        self._server.add_generic_rpc_handlers(handlers(admission, ledger, self._in_flight, self._exports, body_seconds))
         for add in add_services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

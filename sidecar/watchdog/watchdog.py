@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar import conventions
 from sidecar.alerts import Alerts
-from sidecar.clients import Clients, Unknown
+from sidecar.clients import Clients, Unknown, shown_by
 from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
@@ -149,7 +149,7 @@ class Watchdog:
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         try:
-            client = self._clients.admit(context)
+            client = self._clients.identify(*shown_by(context))
         except Unknown:
             self._room.unauthenticated(self._clock())
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid credentials")

@@ -21,7 +21,7 @@ from sidecar.accounting import Ledger
 from sidecar.address import listener
 from sidecar.clients import Client, Clients, new_token
 from sidecar.conventions import Signal
-from sidecar.intake import Certificate, Intake
+from sidecar.intake import Admission, Certificate, Intake
 from sidecar.otlp import SERVICES
 from sidecar.settings import ConfigurationError
 
@@ -52,7 +52,7 @@ class NextStage:
 @contextmanager
 def serving(clients: Clients, certificate: Certificate | None = None) -> Iterator[tuple[str, NextStage, Ledger]]:
     stage, ledger = NextStage(), Ledger()
-    intake = Intake(listener("localhost:0"), stage, ledger, clients, certificate)
+    intake = Intake(listener("localhost:0"), Admission(clients, stage), ledger, certificate)
     intake.start()
     try:
         yield f"localhost:{intake.address.port}", stage, ledger

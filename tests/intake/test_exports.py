@@ -18,7 +18,7 @@ from sidecar.accounting import Ledger
 from sidecar.address import listener
 from sidecar.clients import Client, Clients
 from sidecar.conventions import SIGNALS, Signal
-from sidecar.intake import Busy, Intake, Malformed
+from sidecar.intake import Admission, Busy, Intake, Malformed
 from sidecar.intake.exports import BUSY, DROPPED, FAULT, MALFORMED
 from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
 
@@ -55,7 +55,7 @@ def ledger() -> Ledger:
 
 @pytest.fixture
 def intake(stage: NextStage, ledger: Ledger) -> Iterator[Intake]:
-    made = Intake(listener("127.0.0.1:0"), stage, ledger, Clients(None))
+    made = Intake(listener("127.0.0.1:0"), Admission(Clients(None), stage), ledger)
     made.start()
     yield made
     made.stop(0)

@@ -16,15 +16,15 @@ from sidecar.accounting import Ledger
 from sidecar.address import listener
 from sidecar.clients import Client, Clients
 from sidecar.conventions import Signal
-from sidecar.intake import Intake, refuse_unsafe_grpc
-from sidecar.intake.server import EXPORT_THREADS
+from sidecar.intake import Admission, Intake, refuse_unsafe_grpc
+from sidecar.intake.turns import PLACES
 from sidecar.otlp import SERVICES
 from sidecar.settings import ConfigurationError
 
 
 @pytest.fixture
 def intake() -> Iterator[Intake]:
-    made = Intake(listener("127.0.0.1:0"), lambda signal, payload, client: 0, Ledger(), Clients(None))
+    made = Intake(listener("127.0.0.1:0"), Admission(Clients(None), lambda signal, payload, client: 0), Ledger())
     made.start()
     yield made
     made.stop(0)
@@ -76,9 +76,9 @@ def test_long_streams_do_not_keep_exports_out(intake: Intake) -> None:
 
 
 def test_senders_that_never_finish_do_not_keep_others_out() -> None:
-    """More requests without an end than there are threads: each is cut off, and exports go on."""
+    """More requests without an end than there are places: each is cut off, and exports go on."""
     intake = Intake(
-        listener("127.0.0.1:0"), lambda signal, payload, client: 0, Ledger(), Clients(None), body_seconds=0.1
+        listener("127.0.0.1:0"), Admission(Clients(None), lambda signal, payload, client: 0), Ledger(), body_seconds=0.1
     )
     intake.start()
     release = threading.Event()
@@ -89,7 +89,7 @@ def test_senders_that_never_finish_do_not_keep_others_out() -> None:
 
     with grpc.insecure_channel(intake.address.target) as channel:
         call = channel.stream_unary(SERVICES["traces"].method, None, None)
-        dawdling = [call.future(nothing()) for _ in range(EXPORT_THREADS * 2)]
+        dawdling = [call.future(nothing()) for _ in range(PLACES * 2)]
         assert export(intake.address.target, trace_request()) == b""
         assert {sender.code() for sender in dawdling} == {grpc.StatusCode.CANCELLED}
         release.set()
@@ -123,7 +123,7 @@ def test_a_stop_lets_an_export_in_progress_get_its_answer() -> None:
             assert release.wait(PATIENCE)
         return 0
 
-    intake = Intake(listener("127.0.0.1:0"), consume, Ledger(), Clients(None))
+    intake = Intake(listener("127.0.0.1:0"), Admission(Clients(None), consume), Ledger())
     intake.start()
     target = intake.address.target
     answers: list[bytes] = []
@@ -146,7 +146,7 @@ def test_a_stop_lets_an_export_in_progress_get_its_answer() -> None:
 
 def test_a_port_is_not_shared(intake: Intake) -> None:
     """A second sidecar on the port is told, instead of taking half of the telemetry."""
-    second = Intake(intake.address, lambda signal, payload, client: 0, Ledger(), Clients(None))
+    second = Intake(intake.address, Admission(Clients(None), lambda signal, payload, client: 0), Ledger())
     with pytest.raises(ConfigurationError, match="TENANTSCOPE_LISTEN: cannot listen on 127"):
         second.start()
     second.stop(0)

@@ -12,12 +12,12 @@ from otlp_peers import export, trace_request
 from sidecar.accounting import Ledger
 from sidecar.address import listener
 from sidecar.clients import Clients
-from sidecar.intake import Intake
+from sidecar.intake import Admission, Intake
 from sidecar.settings import ConfigurationError
 
 
 def start(path: Path) -> Intake:
-    intake = Intake(listener(f"unix:{path}"), lambda signal, payload, client: 0, Ledger(), Clients(None))
+    intake = Intake(listener(f"unix:{path}"), Admission(Clients(None), lambda signal, payload, client: 0), Ledger())
     try:
         intake.start()
     except BaseException:

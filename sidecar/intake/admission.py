@@ -1,0 +1,90 @@
+"""The way in, one for all protocols: who sends, whether it is its turn, and what becomes of the request.
+
+    client = admission.identify(authorizations, certificate_names)    # Unknown: nothing of the body is read
+    with admission.turn(client, peer, cut) as turn:                   # Busy: still nothing of it is read
+        body = ...                                                    # the protocol's own
+        turn.read()
+        dropped = admission.take(signal, body, client)                # Malformed, Busy
+
+A protocol turns the verdicts into its own statuses, and adds nothing to them.
+What it refuses: callers who are no clients, and requests for which there is no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sidecar.clients import ANYBODY, Client, Clients
+from sidecar.conventions import Signal
+
+from .turns import Crowded, Turn, Turns
+
+# The next stage: takes a request's bytes, and who sent them; returns how many of its records were not taken.
+Consumer = Callable[[Signal, bytes, Client], int]
+
+CROWDED_SECONDS: Final = 1.0
+
+
+class Malformed(Exception):  # noqa: N818  # a verdict, not an error
+    """The request is not OTLP. Carries no text on purpose."""
+
+
+class Busy(Exception):  # noqa: N818  # a verdict, not an error
+    """Nothing can be taken now.
+
+    Attributes:
+        retry_after: seconds after which the sender should try again; exporters drop at once when it is long.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class Admission:
+    """Lets requests in.
+
+    Args:
+        clients: who may send.
+        consume: the next stage; see `take` for what it may raise.
+        turns: shares the places.
+    """
+
+    def __init__(self, clients: Clients, consume: Consumer, turns: Turns | None = None) -> None:
+        self._clients = clients
+        self._consume = consume
+        self.turns = turns or Turns()
+
+    def identify(self, authorizations: Sequence[str], certificate_names: Sequence[str] = ()) -> Client:
+        """Who shows this; as `Clients.identify`.
+
+        Raises:
+            Unknown: nobody who may send.
+        """
+        return self._clients.identify(authorizations, certificate_names)
+
+    def turn(self, client: Client, peer: str, cut: Callable[[], object]) -> Turn:
+        """Wait for a place to work on a request of this client; to be left by `with`.
+
+        Args:
+            peer: the connection that it comes from: whoever nobody knows is told apart by it.
+            cut: ends the request; called when its body trickles in while others wait.
+
+        Raises:
+            Busy: there is none.
+        """
+        sender = f"peer {peer}" if client is ANYBODY else client.name
+        try:
+            return self.turns.take(sender, cut)
+        except Crowded:
+            raise Busy(CROWDED_SECONDS) from None
+
+    def take(self, signal: Signal, payload: bytes, client: Client) -> int:
+        """Hand a request to the next stage; how many of its records it dropped.
+
+        Raises:
+            Malformed: it is not OTLP.
+            Busy: nothing can be taken now.
+        """
+        return self._consume(signal, payload, client)
