@@ -97,6 +97,7 @@ def _run(settings: Settings) -> int:
         policy_digest=sidecar.policy.digest,
         pid=os.getpid(),
         package=Path(__file__).parent,
+        **({} if sidecar.metrics_address is None else {"metrics": f"http://{sidecar.metrics_address.target}"}),
     )
     while (received := signal.sigwait(signals)) == signal.SIGHUP:
         sidecar.reload()

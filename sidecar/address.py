@@ -71,6 +71,14 @@ def loopback(text: str) -> Address:
     return address
 
 
+def tcp_listener(text: str) -> Address:
+    """`host:port` or `[::1]:port`."""
+    address = listener(text)
+    if address.path is not None:
+        raise ValueError("must be host:port, such as 0.0.0.0:8890")
+    return address
+
+
 def upstream(text: str) -> Upstream:
     """`http://host:port`, `https://host:port` or `unix:/path`; the port is 4317 when it is left out."""
     if text.startswith("unix:"):

@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 from . import intake, redaction
 from .accounting import Ledger
 from .address import Address
-from .admin import Admin
+from .admin import Admin, Figures
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
 from .clients import Client, Clients
 from .conventions import Signal
@@ -95,6 +95,7 @@ class Sidecar:
         )
         self._forwarder: Forwarder | None = None
         self._admin: Admin | None = None
+        self._figures: Figures | None = None
         self._stopping = threading.Lock()
         self._stopped = threading.Event()
 
@@ -121,6 +122,9 @@ class Sidecar:
                 registry=self.registry,
             )
             self._admin.start()
+            if self.settings.metrics is not None:
+                self._figures = Figures(self.settings.metrics, ready=self.readiness, registry=self.registry)
+                self._figures.start()
             self._receivers.start()
             self._watchdog.start()
             self._intake.start()
@@ -146,8 +150,9 @@ class Sidecar:
                 self._forwarder.stop(max(0.0, deadline - time.monotonic()))
             elif self._queue is not None:
                 self._queue.release()
-            if self._admin is not None:
-                self._admin.stop()
+            for listener in (self._figures, self._admin):
+                if listener is not None:
+                    listener.stop()
             self._stopped.set()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -173,6 +178,11 @@ class Sidecar:
     def admin_address(self) -> Address:
         """Where the admin pages are, with the real port."""
         return self.settings.admin if self._admin is None else self._admin.address
+
+    @property
+    def metrics_address(self) -> Address | None:
+        """Where other machines read health and metrics, with the real port; None: nowhere."""
+        return self.settings.metrics if self._figures is None else self._figures.address
 
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes, client: Client) -> int:

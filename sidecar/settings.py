@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .address import Address, Upstream, alertmanager, http_url, listener, loopback, receiver, upstream
+from .address import Address, Upstream, alertmanager, http_url, listener, loopback, receiver, tcp_listener, upstream
 from .conventions import POLICIES
 from .wire.limits import DESCRIPTION as LIMITS_DESCRIPTION
 from .wire.limits import KEY as LIMITS_KEY
@@ -129,6 +129,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         loopback,
     ),
     Setting(
+        "TENANTSCOPE_METRICS", "metrics", "",
+        "where `/healthz`, `/readyz` and `/metrics` alone are served to other machines, such as `0.0.0.0:8890`, "
+        "without TLS and credentials: for Prometheus and a kubelet, behind a network policy; without one, nowhere",
+        tcp_listener,
+    ),
+    Setting(
         "TENANTSCOPE_UPSTREAM", "upstream", "",
         "where redacted telemetry goes, as OTLP/gRPC: `http://host:port`, `https://host:port` or "
         "`unix:/path`; without one it goes to the embedded store in the state folder",
@@ -207,6 +213,7 @@ class Settings:
     Attributes:
         clients_file: None means that whoever reaches the address may send.
         tls_certificate_file, tls_key_file, tls_client_ca_file: None without TLS, the last one without mutual TLS.
+        metrics: None means that no other machine may read them.
         upstream: None means the embedded store.
         policy: the name of a shipped policy, or a file.
         trial_policy: the same for one that is only tried; None means none.
@@ -230,6 +237,7 @@ class Settings:
     stall_ms: int
     runbook_url: str
     limits: Limits | None = None
+    metrics: Address | None = None
     alertmanager: str | None = None
     trial_policy: Path | str | None = None
     webhook: str | None = None

@@ -1,5 +1,5 @@
 """What an operator asks the sidecar: alive, ready, metrics, status."""
 
-from .server import Admin
+from .server import Admin, Figures
 
-__all__ = ["Admin"]
+__all__ = ["Admin", "Figures"]

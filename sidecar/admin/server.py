@@ -1,10 +1,11 @@
 """The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` over HTTP on loopback, for
-reading only.
+reading only; and, where it is asked for, a listener for other machines with the first three of them.
 
 One request a connection, one thread a connection, a few seconds for each. When all places are taken the
 oldest connection is cut off, so that somebody who opens connections and says nothing cannot keep Prometheus
 out. What it refuses: methods other than GET and HEAD, and a `Host` that is not a loopback name, so that a web
-page whose name resolves to 127.0.0.1 cannot read it through a browser.
+page whose name resolves to 127.0.0.1 cannot read it through a browser. The listener for other machines is asked by
+any name, as Prometheus and a kubelet do, and refuses the pages that name more than figures.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from prometheus_client.exposition import choose_encoder
 from sidecar.address import Address
 from sidecar.settings import ConfigurationError
 
-KEY: Final = "TENANTSCOPE_ADMIN"
 MAX_CONNECTIONS: Final = 32
 SECONDS: Final = 5.0  # for each read and write
 DEFAULT_SPANS: Final = 100
@@ -38,42 +38,29 @@ _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 log = structlog.get_logger("sidecar.admin")
 
 
-class Admin:
-    """Serves the pages from threads of its own.
+Page = Callable[[str, str], tuple[HTTPStatus, str, bytes]]  # of the Accept header and the query
 
-    Args:
-        ready: what readiness depends on, by name; ready when all are true.
-        status: the document of `/status`, as JSON knows it.
-        spans: the newest spans, of a trace or of all (None), at most so many; None when none are kept.
-        registry: the metrics of `/metrics`.
+
+class _Listener:
+    """Serves its pages from threads of its own.
 
     Raises:
         ConfigurationError: the address cannot be had.
     """
 
-    def __init__(
-        self,
-        listen: Address,
-        *,
-        ready: Callable[[], Mapping[str, bool]],
-        status: Callable[[], Mapping[str, Any]],
-        spans: Callable[[str | None, int], list[dict[str, Any]] | None],
-        registry: CollectorRegistry,
-    ) -> None:
+    def __init__(self, key: str, listen: Address, pages: Mapping[str, Page], *, by_any_name: bool) -> None:
         try:
             self._server = _Server(listen)
         except OSError as error:
-            raise ConfigurationError(f"{KEY}: cannot listen on {listen.target}: {error.strerror}") from None
-        self._server.pages = {
-            "/healthz": lambda _accept, _query: _json(HTTPStatus.OK, {"status": "ok"}),
-            "/readyz": lambda _accept, _query: _readiness(ready()),
-            "/status": lambda _accept, _query: _json(HTTPStatus.OK, status()),
-            "/spans": lambda _accept, query: _spans(spans, query),
-            "/metrics": lambda accept, _query: _metrics(registry, accept),
-        }
+            raise ConfigurationError(f"{key}: cannot listen on {listen.target}: {error.strerror}") from None
+        self._server.pages = pages
+        self._server.by_any_name = by_any_name
         self.address = Address(listen.host, self._server.server_address[1])
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="admin", daemon=True
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            name=type(self).__name__.lower(),
+            daemon=True,
         )
 
     def start(self) -> None:
@@ -88,7 +75,48 @@ class Admin:
         self._server.server_close()
 
 
-Page = Callable[[str, str], tuple[HTTPStatus, str, bytes]]  # of the Accept header and the query
+class Admin(_Listener):
+    """Everything, for this machine.
+
+    Args:
+        ready: what readiness depends on, by name; ready when all are true.
+        status: the document of `/status`, as JSON knows it.
+        spans: the newest spans, of a trace or of all (None), at most so many; None when none are kept.
+        registry: the metrics of `/metrics`.
+    """
+
+    def __init__(
+        self,
+        listen: Address,
+        *,
+        ready: Callable[[], Mapping[str, bool]],
+        status: Callable[[], Mapping[str, Any]],
+        spans: Callable[[str | None, int], list[dict[str, Any]] | None],
+        registry: CollectorRegistry,
+    ) -> None:
+        pages: dict[str, Page] = {
+            **_figures(ready, registry),
+            "/status": lambda _accept, _query: _json(HTTPStatus.OK, status()),
+            "/spans": lambda _accept, query: _spans(spans, query),
+        }
+        super().__init__("TENANTSCOPE_ADMIN", listen, pages, by_any_name=False)
+
+
+class Figures(_Listener):
+    """Health and metrics, for other machines: no stack, no span, no file's name; tenants as the policy shows them."""
+
+    def __init__(
+        self, listen: Address, *, ready: Callable[[], Mapping[str, bool]], registry: CollectorRegistry
+    ) -> None:
+        super().__init__("TENANTSCOPE_METRICS", listen, _figures(ready, registry), by_any_name=True)
+
+
+def _figures(ready: Callable[[], Mapping[str, bool]], registry: CollectorRegistry) -> dict[str, Page]:
+    return {
+        "/healthz": lambda _accept, _query: _json(HTTPStatus.OK, {"status": "ok"}),
+        "/readyz": lambda _accept, _query: _readiness(ready()),
+        "/metrics": lambda accept, _query: _metrics(registry, accept),
+    }
 
 
 def _json(status: HTTPStatus, document: Mapping[str, Any]) -> tuple[HTTPStatus, str, bytes]:
@@ -125,6 +153,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
     pages: Mapping[str, Page]
+    by_any_name: bool
 
     def __init__(self, listen: Address) -> None:
         # Before the base class binds: it asks for the family.
@@ -178,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        if not _is_loopback_host(self.headers.get("Host", "")):
+        if not self.server.by_any_name and not _is_loopback_host(self.headers.get("Host", "")):
             return self._answer(*_json(HTTPStatus.FORBIDDEN, {"error": "the Host header must name this machine"}))
         asked = urlsplit(self.path)
         page = self.server.pages.get(asked.path)

@@ -17,8 +17,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from sidecar.accounting import Ledger
-from sidecar.address import loopback
-from sidecar.admin import Admin
+from sidecar.address import loopback, tcp_listener
+from sidecar.admin import Admin, Figures
 from sidecar.admin.server import MAX_CONNECTIONS
 from sidecar.settings import ConfigurationError
 
@@ -218,3 +218,38 @@ def test_without_a_store_no_spans_are_kept(pages: Pages) -> None:
     pages.kept = None
     _, body = pages.ask("/spans")
     assert json.loads(body) == {"kept": False, "spans": []}
+
+
+@pytest.fixture
+def figures(pages: Pages) -> Iterator[Pages]:
+    """The same sidecar, asked at its listener for other machines."""
+    registry = CollectorRegistry()
+    registry.register(Ledger())
+    listener = Figures(tcp_listener("127.0.0.1:0"), ready=lambda: pages.parts, registry=registry)
+    listener.start()
+    pages.port = listener.address.port
+    yield pages
+    listener.stop()
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+@pytest.mark.parametrize("host", ["10.1.2.3:8890", "sidecar", "sidecar.billing.svc:8890"])
+def test_other_machines_read_health_and_figures(figures: Pages, path: str, host: str) -> None:
+    """By any name: a kubelet and Prometheus use an address that nobody knew before."""
+    assert figures.ask(path, Host=host)[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/status", "/spans", "/status/", "/"])
+def test_other_machines_read_nothing_else(figures: Pages, path: str) -> None:
+    """Stacks, names of files and spans stay on this one."""
+    response, body = figures.ask(path)
+    assert response.status == 404
+    assert json.loads(body) == {"pages": ["/healthz", "/metrics", "/readyz"]}
+    assert figures.asked == []
+
+
+def test_readiness_is_told_to_other_machines_too(figures: Pages) -> None:
+    """The same as here."""
+    figures.parts["destination"] = False
+    assert figures.ask("/readyz")[0].status == 503
+    assert figures.ask("/healthz")[0].status == 200

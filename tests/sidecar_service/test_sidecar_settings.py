@@ -91,6 +91,14 @@ def test_the_admin_listener_is_no_unix_socket() -> None:
     assert line.startswith("TENANTSCOPE_ADMIN: ")
 
 
+def test_metrics_for_other_machines_are_served_when_asked_for() -> None:
+    """Nowhere by default; on any address, but no Unix socket."""
+    assert read().metrics is None
+    assert read(METRICS="0.0.0.0:8890").metrics == Address("0.0.0.0", 8890)
+    (line,) = errors(METRICS="unix:/run/x/metrics.sock")
+    assert line.startswith("TENANTSCOPE_METRICS: ")
+
+
 @pytest.mark.parametrize(
     ("text", "upstream"),
     [

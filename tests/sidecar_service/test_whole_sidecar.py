@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -289,3 +291,25 @@ def test_nothing_of_a_payload_is_on_disk(sidecar: Sidecar, tmp_path: Path) -> No
     assert len(files) >= 2
     assert all(SECRET.encode() not in path.read_bytes() for path in files)
     assert any(b"process writer" in path.read_bytes() for path in files), "the search looks in the wrong place"
+
+
+def test_metrics_for_other_machines_are_the_same_figures(tmp_path: Path) -> None:
+    """Served beside the admin pages and gone with them; an address that is taken is told by its key."""
+    sidecar = Sidecar(configured(tmp_path, METRICS="127.0.0.1:0"))
+    sidecar.start()
+    try:
+        assert sidecar.metrics_address is not None
+        export(sidecar.listen_address.target, trace_request(3))
+        drained(sidecar)
+        connection = http.client.HTTPConnection("127.0.0.1", sidecar.metrics_address.port, timeout=PATIENCE)
+        with contextlib.closing(connection):
+            connection.request("GET", "/metrics")
+            received = 'tenantscope_records_received_total{signal="traces"} 3.0'
+            assert received in connection.getresponse().read().decode()
+        other = Sidecar(configured(tmp_path / "other", METRICS=sidecar.metrics_address.target))
+        with pytest.raises(ConfigurationError, match=r"TENANTSCOPE_METRICS: cannot listen on"):
+            other.start()
+    finally:
+        sidecar.stop(0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", sidecar.metrics_address.port), PATIENCE)
