@@ -42,6 +42,7 @@ class _Account:
     dropped: Counter[str] = field(default_factory=Counter)
     redactions: Counter[tuple[str, str]] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
     kept: int = 0
 
 
@@ -112,10 +113,12 @@ class Ledger(Collector):
             account.queued -= records
             account.dropped[reason] += records
 
-    def answered(self, signal: Signal, status: str) -> None:
-        """A request was answered with this gRPC status, in lower case."""
+    def answered(self, signal: Signal, status: str, refused: str = "") -> None:
+        """A request was answered with this gRPC status, in lower case; and why, when it was refused whole."""
         with self._lock:
             self._accounts[signal].requests[status] += 1
+            if refused:
+                self._accounts[signal].refused[refused] += 1
 
     def retried(self) -> None:
         """The destination put an attempt off."""
@@ -156,7 +159,7 @@ class Ledger(Collector):
 
     def collect(self) -> Iterator[Family]:
         """For `/metrics`: every family read at one moment, so that the equation holds within one scrape."""
-        received, recovered, forwarded, rejected, kept, dropped, requests, redactions, retries, lost = (
+        received, recovered, forwarded, rejected, kept, dropped, requests, refused, redactions, retries, lost = (
             CounterMetricFamily(metric.name, metric.description, labels=metric.labels)
             for metric in (
                 conventions.RECEIVED,
@@ -166,6 +169,7 @@ class Ledger(Collector):
                 conventions.DEAD_LETTERS,
                 conventions.DROPPED,
                 conventions.REQUESTS,
+                conventions.REQUESTS_REFUSED,
                 conventions.REDACTIONS,
                 conventions.FORWARD_RETRIES,
                 conventions.QUEUE_LOST,
@@ -187,11 +191,14 @@ class Ledger(Collector):
                     dropped.add_metric((signal, reason), count)
                 for status, count in account.requests.items():
                     requests.add_metric((signal, status), count)
+                for reason, count in account.refused.items():
+                    refused.add_metric((signal, reason), count)
                 for (action, reason), count in account.redactions.items():
                     redactions.add_metric((signal, action, reason), count)
             retries.add_metric((), self._retries)
             for how, size in self._lost.items():
                 lost.add_metric((how,), size)
         yield from (
-            received, recovered, forwarded, rejected, kept, dropped, queued, requests, redactions, retries, lost,
+            received, recovered, forwarded, rejected, kept, dropped, queued, requests, refused, redactions, retries,
+            lost,
         )  # fmt: skip

@@ -47,6 +47,10 @@ QUEUED: Final = Metric("tenantscope_records_queued", "gauge", "records accepted 
 REQUESTS: Final = Metric(
     "tenantscope_requests", "counter", "OTLP requests, by the status that the sender got", ("signal", "status")
 )
+REQUESTS_REFUSED: Final = Metric(
+    "tenantscope_requests_refused", "counter", "OTLP requests of which nothing was taken, by the reason",
+    ("signal", "reason"),
+)  # fmt: skip
 REDACTIONS: Final = Metric(
     "tenantscope_redactions", "counter", "values that the policy did not let out as they stood, by what it did and why",
     ("signal", "action", "reason"),
@@ -131,7 +135,8 @@ POLICY_INFO: Final = Metric(
 
 METRICS: Final[tuple[Metric, ...]] = (
     POLICY_INFO, POLICY_RECORDS, POLICY_RELOADS, POLICY_STALE, TRIAL_RECORDS, TRIAL_REDACTIONS,
-    RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REDACTIONS,
+    RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REQUESTS_REFUSED,
+    REDACTIONS,
     FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, ALERTS_WITHHELD, CELLS_REFUSED, STREAMS_REFUSED,
     HEARTBEATS_REFUSED,

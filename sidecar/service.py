@@ -187,18 +187,18 @@ class Sidecar:
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes, client: Client) -> int:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
-            raise intake.Busy(RETRY_AFTER_SECONDS)
+            raise intake.Busy(RETRY_AFTER_SECONDS, "starting")
         try:
             redacted = self._policy.redact(signal, payload, None if client.tenants is None else client.speaks_for)
-        except redaction.Malformed:
-            raise intake.Malformed from None
+        except redaction.Malformed as malformed:
+            raise intake.Malformed(str(malformed)) from None
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
         if redacted.records_out:
             batch = Batch(signal, redacted.payload, redacted.records_out)
             refusal = "shutdown" if self._queue is None else self._queue.offer(batch)
             if refusal is not None:
                 self.ledger.rejected(signal, redacted.records_out, refusal)
-                raise intake.Busy(RETRY_AFTER_SECONDS)
+                raise intake.Busy(RETRY_AFTER_SECONDS, refusal)
         return redacted.records_in - redacted.records_out
 
     def _destination(self) -> UpstreamOtlp | EmbeddedStore:

@@ -27,7 +27,15 @@ CROWDED_SECONDS: Final = 1.0
 
 
 class Malformed(Exception):  # noqa: N818  # a verdict, not an error
-    """The request is not OTLP. Carries no text on purpose."""
+    """The request is not OTLP, or asks for too much. Carries no text of it on purpose.
+
+    Attributes:
+        reason: one of a fixed set of words, for the count.
+    """
+
+    def __init__(self, reason: str = "wire") -> None:
+        super().__init__()
+        self.reason = reason
 
 
 class Busy(Exception):  # noqa: N818  # a verdict, not an error
@@ -35,11 +43,13 @@ class Busy(Exception):  # noqa: N818  # a verdict, not an error
 
     Attributes:
         retry_after: seconds after which the sender should try again; exporters drop at once when it is long.
+        reason: one of a fixed set of words, for the count.
     """
 
-    def __init__(self, retry_after: float) -> None:
+    def __init__(self, retry_after: float, reason: str = "full") -> None:
         super().__init__()
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class Admission:
@@ -78,7 +88,7 @@ class Admission:
         try:
             return self.turns.take(sender, cut)
         except Crowded:
-            raise Busy(CROWDED_SECONDS) from None
+            raise Busy(CROWDED_SECONDS, "crowded") from None
 
     def take(self, signal: Signal, payload: bytes, client: Client) -> int:
         """Hand a request to the next stage; how many of its records it dropped.

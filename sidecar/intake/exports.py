@@ -106,17 +106,17 @@ class Export:
                 turn.read()
                 dropped = self._admission.take(signal, request, client)
         except Unknown:
-            self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
+            self._refuse(context, grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED, "unknown_client")
         except _Incomplete:
-            self._refuse(context, grpc.StatusCode.CANCELLED, INCOMPLETE)
-        except Malformed:
-            self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, MALFORMED)
+            self._refuse(context, grpc.StatusCode.CANCELLED, INCOMPLETE, "incomplete")
+        except Malformed as malformed:
+            self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, MALFORMED, malformed.reason)
         except Busy as busy:
             context.set_trailing_metadata(_retry_info(busy.retry_after))
-            self._refuse(context, grpc.StatusCode.UNAVAILABLE, BUSY)
+            self._refuse(context, grpc.StatusCode.UNAVAILABLE, BUSY, busy.reason)
         except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold content
             self._report(type(error).__name__)
-            self._refuse(context, grpc.StatusCode.INTERNAL, FAULT)
+            self._refuse(context, grpc.StatusCode.INTERNAL, FAULT, "fault")
         self._ledger.answered(signal, "ok")
         return self._service.partial_success(dropped, DROPPED)
 
@@ -141,8 +141,8 @@ class Export:
             self._reported.add(kind)
             log.error("export failed", signal=self._service.signal, error=kind)
 
-    def _refuse(self, context: grpc.ServicerContext, code: grpc.StatusCode, details: str) -> NoReturn:
-        self._ledger.answered(self._service.signal, code.name.lower())
+    def _refuse(self, context: grpc.ServicerContext, code: grpc.StatusCode, details: str, reason: str) -> NoReturn:
+        self._ledger.answered(self._service.signal, code.name.lower(), reason)
         context.abort(code, details)
         raise AssertionError("abort always raises")
 

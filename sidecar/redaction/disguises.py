@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import unquote
 
+from .bounds import spend
 from .encodings import Reading, decoded, may_hold_text
 
 __all__ = ["LAYERS", "MAX_READINGS", "Reading", "has_one_reading", "is_plain", "readings", "uncovered"]
@@ -60,6 +61,9 @@ def readings(text: str) -> Iterator[Reading]:
     """The plain forms of `text`, each once, at most `MAX_READINGS` with itself and `MAX_READ` characters, as asked for.
 
     What would go on beyond the bounds is not left unread in silence: the last reading says that it is `encoded`.
+
+    Raises:
+        Spent: the request that the text is of has had its share of this (`bounds.py`).
     """
     found = {text}
     layer = [text]
@@ -67,9 +71,11 @@ def readings(text: str) -> Iterator[Reading]:
     for depth in range(LAYERS + 1):
         below: list[str] = []
         for disguised in layer:
+            spend(len(disguised))
             for reading in uncovered(disguised):
                 if reading.text in found:
                     continue
+                spend(len(reading.text))
                 found.add(reading.text)
                 below.append(reading.text)
                 room -= len(reading.text)

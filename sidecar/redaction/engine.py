@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+from .bounds import MAX_DROPPED, MAX_FIELDS, MAX_GROUPS, MAX_PARTS, MAX_RECORDS, MAX_UNFOLDED, Spent, TooMuch, allowance
 from .detectors import detect
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate, read_entry
 from .plan import (
@@ -69,7 +70,10 @@ class Pass:
 
     __slots__ = (
         "_data",
+        "_gone",
+        "_groups",
         "_handlers",
+        "_parts",
         "_report",
         "_speaks_for",
         "_tenant",
@@ -95,14 +99,18 @@ class Pass:
             PACKED_FIXED: self._packed_fixed,
             PACKED_VARINTS: self._packed_varints,
         }
+        self._groups = 0
+        self._gone = 0
+        self._parts = 0
         self.records_in = 0
         self.records_out = 0
         self.dropped: Counter[str] = Counter()
         self.actions: Counter[tuple[str, str]] = Counter()
 
     def run(self, plan: Plan) -> bytes:
-        """What may leave of the request. Raises `Broken`."""
-        rewritten = self._walk(plan, 0, len(self._data))
+        """What may leave of the request. Raises `Broken` or `TooMuch`."""
+        with allowance(MAX_UNFOLDED):
+            rewritten = self._walk(plan, 0, len(self._data))
         return self._data if rewritten is None else rewritten
 
     def _walk(self, plan: Plan, pos: int, end: int) -> bytes | None:  # noqa: C901  # the one hot loop, in one place
@@ -114,7 +122,7 @@ class Pass:
         """
         data = self._data
         step_of = plan.get
-        seen = keys = 0
+        seen = keys = gone = 0
         kept = pos  # from here on, everything stays
         pieces: list[bytes] = []
         outcome: _Outcome
@@ -166,6 +174,9 @@ class Pass:
             elif operation == DROP:
                 stop = skip(data, pos, end, tag)
                 outcome = self._drop(operand)
+                gone += 1
+                if gone > MAX_FIELDS:
+                    raise Refused("fields")
             else:
                 if pos < end and data[pos] < 0x80:
                     start = pos + 1
@@ -179,8 +190,12 @@ class Pass:
                     bit = operand.memo.recent.get(entry)
                     if bit is None or bit & keys:
                         bit, outcome = self._judge(operand, entry, keys)
-                        if outcome is _GONE and operation == NAME:
-                            raise Refused("name")
+                        if outcome is _GONE:
+                            if operation == NAME:
+                                raise Refused("name")
+                            gone += 1
+                            if gone > MAX_FIELDS:
+                                raise Refused("fields")
                     else:
                         outcome = None
                     keys |= bit
@@ -204,6 +219,9 @@ class Pass:
 
     def _drop(self, reason: str) -> _Gone:
         self.actions["drop", reason] += 1
+        self._gone += 1
+        if self._gone > MAX_DROPPED:
+            raise TooMuch
         return _GONE
 
     def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, _Outcome]:
@@ -224,6 +242,8 @@ class Pass:
             return 0, self._drop(refused.reason)
         except Broken:
             return 0, self._drop("wire")
+        except Spent:
+            return 0, self._drop("budget")
         except Exception as error:  # noqa: BLE001  # a rule that fails must not let its value through
             self._report(error)
             return 0, self._drop("error")
@@ -249,11 +269,17 @@ class Pass:
         if identity and len(identity) != length:
             raise Refused("identity")
         # Random bytes are hardly ever ASCII; what is may be text.
-        if identity.isascii() and detect(identity.decode("ascii"), numbers=False) is not None:
-            raise Refused("identity")
+        try:
+            if identity.isascii() and detect(identity.decode("ascii"), numbers=False) is not None:
+                raise Refused("identity")
+        except Spent:
+            raise Refused("budget") from None
         return None
 
     def _part(self, plan: Plan, start: int, stop: int) -> _Outcome:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise TooMuch
         try:
             return self._walk(plan, start, stop)
         except Refused as refused:
@@ -262,13 +288,15 @@ class Pass:
             return self._drop("wire")
 
     def _record(self, plan: Plan, start: int, stop: int) -> _Outcome:
-        self.records_in += 1
+        self._count_record()
         try:
             outcome = self._walk(plan, start, stop)
         except Refused as refused:
             reason = refused.reason
         except Broken:
             reason = "wire"
+        except TooMuch:
+            raise
         except Exception as error:  # noqa: BLE001  # what cannot be redacted does not leave
             self._report(error)
             reason = "error"
@@ -278,11 +306,21 @@ class Pass:
         self.dropped[reason] += 1
         return _GONE
 
+    def _count_record(self) -> None:
+        self.records_in += 1
+        if self.records_in > MAX_RECORDS:
+            raise TooMuch
+
+    def _count_group(self) -> None:
+        self._groups += 1
+        if self._groups > MAX_GROUPS:
+            raise TooMuch
+
     def _tenants_record(self, plans: TenantPlans, start: int, stop: int) -> _Outcome:
         try:
             self._tenant = self._whose(plans.attributes, start, stop)
         except Refused as refused:
-            self.records_in += 1
+            self._count_record()
             self.dropped[refused.reason] += 1
             return _GONE
         try:
@@ -318,6 +356,7 @@ class Pass:
         return found or b""
 
     def _into(self, plan: Plan, start: int, stop: int) -> _Outcome:
+        self._count_group()
         records_in, records_out = self.records_in, self.records_out
         try:
             return self._walk(plan, start, stop)
@@ -342,9 +381,12 @@ class Pass:
             tag, pos = read_varint(self._data, pos, end)
             operation, _, operand = plan.get(tag, _UNKNOWN)
             if operation == INTO:
+                self._count_group()
                 records += self._records(operand, *read_length(self._data, pos, end))
             elif operation in (RECORD, TENANTS_RECORD):
                 records += 1
+                if records > MAX_RECORDS:
+                    raise TooMuch
             pos = skip(self._data, pos, end, tag)
         return records
 

@@ -15,6 +15,7 @@ import structlog
 
 from sidecar.conventions import Signal
 
+from .bounds import TooMuch
 from .engine import Pass
 from .gates import TENANT_KEY, UNLISTED, read_entry
 from .plan import Planner
@@ -27,7 +28,7 @@ _MAX_REPORTED: Final = 32
 
 
 class Malformed(ValueError):  # noqa: N818  # part of the contract with intake
-    """The request is not OTLP; its text is a reason word, never content."""
+    """The request is not OTLP, or too much of it; its text is a word (`wire`, `limits`, `error`), never content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,16 @@ class Redactor:
             speaks_for: whether the sender may speak of a tenant; None when it may speak of all.
 
         Raises:
-            Malformed: the request cannot be read down to its records; nothing of it may leave.
+            Malformed: the request cannot be read down to its records, or asks for more than one may (`bounds.py`);
+                nothing of it may leave.
         """
         work = Pass(payload, self._report, speaks_for)
         try:
             allowed = work.run(self._plans[signal])
         except (Broken, Refused):
             raise Malformed("wire") from None
+        except TooMuch:
+            raise Malformed("limits") from None
         except Exception as error:  # noqa: BLE001  # whatever it is, nothing leaves, and nobody reads its text
             self._report(error)
             raise Malformed("error") from None

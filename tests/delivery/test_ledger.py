@@ -103,6 +103,6 @@ def test_a_label_of_every_family_is_the_one_in_the_table(metric: conventions.Met
     ledger = Ledger()
     ledger.arrived("traces", 2, {"a": 1}, {("drop", "b"): 1})
     ledger.rejected("traces", 1, "c")
-    ledger.answered("traces", "ok")
+    ledger.answered("traces", "unavailable", "full")
     family = {f.name: f for f in ledger.collect()}[metric.name]
     assert {tuple(sample.labels) for sample in family.samples} == {metric.labels}

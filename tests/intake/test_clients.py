@@ -103,8 +103,10 @@ def test_who_shows_nothing_that_is_known_is_refused(file: Path, metadata: dict[s
         assert status_of(lambda: send(channel, metadata)) is grpc.StatusCode.UNAUTHENTICATED
         families = {family.name: family for family in ledger.collect()}
         answered = {s.labels["status"]: s.value for s in families["tenantscope_requests"].samples}
+        refused = {s.labels["reason"]: s.value for s in families["tenantscope_requests_refused"].samples}
     assert stage.clients == []
     assert answered == {"unauthenticated": 1}
+    assert refused == {"unknown_client": 1}
 
 
 def test_a_caller_who_is_refused_has_sent_nothing_yet(file: Path) -> None:
