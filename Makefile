@@ -6,10 +6,10 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-heavy soak lint bench lock docs proto collector clean help
+.PHONY: demo test test-heavy soak lint bench bench-sidecar lock docs proto collector clean help
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## five tenants on one AutoGen runtime; ARGS="--seconds 15 --headless --json out.json"
 	@$(BIN)/tenantscope demo $(ARGS)
@@ -35,6 +35,9 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 
 bench: $(READY) ## CPU per send against bare AutoGen, interleaved
 	@$(BIN)/python -m benchmarks.send_cost $(ARGS)
+
+bench-sidecar: $(READY) ## the sidecar end to end, targets beside the figures; ARGS="--seconds 10 --workers 0 1 2"
+	@$(BIN)/python -m benchmarks.sidecar_cost $(ARGS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tenantscope \
 	  --extra demo --group dev --custom-compile-command "make lock"

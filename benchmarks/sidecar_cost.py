@@ -1,0 +1,189 @@
+"""What the sidecar costs, end to end, with its targets beside the figures.
+
+    python -m benchmarks.sidecar_cost [--seconds 20] [--workers 0 1 2] [--only cost stages rate outage neighbour]
+
+A real sidecar in a process of its own takes requests over gRPC, redacts them with the default policy, puts them on disk
+before it acknowledges, and hands them on over gRPC to an upstream in another process that looks at nothing. A request
+is 512 spans of 1.2 kB with 12 attributes and an event; a fifth of the attributes must be dropped, a tenth masked, and
+every name, id and number is new. CPU is that of all of the sidecar's processes, threads of gRPC and the kernel's share
+included, as /proc counts it.
+
+The stages are measured one by one in this process, with the real components, so that their sum can be held against the
+whole: what the whole has beyond it is the price of having them together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from benchmarks.sidecar_process import Sent, send, sidecar, upstream
+from benchmarks.sidecar_stages import line, stages
+from benchmarks.spans import SPANS, stated
+from sidecar.clients import new_token
+
+RATE: Final = 3_000  # spans a second
+BATCHES: Final = 64  # different requests; twice as many bytes as the sidecar remembers of names
+SENDERS: Final = 4
+OUTAGE_BYTES: Final = 1024**3
+SMALL: Final = 50  # spans in a request of the well-behaved tenant
+CALM_RATE: Final = 500.0
+
+
+def hundredth(values: list[float], number: int) -> float:
+    """A percentile, in milliseconds."""
+    return statistics.quantiles(values, n=100)[number - 1] * 1e3
+
+
+def cost(payloads: list[bytes], folder: Path, seconds: float, workers: int) -> None:
+    """As fast as it goes: CPU a span, spans a second."""
+    with upstream() as destination, sidecar(folder, *options(destination, workers)) as running:
+        warm = send(running.target, payloads, SPANS, seconds=2, senders=SENDERS)
+        running.wait_for_forwarded(kept(running.records()), 60)
+        before = running.cpu_seconds()
+        sent = send(running.target, payloads, SPANS, seconds=seconds, senders=SENDERS)
+        running.wait_for_forwarded(kept(running.records()), 60)
+        each = (running.cpu_seconds() - before) / sent.spans
+        title = f"{workers} workers: " if workers else ""
+        line(f"{title}CPU a span, end to end", f"{each * 1e6:.1f} us", "at most 16 us")
+        line(f"{title}spans a second and core", f"{1 / each:,.0f}")
+        line(
+            f"{title}spans a second, acknowledged", f"{sent.spans / sent.seconds:,.0f}", "with the load on this machine"
+        )
+        line(f"{title}resident memory, all processes", f"{running.resident_bytes() / 1024**2:.0f} MB", "at most 150 MB")
+        assert warm.spans
+
+
+def options(destination: str, workers: int) -> list[str]:
+    """The sidecar's."""
+    return ["--upstream", f"http://{destination}", *(["--workers", str(workers)] if workers else [])]
+
+
+def kept(records: dict[str, int]) -> int:
+    """Spans that will have been forwarded in the end."""
+    return records["received"] - records["dropped"] - records["rejected"]
+
+
+def rate(payloads: list[bytes], folder: Path, seconds: float, workers: int) -> None:
+    """How long an acknowledgement takes at a steady rate."""
+    with upstream() as destination, sidecar(folder, *options(destination, workers)) as running:
+        send(running.target, payloads, SPANS, seconds=3, senders=SENDERS, rate=RATE)
+        sent = send(running.target, payloads, SPANS, seconds=2 * seconds, senders=SENDERS, rate=RATE)
+        title = f"{workers} workers: " if workers else ""
+        line(f"{title}acknowledgement at {RATE:,} spans/s, p50", f"{hundredth(sent.waits, 50):.1f} ms", "at most 10 ms")
+        line(f"{title}acknowledgement at {RATE:,} spans/s, p99", f"{hundredth(sent.waits, 99):.1f} ms", "at most 50 ms")
+        assert not sent.refused
+
+
+def outage(payloads: list[bytes], folder: Path, seconds: float, size: int) -> None:
+    """An upstream that was away for so long that the queue holds `size` bytes, while intake goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    destination = f"127.0.0.1:{port}"
+    with sidecar(folder, *options(destination, 0), "--queue-bytes", str(2 * size)) as running:
+        spans = 0
+        while sum(file.stat().st_size for file in folder.glob("queue/*.queue")) < size:
+            spans += send(running.target, payloads, SPANS, seconds=2, senders=SENDERS).spans
+        line("waiting after the outage", f"{running.records()['queued']:,} spans", f"{size / 1024**2:.0f} MB on disk")
+        with upstream(port):
+            while not running.records()["forwarded"]:
+                time.sleep(0.05)
+            arriving = ThreadPoolExecutor(1).submit(
+                send, running.target, payloads, SPANS, seconds=seconds, senders=SENDERS, rate=RATE
+            )
+            before, begun = running.records(), time.monotonic()
+            while not arriving.done() and running.records()["queued"] > 2 * SPANS:
+                time.sleep(0.05)
+            after, took = running.records(), time.monotonic() - begun
+            out = (after["forwarded"] - before["forwarded"]) / took
+            come = (after["received"] - before["received"]) / took
+            line(
+                "drain while more comes in", f"{out:,.0f} spans/s", f"at least twice the intake of {come:,.0f} spans/s"
+            )
+            line("memory then", f"{running.resident_bytes() / 1024**2:.0f} MB", "at most 150 MB")
+            arriving.result()
+
+
+def neighbour(folder: Path, seconds: float) -> None:
+    """A tenant that sends little, alone and beside one that sends ten times as much."""
+    chance = random.Random(3)
+    tokens = {tenant: new_token() for tenant in ("calm", "loud")}
+    clients = folder / "clients.yaml"
+    clients.write_text(
+        "clients:\n"
+        + "".join(
+            f'  {tenant}: {{tokens: ["{digest}"], tenants: [{tenant}]}}\n' for tenant, (_, digest) in tokens.items()
+        )
+    )
+    small = {tenant: [stated(chance, SMALL, tenant) for _ in range(BATCHES)] for tenant in tokens}
+
+    with (
+        upstream() as destination,
+        sidecar(folder / "state", *options(destination, 0), "--clients-file", str(clients)) as running,
+    ):
+
+        def calm() -> Sent:
+            return send(running.target, small["calm"], SMALL, seconds=seconds, senders=2, rate=CALM_RATE,
+                        token=tokens["calm"][0])  # fmt: skip
+
+        calm()
+        alone = calm()
+        loud = threading.Thread(
+            target=send, args=(running.target, small["loud"], SMALL),
+            kwargs={"seconds": seconds, "senders": 8, "rate": 10 * CALM_RATE, "token": tokens["loud"][0]},
+        )  # fmt: skip
+        loud.start()
+        beside = calm()
+        loud.join()
+        before, now = hundredth(alone.waits, 99), hundredth(beside.waits, 99)
+        line(
+            "a well-behaved tenant's p99, alone", f"{before:.1f} ms", f"{CALM_RATE:,.0f} spans/s in requests of {SMALL}"
+        )
+        line("the same while another sends ten times as much", f"{now:.1f} ms", f"{now / before:.1f} times; at most 2")
+
+
+def main() -> None:
+    """Print the table."""
+    parts = ("cost", "stages", "rate", "outage", "neighbour")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--workers", type=int, nargs="*", default=[0], help="numbers of worker processes to compare")
+    parser.add_argument("--outage-bytes", type=int, default=OUTAGE_BYTES, help="that wait after the outage")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="on the disk to measure; the temporary folder if unset"
+    )
+    parser.add_argument("--only", nargs="*", default=parts, choices=parts, help="parts of the table")
+    given = parser.parse_args()
+    chance = random.Random(11)
+    payloads = [stated(chance) for _ in range(BATCHES)]
+    size = sum(map(len, payloads)) / BATCHES / SPANS
+    print(
+        f"{SPANS} spans of {size:,.0f} bytes a request, a fifth of the attributes dropped, a tenth masked, all text new"
+    )
+    for part in given.only:
+        for workers in given.workers if part in ("cost", "rate") else [0]:
+            with tempfile.TemporaryDirectory(prefix="ts-", dir=given.folder) as name:
+                folder = Path(name)
+                match part:
+                    case "cost":
+                        cost(payloads, folder, given.seconds, workers)
+                    case "stages":
+                        stages(payloads, folder)
+                    case "rate":
+                        rate(payloads, folder, given.seconds, workers)
+                    case "outage":
+                        outage(payloads, folder, given.seconds, given.outage_bytes)
+                    case "neighbour":
+                        neighbour(folder, given.seconds)
+
+
+if __name__ == "__main__":
+    main()
