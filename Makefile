@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-heavy soak lint bench bench-sidecar lock docs proto collector clean help
+.PHONY: demo test test-heavy soak lint bench bench-sidecar lock docs proto collector broker clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ proto: $(READY) ## renew the generated messages of sidecar/wire/watchdog.proto
 
 collector: ## the OpenTelemetry Collector of deploy/collector, into the cache, once (needs Go)
 	@$(PYTHON) deploy/collector/build.py
+
+broker: ## Apache Kafka as a peer of the gateway's test, into the cache, once (needs Maven)
+	@$(PYTHON) tests/collector/broker/fetch.py
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

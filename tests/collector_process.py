@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,47 +173,57 @@ class Collector:
 
 @contextmanager
 def running(binary: Path, log: Path, *flags: str, **settings: str) -> Iterator[Collector]:
-    """Start the Collector on free ports, wait until its health check says so, stop it in the end.
+    """The Collector of collector-config.yaml with an upstream of its own; see `started`."""
+    with Upstream() as upstream, started(binary, log, upstream, *flags, configs=(CONFIG,), **settings) as collector:
+        yield collector
+
+
+@contextmanager
+def started(
+    binary: Path, log: Path, upstream: Upstream, *flags: str, configs: Sequence[Path], **settings: str
+) -> Iterator[Collector]:
+    """Start a Collector on free ports, wait until its health check says so, stop it in the end.
 
     It keeps every trace and decides at once, unless `settings`, such as `SAMPLE_PERCENT`, say otherwise.
     """
-    with Upstream() as upstream:
-        otlp, prometheus, health, telemetry = free_ports(4)
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "TENANTSCOPE_COLLECTOR_LISTEN": f"127.0.0.1:{otlp}",
-            "TENANTSCOPE_COLLECTOR_PROMETHEUS": f"127.0.0.1:{prometheus}",
-            "TENANTSCOPE_COLLECTOR_HEALTH": f"127.0.0.1:{health}",
-            "TENANTSCOPE_COLLECTOR_UPSTREAM": f"127.0.0.1:{upstream.port}",
-            "TENANTSCOPE_COLLECTOR_TELEMETRY_PORT": str(telemetry),
-            "TENANTSCOPE_COLLECTOR_STATE_DIR": str(log.parent / "collector-state"),
-            "TENANTSCOPE_COLLECTOR_SAMPLE_PERCENT": "100",
-            "TENANTSCOPE_COLLECTOR_DECISION_WAIT": "1s",
-            **{f"TENANTSCOPE_COLLECTOR_{key}": value for key, value in settings.items()},
-        }
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [binary, "--config", CONFIG, "--config", f"yaml:{PACE}", *flags],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+    otlp, prometheus, health, telemetry = free_ports(4)
+    environment = {
+        "LISTEN": f"127.0.0.1:{otlp}",
+        "PROMETHEUS": f"127.0.0.1:{prometheus}",
+        "HEALTH": f"127.0.0.1:{health}",
+        "UPSTREAM": f"127.0.0.1:{upstream.port}",
+        "TELEMETRY_PORT": str(telemetry),
+        "STATE_DIR": str(log.with_name(f"{log.name}-state")),
+        "SAMPLE_PERCENT": "100",
+        "DECISION_WAIT": "1s",
+        **settings,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [binary, *(f"--config={path}" for path in configs), f"--config=yaml:{PACE}", *flags],
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                **{f"TENANTSCOPE_COLLECTOR_{key}": value for key, value in environment.items()},
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        eventually(
+            lambda: process.poll() is not None or http_get(f"http://127.0.0.1:{health}/"),
+            "the Collector is up",
+        )
+        assert process.poll() is None, f"the Collector stopped: {log.read_text()[-2000:]}"
+        with grpc.insecure_channel(environment["LISTEN"]) as channel:
+            yield Collector(
+                binary,
+                environment["LISTEN"],
+                f"127.0.0.1:{prometheus}",
+                upstream,
+                channel,
+                f"127.0.0.1:{telemetry}",
+                process,
             )
-        try:
-            eventually(
-                lambda: process.poll() is not None or http_get(f"http://127.0.0.1:{health}/"),
-                "the Collector is up",
-            )
-            assert process.poll() is None, f"the Collector stopped: {log.read_text()[-2000:]}"
-            with grpc.insecure_channel(f"127.0.0.1:{otlp}") as channel:
-                yield Collector(
-                    binary,
-                    f"127.0.0.1:{otlp}",
-                    f"127.0.0.1:{prometheus}",
-                    upstream,
-                    channel,
-                    f"127.0.0.1:{telemetry}",
-                    process,
-                )
-        finally:
-            process.terminate()
-            process.wait(DEADLINE)
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)

@@ -1,10 +1,11 @@
-"""Writes what collector-config.yaml says of single names, from the tables in instrumentation/conventions.py.
+"""Writes what collector-config.yaml says of single names, from the tables in instrumentation/conventions.py; and what
+the tiers of deploy/gateway have in common with it.
 
-python deploy/collector/lists.py            write it
-python deploy/collector/lists.py --check    exit 1 if it is not up to date
+python deploy/collector/lists.py            write both
+python deploy/collector/lists.py --check    exit 1 if one is not up to date
 
 Between a comment `>>> NAME` and the next `<<<`, nothing is written by hand. Each name has a line of its own, so that
-two people who add a name each do not get into each other's way.
+two people who add a name each do not get into each other's way. Nothing in deploy/gateway/common.yaml is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from instrumentation.activity import Kind
 from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
 
 CONFIG: Final = Path(__file__).parents[2] / "collector-config.yaml"
+COMMON: Final = Path(__file__).parents[1] / "gateway" / "common.yaml"
+_COMMON_HEAD: Final = """\
+# What all tiers of the gateway have in common with ../../collector-config.yaml: the limit, the second redaction, tail
+# sampling, span metrics. Written from there by `make docs`; a tier uses of it what its pipelines name.
+
+"""
 # A number is a number: no text, and no more digits than a count of tokens needs. Lists are taken care of by hand.
 _IS: Final = {
     "int": 'IsMatch({0}, "^[0-9]{{1,9}}$")',
@@ -92,16 +99,23 @@ def written(text: str) -> str:
     return _BLOCK.sub(block, text)
 
 
+def common(text: str) -> str:
+    """The sections of the configuration that the gateway's tiers share, word for word."""
+    sections = re.findall(r"^(?:processors|connectors):\n(?:[ #].*\n|\n)*", text, re.MULTILINE)
+    return _COMMON_HEAD + "".join(section.rstrip() + "\n\n" for section in sections).rstrip() + "\n"
+
+
 def main() -> int:
-    """Write the file, or compare it."""
-    text = CONFIG.read_text()
-    if "--check" in sys.argv[1:]:
-        if written(text) != text:
-            print(f"{CONFIG} is not up to date: run `make docs`", file=sys.stderr)
-            return 1
-        return 0
-    CONFIG.write_text(written(text))
-    return 0
+    """Write the files, or compare them."""
+    config = written(CONFIG.read_text())
+    stale = 0
+    for path, text in ((CONFIG, config), (COMMON, common(config))):
+        if "--check" not in sys.argv[1:]:
+            path.write_text(text)
+        elif path.read_text() != text:
+            print(f"{path} is not up to date: run `make docs`", file=sys.stderr)
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

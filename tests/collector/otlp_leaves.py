@@ -5,11 +5,12 @@ A field that a later OTLP adds appears here by itself; nobody has to remember it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from collector_process import SERVICES
+import grpc
+from collector_process import SERVICES, Collector
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
@@ -108,3 +109,41 @@ def _enter(at: Any, name: str) -> Any:
     if "trace_id" in names:  # a link or an exemplar
         added.trace_id, added.span_id = b"l" * 16, b"l" * 8
     return added
+
+
+LEAVES = leaves()
+ATTRIBUTES = (
+    "resource.attributes",
+    "spans.attributes",
+    "events.attributes",
+    "points.attributes",
+    "records.attributes",
+)
+
+
+def whole_record_goes(leaf: Leaf) -> bool:
+    """A link, or a metric that nobody knows: there is nothing to clean."""
+    return "links" in leaf.path or leaf.path[-2:] in {("metrics", "name"), ("metrics", "unit")}
+
+
+def value_of_allowed_key(leaf: Leaf, kind: str) -> bool:
+    """`kind` directly below an allowed key; what its value says is the sidecar's to judge."""
+    return ".".join(leaf.path).endswith(tuple(f"{place}.value.{kind}" for place in ATTRIBUTES))
+
+
+def survivors(collector: Collector, word: str, text: Callable[[int], str]) -> set[Leaf]:
+    """Plant a canary in every leaf, wait for all records that should arrive, see which ones still sing."""
+    expected: list[tuple[str, str]] = []
+    for index, leaf in enumerate(LEAVES):
+        mark = f"{word}-mark-{index}-"
+        status = collector.send(leaf.signal, leaf.plant(text(index), mark))
+        if leaf.path[-1].endswith("_id"):
+            assert status is not grpc.StatusCode.OK, f"{leaf}: an id of illegal length was taken"
+            continue
+        assert status is grpc.StatusCode.OK, f"{leaf} was refused"
+        if not whole_record_goes(leaf):
+            expected.append((leaf.signal, mark))
+    for signal, mark in expected:
+        collector.upstream.wait_for(signal, mark.encode())
+    out = collector.upstream.everything() + collector.page().encode()
+    return {leaf for index, leaf in enumerate(LEAVES) if text(index).encode() in out}

@@ -22,7 +22,7 @@ def test_a_killed_collector_hands_on_what_it_had_taken(binary: Path, tmp_path: P
         eventually(lambda: collector.own("otelcol_exporter_queue_size"), "the record is in the queue")
         collector.process.kill()
         collector.process.wait()
-    (folder,) = tmp_path.glob("collector-state")
+    (folder,) = tmp_path.glob("*-state")
     assert folder.stat().st_mode & 0o077 == 0
     with running(binary, tmp_path / "log") as collector:
         collector.upstream.wait_for("logs", b"survivor")

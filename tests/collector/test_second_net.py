@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -13,52 +12,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from otlp_leaves import Leaf, leaves
+from otlp_leaves import LEAVES, survivors, value_of_allowed_key
 
 from instrumentation import conventions
 from instrumentation.activity import Kind
 from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
 
-LEAVES = leaves()
-ATTRIBUTES = (
-    "resource.attributes",
-    "spans.attributes",
-    "events.attributes",
-    "points.attributes",
-    "records.attributes",
-)
-
-
-def _whole_record_goes(leaf: Leaf) -> bool:
-    """A link, or a metric that nobody knows: there is nothing to clean."""
-    return "links" in leaf.path or leaf.path[-2:] in {("metrics", "name"), ("metrics", "unit")}
-
-
-def _value_of_allowed_key(leaf: Leaf, kind: str) -> bool:
-    """`kind` directly below an allowed key; what its value says is the sidecar's to judge."""
-    return ".".join(leaf.path).endswith(tuple(f"{place}.value.{kind}" for place in ATTRIBUTES))
-
-
 #: one leaf for each place where attributes stand, which is every place where an allowed value may pass
-ALLOWED = [leaf for leaf in LEAVES if _value_of_allowed_key(leaf, "string_value")]
-
-
-def _survivors(collector: Collector, word: str, text: Callable[[int], str]) -> set[Leaf]:
-    """Plant a canary in every leaf, wait for all records that should arrive, see which ones still sing."""
-    expected: list[tuple[str, str]] = []
-    for index, leaf in enumerate(LEAVES):
-        mark = f"{word}-mark-{index}-"
-        status = collector.send(leaf.signal, leaf.plant(text(index), mark))
-        if leaf.path[-1].endswith("_id"):
-            assert status is not grpc.StatusCode.OK, f"{leaf}: an id of illegal length was taken"
-            continue
-        assert status is grpc.StatusCode.OK, f"{leaf} was refused"
-        if not _whole_record_goes(leaf):
-            expected.append((leaf.signal, mark))
-    for signal, mark in expected:
-        collector.upstream.wait_for(signal, mark.encode())
-    out = collector.upstream.everything() + collector.page().encode()
-    return {leaf for index, leaf in enumerate(LEAVES) if text(index).encode() in out}
+ALLOWED = [leaf for leaf in LEAVES if value_of_allowed_key(leaf, "string_value")]
 
 
 def test_the_matrix_covers_otlp() -> None:
@@ -76,19 +37,19 @@ def test_the_matrix_covers_otlp() -> None:
 
 def test_a_secret_survives_in_no_field(collector: Collector) -> None:
     """A secret that looks like one survives nowhere; only bytes below an allowed key are not decoded."""
-    survivors = _survivors(collector, "secret", lambda n: f"canary-{n}-x@leak.example")
-    assert survivors == {leaf for leaf in LEAVES if _value_of_allowed_key(leaf, "bytes_value")}
+    singing = survivors(collector, "secret", lambda n: f"canary-{n}-x@leak.example")
+    assert singing == {leaf for leaf in LEAVES if value_of_allowed_key(leaf, "bytes_value")}
 
 
 def test_an_ordinary_word_survives_only_below_an_allowed_key(collector: Collector) -> None:
     """A secret that looks like any word, such as a customer's name, survives as an allowed value only."""
-    survivors = _survivors(collector, "word", lambda n: f"canaryword{n}x")
+    singing = survivors(collector, "word", lambda n: f"canaryword{n}x")
     allowed = {
         leaf
         for leaf in LEAVES
-        if _value_of_allowed_key(leaf, "string_value") or _value_of_allowed_key(leaf, "bytes_value")
+        if value_of_allowed_key(leaf, "string_value") or value_of_allowed_key(leaf, "bytes_value")
     }
-    assert survivors == allowed
+    assert singing == allowed
 
 
 @pytest.mark.parametrize(
