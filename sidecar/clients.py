@@ -20,6 +20,7 @@ its certificate is known; a file in which one credential belongs to two clients.
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import re
 import secrets
@@ -60,6 +61,16 @@ class Client:
     def speaks_for(self, tenant: str) -> bool:
         """Whether telemetry of this tenant is believed when it comes from this client."""
         return self.tenants is None or tenant in self.tenants or tenant in NOBODY
+
+    @property
+    def nameable(self) -> frozenset[str] | None:
+        """The ids that telemetry from this client may name; None means all."""
+        return None if self.tenants is None else _nameable(self.tenants)
+
+
+@functools.lru_cache(maxsize=1024)  # as many as there are clients, and a few from before the file changed
+def _nameable(tenants: frozenset[str]) -> frozenset[str]:
+    return tenants | NOBODY
 
 
 #: Whoever reaches the sidecar's address, when no file says who may.

@@ -129,14 +129,14 @@ class PolicyInForce(Collector):
         self._watcher = threading.Thread(target=self._watch, name="policy", daemon=True)
 
     # Requests -----------------------------------------------------------------------------------------------
-    def redact(self, signal: Signal, payload: bytes, speaks_for: Callable[[str], bool] | None = None) -> Redacted:
-        """What may leave of a request, by one version; `speaks_for` as in `Redactor.redact`.
+    def redact(self, signal: Signal, payload: bytes, tenants: frozenset[str] | None = None) -> Redacted:
+        """What may leave of a request, by one version; `tenants` as in `Kernel.redact`.
 
         Raises:
             Malformed: the request cannot be read down to its records.
         """
         version = self.version
-        redacted = version.redactor.redact(signal, payload, speaks_for)
+        redacted = version.redactor.redact(signal, payload, tenants)
         with self._counting:
             self._records[signal, self._label(version.policy.digest)] += redacted.records_in
         if version.trial is not None:

@@ -189,7 +189,7 @@ class Sidecar:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
             raise intake.Busy(RETRY_AFTER_SECONDS, "starting")
         try:
-            redacted = self._policy.redact(signal, payload, None if client.tenants is None else client.speaks_for)
+            redacted = self._policy.redact(signal, payload, client.nameable)
         except redaction.Malformed as malformed:
             raise intake.Malformed(str(malformed)) from None
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)

@@ -8,8 +8,9 @@ know, and merge what comes twice. Why so: `docs/decisions/0004-redaction-on-the-
 
 from __future__ import annotations
 
+from .kernel import Kernel, Malformed, Redacted
 from .policy import Policy, PolicyError
 from .pseudonyms import MasterKey, Pseudonyms
-from .redactor import Malformed, Redacted, Redactor
+from .redactor import Redactor
 
-__all__ = ["Malformed", "MasterKey", "Policy", "PolicyError", "Pseudonyms", "Redacted", "Redactor"]
+__all__ = ["Kernel", "Malformed", "MasterKey", "Policy", "PolicyError", "Pseudonyms", "Redacted", "Redactor"]

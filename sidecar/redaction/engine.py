@@ -59,7 +59,7 @@ class Pass:
     Args:
         data: the request.
         report: is told of an exception that nobody expected.
-        speaks_for: whether the sender may speak of a tenant; None when it may speak of all. What names another is
+        tenants: the ids that the sender may name; None when it may name all. What names another is
             refused: a record whole, the resource of many records without them.
 
     Attributes:
@@ -75,20 +75,18 @@ class Pass:
         "_handlers",
         "_parts",
         "_report",
-        "_speaks_for",
         "_tenant",
+        "_tenants",
         "actions",
         "dropped",
         "records_in",
         "records_out",
     )
 
-    def __init__(
-        self, data: bytes, report: Callable[[Exception], None], speaks_for: Callable[[str], bool] | None = None
-    ) -> None:
+    def __init__(self, data: bytes, report: Callable[[Exception], None], tenants: frozenset[str] | None = None) -> None:
         self._data = data
         self._report = report
-        self._speaks_for = speaks_for
+        self._tenants = tenants
         self._tenant = b""  # whose the record is that is being walked; not asked for unless it matters
         self._handlers: dict[int, Callable[[Any, int, int], _Outcome]] = {
             ID: self._id,
@@ -230,12 +228,8 @@ class Pass:
         Raises:
             Refused: it names a tenant that the sender does not speak for.
         """
-        if (
-            self._speaks_for is not None
-            and type(gate) is AttributeGate
-            and (TENANT_KEY in entry or VICTIM_KEY in entry)
-        ):
-            self._may_name(entry, self._speaks_for)
+        if self._tenants is not None and type(gate) is AttributeGate and (TENANT_KEY in entry or VICTIM_KEY in entry):
+            self._may_name(entry, self._tenants)
         try:
             bit, masked = gate.judge(entry, keys, self._tenant)
         except Refused as refused:
@@ -254,10 +248,10 @@ class Pass:
         self.actions[masked.action, masked.reason] += 1
         return bit, masked.content
 
-    def _may_name(self, entry: bytes, speaks_for: Callable[[str], bool]) -> None:
+    def _may_name(self, entry: bytes, tenants: frozenset[str]) -> None:
         try:
             key, value = read_entry(entry)
-            allowed = key not in (TENANT_KEY, VICTIM_KEY) or speaks_for(string_in(value).decode())
+            allowed = key not in (TENANT_KEY, VICTIM_KEY) or string_in(value).decode() in tenants
         except (Broken, Refused, ValueError):  # what is no name to us may be one to somebody else
             allowed = False
         if not allowed:

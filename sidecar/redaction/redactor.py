@@ -1,4 +1,4 @@
-"""The redactor: bytes of an OTLP request in, bytes that may leave out, and an account of the difference.
+"""The redactor: the kernel (`kernel.py`) that works in this process, in Python.
 
 Thread-safe: plans and rules are immutable, memos bear races, everything else belongs to one pass. It raises
 `Malformed` and nothing else. Neither its errors nor its log nor its counts hold anything that was in a
@@ -7,8 +7,6 @@ request: reasons are words from a fixed set, and the log names types of exceptio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -18,6 +16,7 @@ from sidecar.conventions import Signal
 from .bounds import TooMuch
 from .engine import Pass
 from .gates import TENANT_KEY, UNLISTED, read_entry
+from .kernel import Malformed, Redacted
 from .plan import Planner
 from .policy import Policy
 from .pseudonyms import Pseudonyms
@@ -27,31 +26,8 @@ from .wire_format import Broken, delimited
 _MAX_REPORTED: Final = 32
 
 
-class Malformed(ValueError):  # noqa: N818  # part of the contract with intake
-    """The request is not OTLP, or too much of it; its text is a word (`wire`, `limits`, `error`), never content."""
-
-
-@dataclass(frozen=True, slots=True)
-class Redacted:
-    """A request after redaction.
-
-    Attributes:
-        payload: an `Export*ServiceRequest` that may leave.
-        records_in: spans, metric data points or log records that the request held.
-        records_out: those of them that are in `payload`; the others are in `dropped`.
-        dropped: whole records, by reason.
-        actions: single values and parts that did not leave as they stood, by (what was done, reason).
-    """
-
-    payload: bytes
-    records_in: int
-    records_out: int
-    dropped: Mapping[str, int]
-    actions: Mapping[tuple[str, str], int]
-
-
 class Redactor:
-    """Redacts requests by one policy, for as long as it lives; another policy is another redactor.
+    """A `Kernel`.
 
     Args:
         policy: the rules.
@@ -66,17 +42,9 @@ class Redactor:
         self._log = structlog.get_logger("tenantscope.redaction")
         self._reported: set[str] = set()
 
-    def redact(self, signal: Signal, payload: bytes, speaks_for: Callable[[str], bool] | None = None) -> Redacted:
-        """What may leave of `payload`.
-
-        Args:
-            speaks_for: whether the sender may speak of a tenant; None when it may speak of all.
-
-        Raises:
-            Malformed: the request cannot be read down to its records, or asks for more than one may (`bounds.py`);
-                nothing of it may leave.
-        """
-        work = Pass(payload, self._report, speaks_for)
+    def redact(self, signal: Signal, payload: bytes, tenants: frozenset[str] | None = None) -> Redacted:
+        """What may leave of `payload`; as `Kernel.redact`."""
+        work = Pass(payload, self._report, tenants)
         try:
             allowed = work.run(self._plans[signal])
         except (Broken, Refused):

@@ -53,7 +53,7 @@ def records(signal: Signal, tenants: list[Any], kind: str = "sum") -> tuple[Any,
 
 
 def redact(signal: Signal, request: Message, policy: str = "default") -> Any:
-    return REDACTORS[policy].redact(signal, request.SerializeToString(), PARTNER.speaks_for)
+    return REDACTORS[policy].redact(signal, request.SerializeToString(), PARTNER.nameable)
 
 
 @pytest.mark.parametrize("policy", POLICIES)

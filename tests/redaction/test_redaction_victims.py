@@ -74,6 +74,6 @@ def test_a_client_names_no_victim_that_it_does_not_speak_for(victim: str, allowe
     """As with the tenant itself."""
     client = Client("partner", frozenset({"globex", "initech"}))
     payload = sum_request(PAIR, 1, tenant="initech", extra={VICTIM: victim})
-    redacted = Redactor(Policy.default(), NAMES).redact("metrics", payload, client.speaks_for)
+    redacted = Redactor(Policy.default(), NAMES).redact("metrics", payload, client.nameable)
     assert (redacted.records_out == 1) == allowed
     assert (victim.encode() in redacted.payload) == allowed
