@@ -37,9 +37,11 @@ class Unsynced(Folder):
 def drain(queue: BatchQueue) -> threading.Thread:
     """Take everything out, as the forwarder does."""
 
+    (outlet,) = queue.outlets.values()
+
     def run() -> None:
-        while queue.head() is not None:
-            queue.done()
+        while outlet.head() is not None:
+            outlet.done()
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -37,11 +37,12 @@ def stages(payloads: list[bytes], folder: Path) -> None:
     redacted = [redactor.redact("traces", payload).payload for payload in payloads]
     size = sum(map(len, redacted)) / sum(map(len, payloads))
     queue = BatchQueue(folder, Ledger())
+    (outlet,) = queue.outlets.values()
 
     def on_disk(payload: bytes) -> None:
         queue.offer(Batch("traces", payload, SPANS))
-        queue.head()
-        queue.done()
+        outlet.head()
+        outlet.done()
 
     found = {"receive": _receive(payloads)}
     found["redact, default policy"] = _timed(lambda payload: redactor.redact("traces", payload), payloads)

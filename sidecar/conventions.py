@@ -26,24 +26,31 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
-# A record is a span, a metric data point or a log record.
-# For every signal, at every moment: received = forwarded + rejected + dropped + queued.
+# A record is a span, a metric data point or a log record. For every signal and destination, at every moment:
+# received + recovered = forwarded + rejected + dropped + queued. What was rejected or dropped without a destination, on
+# the way in, belongs to the equation of each.
 RECEIVED: Final = Metric("tenantscope_records_received", "counter", "records that arrived", ("signal",))
 RECOVERED: Final = Metric(
-    "tenantscope_records_recovered", "counter", "records received that an earlier process had left in the queue",
-    ("signal",),
+    "tenantscope_records_recovered", "counter", "records that an earlier process had left in the queue",
+    ("signal", "destination"),
 )  # fmt: skip
 FORWARDED: Final = Metric(
-    "tenantscope_records_forwarded", "counter", "records handed to the upstream or the embedded store", ("signal",)
-)
+    "tenantscope_records_forwarded", "counter", "records handed to an upstream or the embedded store",
+    ("signal", "destination"),
+)  # fmt: skip
 REJECTED: Final = Metric(
-    "tenantscope_records_rejected", "counter", "records refused to the sender, or refused by the upstream for good",
-    ("signal", "reason"),
+    "tenantscope_records_rejected", "counter",
+    "records refused to the sender, without a destination, or refused by a destination for good",
+    ("signal", "reason", "destination"),
 )  # fmt: skip
 DROPPED: Final = Metric(
-    "tenantscope_records_dropped", "counter", "records that redaction or delivery gave up", ("signal", "reason")
+    "tenantscope_records_dropped", "counter",
+    "records that redaction, without a destination, or delivery to a destination gave up",
+    ("signal", "reason", "destination"),
+)  # fmt: skip
+QUEUED: Final = Metric(
+    "tenantscope_records_queued", "gauge", "records accepted and not yet forwarded", ("signal", "destination")
 )
-QUEUED: Final = Metric("tenantscope_records_queued", "gauge", "records accepted and not yet forwarded", ("signal",))
 REQUESTS: Final = Metric(
     "tenantscope_requests", "counter", "OTLP requests, by the status that the sender got", ("signal", "status")
 )
@@ -61,9 +68,12 @@ QUEUE_LOST: Final = Metric(
 )  # fmt: skip
 DEAD_LETTERS: Final = Metric(
     "tenantscope_dead_letters", "counter",
-    "rejected records that are kept in the state folder's `dead-letters`, within its bound", ("signal",),
+    "rejected records that are kept in the state folder's `dead-letters`, within its bound",
+    ("signal", "destination"),
 )  # fmt: skip
-FORWARD_RETRIES: Final = Metric("tenantscope_forward_retries", "counter", "attempts that the upstream put off")
+FORWARD_RETRIES: Final = Metric(
+    "tenantscope_forward_retries", "counter", "attempts that a destination put off", ("destination",)
+)
 LOOPS: Final = Metric("tenantscope_loops", "gauge", "event loops under watch")
 STALLS: Final = Metric("tenantscope_stalls", "counter", "stalls, by the tenant who held the loop", ("tenant_id",))
 STALL_SECONDS: Final = Metric(

@@ -28,7 +28,7 @@ from .admin import Admin, Figures
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
 from .clients import Client, Clients
 from .conventions import Signal
-from .delivery import Batch, BatchQueue, Credentials, DeadLetters, EmbeddedStore, Forwarder, UpstreamOtlp
+from .delivery import Batch, Credentials, Delivery, EmbeddedStore, Exit, UpstreamOtlp, Way
 from .intake import Certificate, Intake
 from .policy_in_force import PolicyInForce, load_policies
 from .settings import ConfigurationError, Settings
@@ -61,12 +61,13 @@ class Sidecar:
         intake.refuse_unsafe_grpc()
         self.settings = settings
         self.registry = CollectorRegistry()
-        self.ledger = Ledger()
+        self._ways = [Way(destination_name(settings), joins=settings.upstream is not None)]
+        self.ledger = Ledger([way.name for way in self._ways])
         self.registry.register(self.ledger)
         self.store: EmbeddedStore | None = None
         self._policies = load_policies(settings)
         self._policy: PolicyInForce | None = None  # made at start: its keys are in the state folder
-        self._queue: BatchQueue | None = None
+        self._delivery: Delivery | None = None
         self._receivers = Receivers(
             state_dir=settings.state_dir,
             admin_url=lambda: f"http://{self.admin_address.target}",
@@ -93,7 +94,6 @@ class Sidecar:
             load_certificate(settings),
             [self._watchdog.add_to],
         )
-        self._forwarder: Forwarder | None = None
         self._admin: Admin | None = None
         self._figures: Figures | None = None
         self._stopping = threading.Lock()
@@ -107,13 +107,16 @@ class Sidecar:
             ConfigurationError: an address or the state folder cannot be had; nothing is left running then.
         """
         try:
-            self._queue = BatchQueue(self.settings.state_dir, self.ledger, self.settings.queue_bytes)
+            self._delivery = Delivery(
+                self.settings.state_dir,
+                self.ledger,
+                [Exit(way, self._destination) for way in self._ways],
+                self.settings.queue_bytes,
+            )
             self._policy = PolicyInForce(self.settings, self._policies, self._alerts.submit)
             self.registry.register(self._policy)
             self._policy.start()
-            letters = DeadLetters(self.settings.state_dir, self.ledger)
-            self._forwarder = Forwarder(self._queue, self._destination(), self.ledger, letters)
-            self._forwarder.start()
+            self._delivery.start()
             self._admin = Admin(
                 self.settings.admin,
                 ready=self.readiness,
@@ -133,7 +136,7 @@ class Sidecar:
             raise
         # Not a condition, a courtesy: who is told "started" finds `/readyz` in agreement if the destination
         # is there.
-        self._forwarder.wait_until_ready(FIRST_ANSWER_SECONDS)
+        self._delivery.wait_until_ready(FIRST_ANSWER_SECONDS)
 
     def stop(self, grace: float = GRACE_SECONDS) -> None:
         """Stop everything within about `grace` seconds; idempotent."""
@@ -146,10 +149,8 @@ class Sidecar:
             if self._policy is not None:
                 self._policy.stop()
             self._receivers.stop(min(grace, RECEIVERS_GRACE_SECONDS))
-            if self._forwarder is not None:
-                self._forwarder.stop(max(0.0, deadline - time.monotonic()))
-            elif self._queue is not None:
-                self._queue.release()
+            if self._delivery is not None:
+                self._delivery.stop(max(0.0, deadline - time.monotonic()))
             for listener in (self._figures, self._admin):
                 if listener is not None:
                     listener.stop()
@@ -195,7 +196,7 @@ class Sidecar:
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
         if redacted.records_out:
             batch = Batch(signal, redacted.payload, redacted.records_out)
-            refusal = "shutdown" if self._queue is None else self._queue.offer(batch)
+            refusal = "shutdown" if self._delivery is None else self._delivery.offer(batch)
             if refusal is not None:
                 self.ledger.rejected(signal, redacted.records_out, refusal)
                 raise intake.Busy(RETRY_AFTER_SECONDS, refusal)
@@ -217,8 +218,9 @@ class Sidecar:
         return {
             "intake": self._intake.ready,
             "policy": self._policy is not None,  # a stale one is alerted, and no reason to take no telemetry
-            "queue": self._queue is not None and self._queue.ready,
-            "destination": self._forwarder is not None and self._forwarder.ready,
+            "queue": self._delivery is not None and self._delivery.queue.ready,
+            # One that is there is reason enough to take telemetry; the others' is on disk until they are.
+            "destination": self._delivery is not None and any(self._delivery.ready.values()),
             "watchdog": self._watchdog.ready,
         }
 
@@ -243,6 +245,11 @@ class Sidecar:
             "findings": [] if self.store is None else self.store.findings(),
             "evicted": {} if self.store is None else self.store.evicted,
         }
+
+
+def destination_name(settings: Settings) -> str:
+    """What the destination is called in metrics."""
+    return "store" if settings.upstream is None else settings.upstream.address.target
 
 
 def load_certificate(settings: Settings) -> Certificate | None:

@@ -21,6 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_CUMULATIVE
 
+from sidecar.delivery import BatchQueue
+from sidecar.delivery.outlet import Outlet
 from sidecar.otlp import SERVICES
 
 PATIENCE = 10.0  # seconds after which a test gives a wait up; no test measures time
@@ -116,6 +118,12 @@ def export(
     with grpc.insecure_channel(target, compression=compression) as channel:
         call = channel.unary_unary(SERVICES[signal].method, None, None)
         return bytes(call(payload, timeout=PATIENCE, metadata=metadata, wait_for_ready=True))
+
+
+def outlet(queue: BatchQueue) -> Outlet:
+    """The outlet of a queue that has one."""
+    (only,) = queue.outlets.values()
+    return only
 
 
 Answer = Callable[[grpc.ServicerContext], bytes]

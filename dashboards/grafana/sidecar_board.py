@@ -1,6 +1,6 @@
 """The dashboard *Sidecar*: what became of every record, what redaction did, and whether alerts get through.
 
-For every signal, at every moment: received = forwarded + rejected + dropped + queued.
+For every signal and destination: received + left by an earlier process = forwarded + rejected + dropped + queued.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .panels import BYTES, COUNT, PER_SECOND, lines, now, query, steps, verdict
 from .queries import CHOSEN, INSTANCE, increase, rate, series, threshold, total
 
 SIGNAL, REASON, SINK = "{{signal}}", "{{signal}} {{reason}}", "{{sink}}"
+DESTINATION, SIGNAL_THERE = "{{instance}} → {{destination}}", "{{signal}} → {{destination}}"
 BACKLOG = threshold("SidecarQueueBacklog")
 
 
@@ -29,7 +30,7 @@ def first_look() -> list[Builder[Panel]]:
         ),
         verdict(
             "Forwarded per second",
-            "Records that the upstream took, or the embedded store.",
+            "Records that the destinations took: upstreams, or the embedded store. Each counts what it took.",
             PER_SECOND, now(rate(names.FORWARDED, where=CHOSEN)), (4, 4), steps(), "nothing",
         ),
         verdict(
@@ -66,12 +67,13 @@ def way_of_telemetry() -> list[Builder[Panel]]:
         lines(
             "Forwarded, by signal",
             "Records that were handed on, per second. Below what is received: dropped, refused, or still queued.",
-            PER_SECOND, [query(rate(names.FORWARDED, "signal", CHOSEN), SIGNAL)], (8, 8), stacked=True,
+            PER_SECOND, [query(rate(names.FORWARDED, "signal, destination", CHOSEN), SIGNAL_THERE)], (8, 8),
         ),
         lines(
             "Queue, by instance",
-            "Records on disk that wait for the upstream, by sidecar. Survives a restart.",
-            COUNT, [query(total(series(names.QUEUED, CHOSEN), "job, instance"), INSTANCE)], (8, 8), red=BACKLOG,
+            "Records on disk that wait for a destination, by sidecar and destination. Survives a restart.",
+            COUNT, [query(total(series(names.QUEUED, CHOSEN), "job, instance, destination"), DESTINATION)], (8, 8),
+            red=BACKLOG,
         ),
         lines(
             "Dropped, by reason",
@@ -97,13 +99,13 @@ def way_of_telemetry() -> list[Builder[Panel]]:
         ),
         lines(
             "Upstream put off",
-            "Attempts per second that the upstream refused for now, or did not answer.",
-            PER_SECOND, [query(rate(names.FORWARD_RETRIES, "job, instance", CHOSEN), INSTANCE)], (8, 8),
+            "Attempts per second that a destination refused for now, or did not answer.",
+            PER_SECOND, [query(rate(names.FORWARD_RETRIES, "job, instance, destination", CHOSEN), DESTINATION)], (8, 8),
         ),
         lines(
             "Left by an earlier process",
-            "Records that a restarted sidecar found in its queue, in each interval. They count as received anew.",
-            COUNT, [query(increase(names.RECOVERED, "signal", CHOSEN), SIGNAL)], (4, 8),
+            "Records that a restarted sidecar found in its queue, in each interval, by destination.",
+            COUNT, [query(increase(names.RECOVERED, "signal, destination", CHOSEN), SIGNAL_THERE)], (4, 8),
         ),
         lines(
             "Lost on disk",

@@ -1,9 +1,10 @@
-"""The way out: a bounded queue, one forwarder, and a destination: the upstream or the embedded store."""
+"""The way out: a bounded queue on disk, and a forwarder for each destination: upstreams, and the embedded store."""
 
 from .batch import Batch, Destination, Refused, RetryLater
-from .batch_queue import BatchQueue
+from .batch_queue import BatchQueue, Way
 from .credentials import Credentials
 from .dead_letters import DeadLetters
+from .delivery import Delivery, Exit
 from .forwarder import BACKOFF, Forwarder
 from .store import EmbeddedStore
 from .upstream import UpstreamOtlp
@@ -14,10 +15,13 @@ __all__ = [
     "BatchQueue",
     "Credentials",
     "DeadLetters",
+    "Delivery",
     "Destination",
     "EmbeddedStore",
+    "Exit",
     "Forwarder",
     "Refused",
     "RetryLater",
     "UpstreamOtlp",
+    "Way",
 ]

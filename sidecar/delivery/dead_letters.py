@@ -20,7 +20,7 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
-from sidecar.accounting import Ledger
+from sidecar.accounting import Account
 from sidecar.conventions import Signal
 from sidecar.otlp import SERVICES
 from sidecar.ownership import private_folder
@@ -41,15 +41,15 @@ class DeadLetters:
     """Appends refused batches. One thread at a time.
 
     Args:
-        state_dir: the folder is made in it. ledger: is told what was kept.
+        folder: is made. account: is told what was kept.
 
     Raises:
         ConfigurationError: the folder cannot be made, or is not ours alone.
     """
 
-    def __init__(self, state_dir: Path, ledger: Ledger, max_bytes: int = MAX_BYTES) -> None:
-        self._path = private_folder(state_dir / FOLDER_NAME, _KEY)
-        self._ledger = ledger
+    def __init__(self, folder: Path, account: Account, max_bytes: int = MAX_BYTES) -> None:
+        self._path = private_folder(folder, _KEY)
+        self._account = account
         self._max_bytes = max_bytes
         self._failing = False
 
@@ -74,7 +74,7 @@ class DeadLetters:
             self._failing = True
         else:
             self._failing = False
-            self._ledger.kept(batch.signal, batch.records)
+            self._account.kept(batch.signal, batch.records)
 
     def _append(self, signal: Signal, letter: bytes) -> None:
         folder = Folder(self._path)

@@ -1,8 +1,8 @@
-"""The forwarder: one thread that hands the oldest batch to the destination until it is taken, refused or
+"""The forwarder: one thread that hands the oldest batch to its destination until it is taken, refused or
 given up.
 
-A batch that is refused for what is in it is halved until the records at fault stand alone: the others are taken. What
-is refused for good becomes a dead letter.
+A batch that was joined from several and is refused is taken apart first. One that is refused for what is in it is
+halved until the records at fault stand alone: the others are taken. What is refused for good becomes a dead letter.
 
 A destination that cannot take a batch now is asked again, for as long as it takes: the queue fills behind it,
 the senders are put off, and nothing is lost without somebody being told. What is left at the end stays in the queue,
@@ -18,13 +18,13 @@ from typing import Final
 
 import structlog
 
-from sidecar.accounting import Ledger
+from sidecar.accounting import Account
 from sidecar.backoff import Backoff
 
 from .batch import Batch, Destination, Refused, RetryLater
-from .batch_queue import BatchQueue
 from .dead_letters import DeadLetters
 from .halves import halves
+from .outlet import Outlet
 
 #: Back within 10 s of the destination.
 BACKOFF: Final = Backoff(first=0.25, longest=5.0, longest_asked=30.0)
@@ -37,26 +37,27 @@ log = structlog.get_logger("sidecar.delivery")
 
 
 class Forwarder:
-    """Empties `queue` into `destination` and settles each batch in `ledger`.
+    """Empties an outlet of the queue into its destination and settles each batch in the account.
 
     Args:
-        dead_letters: keeps what the destination refuses for good.
+        name: of the destination, for the log. dead_letters: keeps what the destination refuses for good.
         wait: waits so many seconds or until the forwarder is to give up; True in that case. For tests.
     """
 
     def __init__(
         self,
-        queue: BatchQueue,
+        name: str,
+        outlet: Outlet,
         destination: Destination,
-        ledger: Ledger,
+        account: Account,
         dead_letters: DeadLetters,
         *,
         backoff: Backoff = BACKOFF,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        self._queue = queue
+        self._outlet = outlet
         self._destination = destination
-        self._ledger = ledger
+        self._account = account
         self._dead_letters = dead_letters
         self._backoff = backoff
         self._abandon = threading.Event()
@@ -64,6 +65,7 @@ class Forwarder:
         self._able = threading.Event()
         self._failures = 0
         self._refusal = ""
+        self._log = log.bind(destination=name)
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
 
     def start(self) -> None:
@@ -79,9 +81,12 @@ class Forwarder:
         """Wait until the destination has answered, at most `timeout` seconds."""
         return self._able.wait(timeout)
 
-    def stop(self, grace: float) -> None:
-        """Close the queue, deliver what is in it for `grace` seconds, leave the rest in it and let go of it."""
-        self._queue.close()
+    def stop(self, grace: float) -> bool:
+        """Deliver what is in the queue, which is closed, for `grace` seconds, and leave the rest in it.
+
+        Returns:
+            Whether the forwarder has let go of the queue.
+        """
         if self._thread.ident is not None:
             self._thread.join(grace)
             self._abandon.set()
@@ -90,20 +95,18 @@ class Forwarder:
             self._thread.join(_JOIN_SECONDS)
         self._able.clear()
         self._destination.close()
-        if not self._thread.is_alive():
-            self._queue.release()
+        return not self._thread.is_alive()
 
     # The thread ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
         while True:
             # Without work, a destination that is not known to be able is probed, so that readiness tells the
             # truth.
-            batch = self._queue.head(None if self._able.is_set() else 0)
+            batch = self._outlet.head(None if self._able.is_set() else 0)
             if batch is not None:
                 if not self._settle(batch):
                     return
-                self._queue.done()
-            elif self._queue.closed:
+            elif self._outlet.closed:
                 return
             elif not self._able.is_set():
                 self._probe()
@@ -114,10 +117,10 @@ class Forwarder:
         except RetryLater as later:
             self._put_off(later)
             # Waits for work as well as for time: a batch must not wait for a probe.
-            self._queue.head(self._backoff.delay(self._failures - 1))
+            self._outlet.head(self._backoff.delay(self._failures - 1))
         except Exception as error:  # noqa: BLE001  # a probe must not end the thread
             self._put_off(RetryLater(type(error).__name__))
-            self._queue.head(self._backoff.delay(self._failures - 1))
+            self._outlet.head(self._backoff.delay(self._failures - 1))
         else:
             self._works()
 
@@ -130,19 +133,22 @@ class Forwarder:
                 if not self._deliver(part):
                     return False
             except Refused as refusal:
+                if self._outlet.separate():
+                    return True  # whichever of them it was, the others have nothing to do with it
                 both = halves(part) if refusal.divisible and halvings < MAX_HALVINGS else None
                 if both is None:
                     self._refused(part, refusal.reason)
                 else:
                     halvings += 1
                     parts += reversed(both)
+        self._outlet.done()
         return True
 
     def _refused(self, part: Batch, reason: str) -> None:
-        self._ledger.rejected(part.signal, part.records, reason)
+        self._account.rejected(part.signal, part.records, reason)
         self._dead_letters.keep(part)
         if reason != self._refusal:  # the first of a row; the metric counts the others
-            log.warning("batch refused", signal=part.signal, reason=reason, kept_in=self._dead_letters.path)
+            self._log.warning("batch refused", signal=part.signal, reason=reason, kept_in=self._dead_letters.path)
         self._refusal = reason
 
     def _deliver(self, batch: Batch) -> bool:
@@ -153,18 +159,20 @@ class Forwarder:
             except RetryLater as later:
                 if self._abandon.is_set():
                     break
-                self._ledger.retried()
+                self._account.retried()
                 self._put_off(later)
                 self._wait(self._backoff.delay(self._failures - 1, later.after))
             except Refused:
                 self._works()
                 raise
             except Exception as error:  # noqa: BLE001  # a fault of ours costs one batch, with a count
-                self._ledger.dropped(batch.signal, batch.records, FAULT)
-                log.error("delivery failed", signal=batch.signal, records=batch.records, error=type(error).__name__)
+                self._account.dropped(batch.signal, batch.records, FAULT)
+                self._log.error(
+                    "delivery failed", signal=batch.signal, records=batch.records, error=type(error).__name__
+                )
                 return True
             else:
-                self._ledger.forwarded(batch.signal, batch.records - refused, refused)
+                self._account.forwarded(batch.signal, batch.records - refused, refused)
                 self._refusal = ""
                 self._works()
                 return True
@@ -172,12 +180,12 @@ class Forwarder:
 
     def _put_off(self, later: RetryLater) -> None:
         if self._failures == 0:  # one line when it begins, one when it ends; the metric counts what is between
-            log.warning("destination cannot take data, retrying", reason=later.reason)
+            self._log.warning("destination cannot take data, retrying", reason=later.reason)
         self._failures += 1
         self._able.clear()
 
     def _works(self) -> None:
         if self._failures:
-            log.info("destination takes data again", attempts=self._failures)
+            self._log.info("destination takes data again", attempts=self._failures)
         self._failures = 0
         self._able.set()

@@ -1,4 +1,4 @@
-"""What a process finds in the queue's folder when it starts: the files are looked through, from the cursor on.
+"""What a process finds in the queue's folder when it starts: the files are looked through, from the cursors on.
 
 Whole batches are kept, up to the first one of each segment that is not what was written. A crash in the middle of a
 write leaves such an end in the last segment: it is cut off, nobody was told that it had been taken. Anywhere else it is
@@ -12,14 +12,14 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from . import cursor, frames
 from .disk import Folder, lasting
 from .frames import HEADER_BYTES, Damaged
-from .segments import Reader, Segment
+from .segments import Segment, Stretch, retire
 
 TORN: Final = "torn"
 CORRUPT: Final = "corrupt"
@@ -32,40 +32,50 @@ class Recovered:
 
     Attributes:
         segments: with something to deliver, in order.
+        stretches: what each destination is still to get of them, in order.
         next_number: higher than that of any segment so far.
         lost: bytes that could not be recovered, as `torn` or `corrupt`.
     """
 
     segments: Sequence[Segment]
+    stretches: Mapping[str, Sequence[Stretch]]
     next_number: int
     lost: Counter[str]
 
 
-def recover(folder: Folder) -> Recovered:
+def recover(folder: Folder, destinations: tuple[str, ...]) -> Recovered:
     """Look through the folder: what is whole is kept, what is not is counted. Raises OSError for what may pass."""
-    position = cursor.load(folder)
+    cursors = cursor.load(folder, destinations)
     found = [(int(match[1]), match[2]) for match in map(_NAME.fullmatch, folder.names()) if match]
     numbers = sorted(number for number, kind in found if kind == "queue")
-    first = 0 if position is None else position.number
-    highest = max([first, *(number for number, _ in found)])
+    highest = max([0, *(number for number, _ in found), *(at.number for at in cursors.values() if at is not None)])
     lost: Counter[str] = Counter()
     segments = []
+    stretches: dict[str, list[Stretch]] = {name: [] for name in destinations}
     for number in numbers:
         segment = Segment(number, b"")
-        if number >= first:
-            _examine(folder, segment, position, lost, last=number == numbers[-1])
-        if segment.start < segment.end:
+        waiting = {name: at for name, at in cursors.items() if at is None or at.number <= number}
+        held = _examine(folder, segment, waiting, lost, last=number == numbers[-1]) if waiting else {}
+        if held:
             segments.append(segment)
+            for name, stretch in held.items():
+                stretches[name].append(stretch)
         else:
-            Reader(folder).retire(segment)
-    return Recovered(segments, highest + 1, lost)
+            retire(folder, segment)
+    return Recovered(segments, stretches, highest + 1, lost)
 
 
 def _examine(
-    folder: Folder, segment: Segment, position: cursor.Cursor | None, lost: Counter[str], *, last: bool
-) -> None:
-    """Read a segment from the cursor, or from its beginning, as far as it is whole."""
-    segment.end = segment.start = segment.size = 0
+    folder: Folder,
+    segment: Segment,
+    cursors: Mapping[str, cursor.Cursor | None],
+    lost: Counter[str],
+    *,
+    last: bool,
+) -> dict[str, Stretch]:
+    """Read a segment from the first cursor in it, or from its beginning, as far as it is whole."""
+    segment.end = segment.size = 0
+    held: dict[str, Stretch] = {}
     descriptor = -1
     try:
         descriptor = folder.open(segment.name)
@@ -75,11 +85,15 @@ def _examine(
             return folder.read(descriptor, offset, length)
 
         segment.id = frames.read_header(read, segment.size)
-        at_cursor = position is not None and (position.number, position.segment) == (segment.number, segment.id)
-        segment.end = segment.start = position.offset if position is not None and at_cursor else HEADER_BYTES
+        for name, at in cursors.items():
+            here = at is not None and (at.number, at.segment) == (segment.number, segment.id)
+            held[name] = Stretch(segment, at.offset if at is not None and here else HEADER_BYTES, Counter())
+        segment.end = min(stretch.start for stretch in held.values())
         while segment.end < segment.size:
             frame = frames.read_frame(read, segment.id, segment.end, segment.size)
-            segment.held[frame.batch.signal] += frame.batch.records
+            for stretch in held.values():
+                if stretch.start <= segment.end:
+                    stretch.held[frame.batch.signal] += frame.batch.records
             segment.end = frame.end
     except (Damaged, OSError) as damage:
         if isinstance(damage, OSError) and not lasting(damage):
@@ -95,3 +109,4 @@ def _examine(
     finally:
         if descriptor >= 0:
             folder.close(descriptor)
+    return {name: stretch for name, stretch in held.items() if stretch.start < segment.end}

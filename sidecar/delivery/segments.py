@@ -14,7 +14,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -37,22 +37,29 @@ class Segment:
 
     Attributes:
         number: segments are delivered in the order of their numbers. id: random, in the file's header.
-        start: offset of what has not been delivered. end: of what can be. size: bytes of the file.
-        held: records between start and end. sound: whether the whole file is what was written.
+        end: offset of the end of what can be delivered. size: bytes of the file.
+        sound: whether the whole file is what was written.
     """
 
     number: int
     id: bytes
-    start: int = HEADER_BYTES
     end: int = HEADER_BYTES
     size: int = HEADER_BYTES
-    held: Counter[Signal] = field(default_factory=Counter)
     sound: bool = True
 
     @property
     def name(self) -> str:
         """Of the file."""
         return f"{self.number:012}.queue"
+
+
+@dataclass(slots=True)
+class Stretch:
+    """What one destination is still to get of a segment: from offset `start` on, `held` records."""
+
+    segment: Segment
+    start: int
+    held: Counter[Signal]
 
 
 class Writer:
@@ -121,36 +128,20 @@ class Writer:
 
 
 class Reader:
-    """Reads the oldest segment and removes it when it is done with."""
+    """Reads one segment after the other, for one destination."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._descriptor = -1
         self._open: Segment | None = None
 
-    def read(self, segment: Segment, end: int) -> Frame:
-        """The oldest frame that was not delivered. Raises Damaged, OSError."""
+    def read(self, segment: Segment, start: int, end: int) -> Frame:
+        """The frame at `start`. Raises Damaged, OSError."""
         if self._open is not segment:
             self.close()
             self._descriptor = self._folder.open(segment.name)
             self._open = segment
-        return frames.read_frame(self._read, segment.id, segment.start, end)
-
-    def retire(self, segment: Segment) -> None:
-        """Remove a segment that has been delivered, or put it aside when it is damaged."""
-        self.close()
-        try:
-            if segment.sound:
-                self._folder.remove(segment.name)
-            else:
-                quarantine(self._folder, segment.number)
-        except FileNotFoundError:
-            pass  # removed already: a write into it failed before anything was in it
-        except OSError as error:
-            # It has been delivered: the cursor says so, and the next start tries again.
-            log.warning(
-                "a delivered part of the queue cannot be removed", name=segment.name, error=type(error).__name__
-            )
+        return frames.read_frame(self._read, segment.id, start, end)
 
     def close(self) -> None:
         """Close the file."""
@@ -160,6 +151,20 @@ class Reader:
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._folder.read(self._descriptor, offset, length)
+
+
+def retire(folder: Folder, segment: Segment) -> None:
+    """Remove a segment that has been dealt with, or put it aside when it is damaged."""
+    try:
+        if segment.sound:
+            folder.remove(segment.name)
+        else:
+            quarantine(folder, segment.number)
+    except FileNotFoundError:
+        pass  # removed already: a write into it failed before anything was in it
+    except OSError as error:
+        # It has been delivered: the cursor says so, and the next start tries again.
+        log.warning("a delivered part of the queue cannot be removed", name=segment.name, error=type(error).__name__)
 
 
 def quarantine(folder: Folder, number: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from otlp_peers import PATIENCE
+from otlp_peers import PATIENCE, outlet
 
 from sidecar.accounting import Ledger
 from sidecar.conventions import SIGNALS
@@ -44,9 +44,9 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., BatchQueue]]:
 def contents(queue: BatchQueue) -> list[tuple[str, bytes, int]]:
     """Everything in the queue, taken out."""
     found = []
-    while (batch := queue.head(0)) is not None:
+    while (batch := outlet(queue).head(0)) is not None:
         found.append((batch.signal, batch.payload, batch.records))
-        queue.done()
+        outlet(queue).done()
     return found
 
 
@@ -55,8 +55,8 @@ def test_batches_come_out_in_the_order_they_went_in(opened: Callable[..., BatchQ
     queue = opened()
     assert queue.offer(Batch("traces", b"a", 1)) is None
     assert queue.offer(Batch("logs", b"b", 2)) is None
-    first = queue.head()
-    assert queue.head() is first
+    first = outlet(queue).head()
+    assert outlet(queue).head() is first
     assert queue.records == 3
     assert contents(queue) == [("traces", b"a", 1), ("logs", b"b", 2)]
     assert queue.records == 0
@@ -70,12 +70,12 @@ def test_a_batch_beyond_the_bound_is_refused(opened: Callable[..., BatchQueue]) 
         taken += 1
     assert taken == 16
     assert queue.offer(SMALL) == "queue_full"
-    queue.head()
-    queue.done()
+    outlet(queue).head()
+    outlet(queue).done()
     assert queue.offer(SMALL) == "queue_full"
-    queue.head()
-    queue.done()
-    assert queue.head() is not None
+    outlet(queue).head()
+    outlet(queue).done()
+    assert outlet(queue).head() is not None
     assert queue.offer(SMALL) is None
 
 
@@ -84,9 +84,9 @@ def test_what_is_delivered_does_not_fill_the_disk(opened: Callable[..., BatchQue
     queue = opened(2_000)
     for _ in range(500):
         assert queue.offer(SMALL) is None
-        assert queue.head() is not None
-        queue.done()
-    queue.head(0)
+        assert outlet(queue).head() is not None
+        outlet(queue).done()
+    outlet(queue).head(0)
     files = list((tmp_path / "state" / "queue").glob("*.queue"))
     assert sum(file.stat().st_size for file in files) <= 2_000 // 8
     queue.release()
@@ -99,9 +99,9 @@ def test_a_closed_queue_refuses_and_gives_out_what_it_has(opened: Callable[..., 
     queue.offer(SMALL)
     queue.close()
     assert queue.offer(SMALL) == "shutdown"
-    assert queue.head() is not None
-    queue.done()
-    assert queue.head() is None
+    assert outlet(queue).head() is not None
+    outlet(queue).done()
+    assert outlet(queue).head() is None
 
 
 def test_the_bound_holds_while_many_threads_offer(opened: Callable[..., BatchQueue]) -> None:
@@ -115,9 +115,9 @@ def test_the_bound_holds_while_many_threads_offer(opened: Callable[..., BatchQue
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads) or queue.records:
-        if queue.head(0.01) is not None:
+        if outlet(queue).head(0.01) is not None:
             assert queue._bytes() <= 2_000
-            queue.done()
+            outlet(queue).done()
             taken += 1
     assert taken == answers.count(None)
     assert set(answers) <= {None, "queue_full"}
@@ -129,17 +129,17 @@ def test_the_next_process_finds_what_was_left_and_counts_it(opened: Callable[...
     queue = opened()
     for signal in SIGNALS:
         queue.offer(Batch(signal, signal.encode(), 3))
-    queue.head()
-    queue.done()
-    before = queue.head()
+    outlet(queue).head()
+    outlet(queue).done()
+    before = outlet(queue).head()
     ledger = Ledger()
     queue = opened(ledger=ledger)
-    after = queue.head()
+    after = outlet(queue).head()
     assert before is not None
     assert after == before
     counts = ledger.records()
     assert [counts[signal]["queued"] for signal in SIGNALS] == [0, 3, 3]
-    assert [counts[signal]["received"] for signal in SIGNALS] == [0, 3, 3]
+    assert [counts[signal]["recovered"] for signal in SIGNALS] == [0, 3, 3]
     assert [batch[0] for batch in contents(queue)] == ["metrics", "logs"]
 
 
@@ -151,10 +151,10 @@ def test_ids_are_never_given_twice(opened: Callable[..., BatchQueue]) -> None:
         queue.offer(SMALL)
         queue.offer(SMALL)
         for _ in range(2):
-            batch = queue.head()
+            batch = outlet(queue).head()
             assert batch is not None
             ids.append(batch.id)
-            queue.done()
+            outlet(queue).done()
     assert len(set(ids)) == 20
 
 
@@ -197,9 +197,9 @@ def test_nothing_of_it_is_open_to_other_users(opened: Callable[..., BatchQueue],
         queue = opened()
         queue.offer(SMALL)
         queue.offer(SMALL)
-        queue.head()
-        queue.done()
-        queue._note()
+        outlet(queue).head()
+        outlet(queue).done()
+        queue._stock.note()
     finally:
         os.umask(before)
     folder = tmp_path / "state" / "queue"
@@ -261,18 +261,18 @@ def test_it_behaves_like_a_list(steps: list[tuple]) -> None:
                 else:
                     ledger.rejected(step[1], step[3], refusal)
             elif step[0] == "done":
-                batch = queue.head(0)
+                batch = outlet(queue).head(0)
                 assert (batch is None) == (not expected)
                 if batch is not None:
                     assert (batch.signal, batch.payload, batch.records) == expected.pop(0)
-                    queue.done()
-                    ledger.forwarded(batch.signal, batch.records)
+                    outlet(queue).done()
+                    ledger.account().forwarded(batch.signal, batch.records)
             elif step[0] == "reopen":
                 queue.release()
                 ledger = Ledger()
                 queue = BatchQueue(Path(folder) / "state", ledger, 1_600)
             else:
-                queue._note()
+                queue._stock.note()
             held = sum(records for _, _, records in expected)
             assert queue.records == held == sum(counts["queued"] for counts in ledger.records().values())
         assert contents(queue) == expected

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from otlp_peers import PATIENCE
+from otlp_peers import PATIENCE, outlet
 
 from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue
@@ -100,7 +100,7 @@ def bury(queue: BatchQueue | None) -> None:
     """What the kernel does for a dead process."""
     if queue is not None:
         queue._owner.release()
-        queue._reader.close()
+        outlet(queue)._reader.close()
         if queue._writer._descriptor >= 0:
             os.close(queue._writer._descriptor)
         queue._folder.leave()
@@ -135,14 +135,14 @@ class Story:
                     self.acknowledged.append(self.offered)
             for _ in range(round_ + 1):
                 self.deliver(queue)
-            queue._note()
+            queue._stock.note()
 
     def deliver(self, queue: BatchQueue) -> bool:
-        batch = queue.head(0)
+        batch = outlet(queue).head(0)
         if batch is None:
             return False
         self.delivered.append((batch.id, int(batch.payload)))
-        queue.done()
+        outlet(queue).done()
         return True
 
 
@@ -204,8 +204,8 @@ def test_progress_that_is_noted_during_a_write_does_not_hide_it(
     queue = BatchQueue(tmp_path / "state", Ledger(), 8)  # every batch has a segment of its own
     queue._max_bytes = 1_000
     assert queue.offer(Batch("traces", b"first", 1)) is None
-    assert queue.head(0) is not None
-    queue.done()
+    assert outlet(queue).head(0) is not None
+    outlet(queue).done()
     busy, go_on, real = threading.Event(), threading.Event(), os.fdatasync
 
     def sync(descriptor: int) -> None:
@@ -219,13 +219,13 @@ def test_progress_that_is_noted_during_a_write_does_not_hide_it(
     sender = threading.Thread(target=lambda: answers.append(queue.offer(Batch("traces", b"second", 1))))
     sender.start()
     assert busy.wait(PATIENCE)
-    assert queue.head(0) is None  # notes progress, and removes the first segment
+    assert outlet(queue).head(0) is None  # notes progress, and removes the first segment
     go_on.set()
     sender.join()
     assert answers == [None]
     bury(queue)
     queue = BatchQueue(tmp_path / "state", Ledger())
-    batch = queue.head(0)
+    batch = outlet(queue).head(0)
     assert batch is not None
     assert batch.payload == b"second"
     queue.release()

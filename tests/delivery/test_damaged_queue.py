@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from otlp_peers import outlet
 
 from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue
@@ -54,15 +55,15 @@ def reopened(state: Path) -> tuple[list[bytes], float, dict[str, int], Ledger]:
     ledger = Ledger()
     queue = BatchQueue(state, ledger)
     counts = ledger.records()["traces"]
-    assert counts["queued"] == counts["received"] == queue.records
+    assert counts["queued"] == counts["recovered"] == queue.records
     payloads = []
-    while (batch := queue.head(0)) is not None:
+    while (batch := outlet(queue).head(0)) is not None:
         payloads.append(batch.payload)
-        queue.done()
-        ledger.forwarded("traces", batch.records)
+        outlet(queue).done()
+        ledger.account().forwarded("traces", batch.records)
     assert queue.offer(BATCHES[0]) is None
-    assert queue.head(0) is not None
-    queue.done()
+    assert outlet(queue).head(0) is not None
+    outlet(queue).done()
     queue.release()
     return payloads, sum(ledger._lost.values()), counts, ledger
 
@@ -99,7 +100,7 @@ def test_a_flip_of_every_bit(copies: Copies) -> None:
             assert payloads == expected(whole, copies), (offset, bit)
             assert lost == (SIZE if offset < 4 else SIZE - HEADER - whole * FRAME), (offset, bit)
             known = sum(range(1, whole + 1)) + (15 if copies.later else 0)
-            assert counts["received"] == known, (offset, bit)
+            assert counts["recovered"] == known, (offset, bit)
 
 
 def test_zeros_at_the_end_are_what_a_power_cut_leaves(copies: Copies) -> None:
@@ -147,8 +148,8 @@ def in_the_middle(tmp_path: Path) -> Iterator[Path]:
     for batch in BATCHES:
         queue.offer(batch)
     for _ in range(2):
-        queue.head()
-        queue.done()
+        outlet(queue).head()
+        outlet(queue).done()
     queue.release()
     return state
 
@@ -190,16 +191,16 @@ def test_damage_that_happens_while_it_runs_costs_the_segment_and_is_counted(tmp_
     with (state / "queue" / FIRST).open("r+b") as file:
         file.seek(HEADER + FRAME + 20)
         file.write(b"!")
-    first = queue.head()
+    first = outlet(queue).head()
     assert first is not None
     assert first.payload == BATCHES[0].payload
-    queue.done()
-    ledger.forwarded("traces", 1)
-    later = queue.head()
+    outlet(queue).done()
+    ledger.account().forwarded("traces", 1)
+    later = outlet(queue).head()
     assert later is not None
     assert later.payload == b"later"
     counts = ledger.records()["traces"]
-    assert (counts["received"], counts["forwarded"], counts["dropped"], counts["queued"]) == (15, 1, 14, 0)
+    assert (counts["recovered"], counts["forwarded"], counts["dropped"], counts["queued"]) == (15, 1, 14, 0)
     assert ledger.reasons()["traces"]["dropped"] == {"queue_corrupt": 14}
     assert [path.name for path in (state / "queue").glob("*.corrupt")] == ["000000000001.corrupt"]
     queue.release()

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
-from otlp_peers import PATIENCE, log_request, running_upstream, sum_request, trace_request
+from otlp_peers import PATIENCE, log_request, outlet, running_upstream, sum_request, trace_request
 
 from sidecar.accounting import Ledger
 from sidecar.address import upstream as parse_upstream
@@ -58,12 +58,16 @@ def forwarded_to(
         upstream.always = answer
         ledger = Ledger()
         queue = BatchQueue(state, ledger)
-        forwarder = Forwarder(queue, UpstreamOtlp(parse_upstream(upstream.url)), ledger, DeadLetters(state, ledger))
+        letters = DeadLetters(state / "dead-letters", ledger.account())
+        destination = UpstreamOtlp(parse_upstream(upstream.url))
+        forwarder = Forwarder("upstream", outlet(queue), destination, ledger.account(), letters)
         forwarder.start()
         ledger.arrived("traces", records)
         assert queue.offer(Batch("traces", payload, records)) is None
         assert queue.wait_until_empty(PATIENCE)
-        forwarder.stop(PATIENCE)
+        queue.close()
+        assert forwarder.stop(PATIENCE)
+        queue.release()
         return [name for _, taken in upstream.taken for name in names(taken)], ledger
 
 
@@ -189,7 +193,7 @@ def test_a_batch_that_counts_otherwise_is_not_split() -> None:
 def test_dead_letters_are_bounded_and_for_us_alone(tmp_path: Path) -> None:
     """A full file makes way for a new one and only one old is kept; nobody else may read them."""
     ledger = Ledger()
-    letters = DeadLetters(tmp_path, ledger, max_bytes=2000)
+    letters = DeadLetters(tmp_path / "dead-letters", ledger.account(), max_bytes=2000)
     for number in range(50):
         letters.keep(Batch("traces", spans_named(f"span {number}"), 1))
     folder = tmp_path / FOLDER_NAME
@@ -203,17 +207,17 @@ def test_dead_letters_are_bounded_and_for_us_alone(tmp_path: Path) -> None:
 
 def test_what_a_crash_cut_off_does_not_take_the_next_letter_with_it(tmp_path: Path) -> None:
     """A torn last line is left alone; the next letter begins a line of its own."""
-    DeadLetters(tmp_path, Ledger()).keep(Batch("logs", log_request(1), 1))
+    DeadLetters(tmp_path / "dead-letters", Ledger().account()).keep(Batch("logs", log_request(1), 1))
     path = tmp_path / FOLDER_NAME / "logs.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
-    DeadLetters(tmp_path, Ledger()).keep(Batch("logs", log_request(1), 1))
+    DeadLetters(tmp_path / "dead-letters", Ledger().account()).keep(Batch("logs", log_request(1), 1))
     assert json.loads(path.read_text().splitlines()[-1])
 
 
 def test_a_full_disk_costs_the_letter_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is raised, nothing is counted as kept, no half line stays; with room again, letters are kept again."""
     ledger = Ledger()
-    letters = DeadLetters(tmp_path, ledger)
+    letters = DeadLetters(tmp_path / "dead-letters", ledger.account())
     with monkeypatch.context() as patch:
 
         def full(folder: Folder, descriptor: int, data: bytes) -> None:
@@ -234,7 +238,7 @@ def test_a_full_disk_costs_the_letter_and_nothing_else(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff", b""])
 def test_what_cannot_be_read_is_not_kept(tmp_path: Path, payload: bytes) -> None:
     """Bytes that are no request leave no line that nobody could read."""
-    DeadLetters(tmp_path, Ledger()).keep(Batch("traces", payload, 1))
+    DeadLetters(tmp_path / "dead-letters", Ledger().account()).keep(Batch("traces", payload, 1))
     for path in (tmp_path / FOLDER_NAME).iterdir():
         assert path.read_bytes() in (b"", b"{}\n")
 
@@ -245,6 +249,6 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
     request.ParseFromString(log_request(1))
     record = request.resource_logs[0].scope_logs[0].log_records[0]  # type: ignore[union-attr]
     record.attributes.add(key="x", value=AnyValue(double_value=float("nan")))
-    DeadLetters(tmp_path, Ledger()).keep(Batch("logs", request.SerializeToString(), 1))
+    DeadLetters(tmp_path / "dead-letters", Ledger().account()).keep(Batch("logs", request.SerializeToString(), 1))
     line = (tmp_path / FOLDER_NAME / "logs.jsonl").read_text()
     assert '"doubleValue":"NaN"' in line

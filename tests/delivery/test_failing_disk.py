@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
-from otlp_peers import PATIENCE, export, running_upstream, trace_request
+from otlp_peers import PATIENCE, export, outlet, running_upstream, trace_request
 
 from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue
@@ -46,9 +46,9 @@ def failing() -> Iterator[type[Failing]]:
 
 def taken_out(queue: BatchQueue) -> list[bytes]:
     found = []
-    while (batch := queue.head(0)) is not None:
+    while (batch := outlet(queue).head(0)) is not None:
         found.append(batch.payload)
-        queue.done()
+        outlet(queue).done()
     return found
 
 
@@ -72,9 +72,9 @@ def test_a_failing_disk_stops_the_taking_and_nothing_else(
     assert refusals[-1] == "queue_disk"
     assert not queue.ready
     assert not queue.ready
-    first = queue.head(0)
+    first = outlet(queue).head(0)
     assert first is not None
-    queue.done()
+    outlet(queue).done()
     failing.operation = ""
     assert queue.ready
     assert offer() is None
@@ -173,12 +173,11 @@ def test_senders_are_put_off_while_the_disk_fails(tmp_path: Path, monkeypatch: p
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
                 assert "google.rpc.retryinfo-bin" in dict(refused.value.trailing_metadata())
                 assert "queue" in readiness(sidecar)[1]
-            assert sidecar._forwarder is not None
-            assert sidecar._forwarder.wait_until_ready(PATIENCE)
+            assert sidecar._delivery is not None
+            assert sidecar._delivery.wait_until_ready(PATIENCE)
             assert readiness(sidecar) == (200, [])
             export(target, trace_request(3))
-            assert sidecar._queue is not None
-            assert sidecar._queue.wait_until_empty(PATIENCE)
+            assert sidecar._delivery.queue.wait_until_empty(PATIENCE)
         finally:
             sidecar.stop(PATIENCE)
         counts = sidecar.ledger.records()["traces"]
@@ -194,7 +193,7 @@ def test_what_cannot_be_read_now_is_not_given_up(tmp_path: Path, failing: type[F
     assert queue.offer(SMALL) is None
     failing.operation, failing.code = "open", errno.EMFILE
     queue.close()  # ends the wait before the next attempt
-    assert queue.head(0) is None
+    assert outlet(queue).head(0) is None
     assert queue.records == 1
     queue.release()
     with pytest.raises(ConfigurationError, match="TENANTSCOPE_STATE_DIR: cannot read"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from otlp_peers import PATIENCE, Upstream, refuse, running_upstream, take_in_part, trace_request
+from otlp_peers import PATIENCE, Upstream, outlet, refuse, running_upstream, take_in_part, trace_request
 
 from sidecar.accounting import Ledger
 from sidecar.address import upstream as parse_upstream
@@ -29,11 +29,13 @@ class Delivery:
         self.waits: list[float] = []
         self.waited = threading.Event()
         self.destination = UpstreamOtlp(parse_upstream(url), deadline=deadline)
+        account = self.ledger.account()
         self.forwarder = Forwarder(
-            self.queue,
+            "upstream",
+            outlet(self.queue),
             self.destination,
-            self.ledger,
-            DeadLetters(state, self.ledger),
+            account,
+            DeadLetters(state / "dead-letters", account),
             backoff=replace(BACKOFF, chance=lambda: 0.5),
             wait=None if patient else self._wait,
         )
@@ -48,11 +50,16 @@ class Delivery:
         self.ledger.arrived("traces", spans)
         assert self.queue.offer(Batch("traces", trace_request(spans), spans)) is None
 
+    def stop(self, grace: float) -> None:
+        self.queue.close()
+        assert self.forwarder.stop(grace)
+        self.queue.release()
+
     def settled(self) -> dict[str, int]:
         """The counts, once every batch has met its fate; the equation holds."""
         assert self.queue.wait_until_empty(PATIENCE)
         counts = self.ledger.records()["traces"]
-        assert counts["received"] == counts["forwarded"] + counts["rejected"] + counts["dropped"]
+        assert counts["received"] + counts["recovered"] == counts["forwarded"] + counts["rejected"] + counts["dropped"]
         assert counts["queued"] == 0
         return counts
 
@@ -67,7 +74,7 @@ def upstream() -> Iterator[Upstream]:
 def delivery(upstream: Upstream, tmp_path: Path) -> Iterator[Delivery]:
     made = Delivery(upstream.url, tmp_path / "state")
     yield made
-    made.forwarder.stop(PATIENCE)
+    made.stop(PATIENCE)
 
 
 def test_redacted_bytes_arrive_as_they_are(upstream: Upstream, delivery: Delivery) -> None:
@@ -160,7 +167,7 @@ def test_an_upstream_that_hangs_is_given_up_after_the_deadline(upstream: Upstrea
         assert len(delivery.waits) >= 1
     finally:
         release.set()
-        delivery.forwarder.stop(PATIENCE)
+        delivery.stop(PATIENCE)
 
 
 def test_an_upstream_that_comes_late_gets_what_waited_for_it(tmp_path: Path) -> None:
@@ -176,7 +183,7 @@ def test_an_upstream_that_comes_late_gets_what_waited_for_it(tmp_path: Path) -> 
             assert delivery.settled()["forwarded"] == 6
             assert delivery.forwarder.wait_until_ready(PATIENCE)
     finally:
-        delivery.forwarder.stop(0)
+        delivery.stop(0)
 
 
 def test_readiness_is_known_before_the_first_batch(upstream: Upstream, tmp_path: Path) -> None:
@@ -184,7 +191,7 @@ def test_readiness_is_known_before_the_first_batch(upstream: Upstream, tmp_path:
     delivery = Delivery(upstream.url, tmp_path / "state")
     assert delivery.forwarder.wait_until_ready(PATIENCE)
     assert upstream.requests == []
-    delivery.forwarder.stop(PATIENCE)
+    delivery.stop(PATIENCE)
     assert not delivery.forwarder.ready
 
 
@@ -193,7 +200,7 @@ def test_stopping_drains_the_queue(upstream: Upstream, tmp_path: Path) -> None:
     delivery = Delivery(upstream.url, tmp_path / "state")
     for _ in range(20):
         delivery.send(1)
-    delivery.forwarder.stop(PATIENCE)
+    delivery.stop(PATIENCE)
     assert delivery.settled()["forwarded"] == 20
 
 
@@ -206,13 +213,13 @@ def test_what_cannot_be_delivered_in_the_grace_period_is_there_for_the_next_proc
         delivery = Delivery(f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path / "state", patient=True)
         for _ in range(5):
             delivery.send(2)
-        delivery.forwarder.stop(0.1)
+        delivery.stop(0.1)
     counts = delivery.ledger.records()["traces"]
     assert (counts["received"], counts["queued"], counts["dropped"]) == (10, 10, 0)
     after = Delivery(upstream.url, tmp_path / "state")
     assert after.settled()["forwarded"] == 10
     assert upstream.requests == [("traces", trace_request(2))] * 5
-    after.forwarder.stop(PATIENCE)
+    after.stop(PATIENCE)
 
 
 def test_stopping_ends_an_attempt_that_hangs(upstream: Upstream, tmp_path: Path) -> None:
@@ -222,7 +229,7 @@ def test_stopping_ends_an_attempt_that_hangs(upstream: Upstream, tmp_path: Path)
     delivery = Delivery(upstream.url, tmp_path / "state", deadline=PATIENCE * 10, patient=True)
     delivery.send()
     upstream.wait_for(1)
-    delivery.forwarder.stop(0.1)
+    delivery.stop(0.1)
     assert delivery.ledger.records()["traces"]["queued"] == 3
     release.set()
 
@@ -232,7 +239,9 @@ def test_a_forwarder_that_never_started_can_be_stopped(upstream: Upstream, tmp_p
     destination = UpstreamOtlp(parse_upstream(upstream.url))
     ledger = Ledger()
     queue = BatchQueue(tmp_path / "state", ledger)
-    Forwarder(queue, destination, ledger, DeadLetters(tmp_path / "state", ledger)).stop(0)
+    letters = DeadLetters(tmp_path / "state" / "dead-letters", ledger.account())
+    assert Forwarder("upstream", outlet(queue), destination, ledger.account(), letters).stop(0)
+    queue.release()
     BatchQueue(tmp_path / "state", ledger).release()  # the folder is free again
 
 

@@ -70,7 +70,7 @@ def balanced(sidecar: Sidecar) -> dict[str, dict[str, int]]:
 
 
 def drained(sidecar: Sidecar) -> dict[str, dict[str, int]]:
-    assert sidecar._queue.wait_until_empty(PATIENCE)
+    assert sidecar._delivery.queue.wait_until_empty(PATIENCE)
     return balanced(sidecar)
 
 
@@ -145,7 +145,7 @@ def test_what_arrives_upstream_is_redacted(forwarding: Sidecar, upstream: Upstre
 
 def test_ready_means_that_every_part_is(forwarding: Sidecar) -> None:
     """`/readyz` is 200 as soon as `start` is through and the upstream is there."""
-    assert forwarding._forwarder.wait_until_ready(PATIENCE)
+    assert forwarding._delivery.wait_until_ready(PATIENCE)
     assert page(forwarding, "/readyz") == (200, {"ready": True, "not_ready": []})
     assert page(forwarding, "/healthz") == (200, {"status": "ok"})
 
@@ -171,7 +171,7 @@ def test_a_full_queue_puts_senders_off(tmp_path: Path) -> None:
     sidecar.start()
     target = sidecar.listen_address.target
     export(target, trace_request(8))
-    sidecar._queue._max_bytes = 100
+    sidecar._delivery.queue._max_bytes = 100
     with pytest.raises(grpc.RpcError) as refused:
         export(target, trace_request(5))
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -247,7 +247,7 @@ def test_the_equation_holds_with_many_senders_and_a_failing_upstream(forwarding:
     while any(sender.is_alive() for sender in senders):
         balanced(forwarding)
     assert failures == []
-    assert forwarding._queue.wait_until_empty(PATIENCE * 3)
+    assert forwarding._delivery.queue.wait_until_empty(PATIENCE * 3)
     counts = balanced(forwarding)
     assert counts["traces"]["received"] == 320
     assert counts["logs"]["received"] == 160

@@ -37,4 +37,4 @@ def test_a_sidecar_says_who_it_is_and_where_telemetry_goes(
     assert status.faults == 0
     assert (status.version, status.destination, status.loops) == (version(), destination, ())
     assert {*status.records} == {"traces", "metrics", "logs"}
-    assert all({*counts} == {"received", *WAYS_TO_END} for counts in status.records.values())
+    assert all({*counts} == {"received", "recovered", *WAYS_TO_END} for counts in status.records.values())
