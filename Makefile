@@ -44,7 +44,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: $(READY) ## renew requirements.lock and requirements-test.lock from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
-	@$(COMPILE) --group peers --constraint requirements.lock --output-file requirements-test.lock pyproject.toml
+	@$(COMPILE) --group peers --group site --constraint requirements.lock --output-file requirements-test.lock pyproject.toml
 
 docs: $(READY) ## renew the reference, what is covered, dashboards and the Collector's lists
 	@$(BIN)/python docs/reference.py
