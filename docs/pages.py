@@ -1,4 +1,4 @@
-"""What `mkdocs build` needs to know of this repository: which pages lie outside of docs/, and where links between files go.
+"""What `mkdocs build` needs to know of this repository: pages that lie outside of docs/, and where links go.
 
 A document's links are those of the repository, so that they can be followed where the files are read as files. On the
 site a link to another document leads to its page, and one to any other file to a page that shows it. One that leads to
@@ -25,28 +25,42 @@ ELSEWHERE: Final = {
     "CHANGELOG.md": "CHANGELOG.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "dashboards/README.md": "dashboards.md",
-    **{f"dashboards/runbooks/{page.name}": f"runbooks/{page.name}" for page in (ROOT / "dashboards/runbooks").glob("*.md")},
+    **{
+        f"dashboards/runbooks/{page.name}": f"runbooks/{page.name}"
+        for page in (ROOT / "dashboards/runbooks").glob("*.md")
+    },
     **{
         str(page.relative_to(ROOT)): f"{page.parent.relative_to(ROOT)}.md"
         for page in sorted((ROOT / "deploy").rglob("README.md"))
     },
 }
 _LINK: Final = re.compile(r"(?<!!)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
-_LANGUAGES: Final = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".proto": "protobuf", ".sh": "sh", ".json": "json"}
+_LANGUAGES: Final = {
+    ".py": "python",
+    ".yaml": "yaml",
+    ".toml": "toml",
+    ".proto": "protobuf",
+    ".sh": "sh",
+    ".json": "json",
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """A `*` in the navigation becomes the pages that match."""
-    pages = sorted({*(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")), *ELSEWHERE.values()})
-    assert config.nav is not None
-    config.nav = list(_expanded(config.nav, pages))
+    pages = sorted(
+        {*(str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")), *ELSEWHERE.values()}
+    )
+    config.nav = list(_expanded(config.nav or [], pages))
     return config
 
 
 def _expanded(nav: Iterable[Any], pages: list[str]) -> Iterator[Any]:
     for entry in nav:
         if isinstance(entry, dict):
-            yield {title: list(_expanded(below, pages)) if isinstance(below, list) else below for title, below in entry.items()}
+            yield {
+                title: list(_expanded(below, pages)) if isinstance(below, list) else below
+                for title, below in entry.items()
+            }
         elif "*" in entry:
             yield from fnmatch.filter(pages, entry)
         else:
@@ -69,7 +83,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
     """Links between files become links between pages."""
     documents = _documents(files)
 

@@ -117,6 +117,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         description="Takes OTLP from applications, redacts it, hands it on; watches their event loops.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     for setting in SETTINGS:
         default = f" (default {setting.default})" if setting.default else ""

@@ -1,11 +1,12 @@
-"""What each tracer says of the same small application: spans, traces, whose they are, and which planted secrets are in them.
+"""What each tracer says of the same small application: spans, whose they are, and which planted secrets are in them.
 
     python docs/moving/compare.py built-in | openinference | logfire | tenantscope
 
-Each in an environment of its own that has the tracer and `autogen-agentchat autogen-ext` 0.7.5; all spans stay in memory. Two tenants
-use one runtime, which is started while one of them is bound: a message to a core agent that sends another one, a
-message that fails, and a team of AgentChat whose tool gets an argument. Secrets stand in messages, arguments, answers,
-agent keys and the text of the exception. The tenant is named the way the tracer's own documentation names it.
+Each in an environment of its own that has the tracer and `autogen-agentchat autogen-ext` 0.7.5; all spans stay in
+memory. Two tenants use one runtime, which is started while one of them is bound: a message to a core agent that sends
+another one, a message that fails, and a team of AgentChat whose tool gets an argument. Secrets stand in messages,
+arguments, answers, agent keys and the text of the exception. The tenant is named the way the tracer's own documentation
+names it.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Clerk(RoutedAgent):
     """Asks another clerk, answers, or fails."""
 
     @rpc
-    async def on_order(self, message: Order, ctx: MessageContext) -> str:
+    async def on_order(self, message: Order, ctx: MessageContext) -> str:  # noqa: ARG002
         """Handle one."""
         if message.fail:
             raise ValueError(message.text)
@@ -73,10 +74,16 @@ def team(tenant: str) -> RoundRobinGroupChat:
         CreateResult(finish_reason="function_calls", content=[call], usage=usage, cached=False),
         secret("answer", tenant),
     ]
-    info = {"vision": False, "function_calling": True, "json_output": False, "family": "unknown", "structured_output": False}
+    info = {
+        "vision": False,
+        "function_calling": True,
+        "json_output": False,
+        "family": "unknown",
+        "structured_output": False,
+    }
     model = ReplayChatCompletionClient(replies, model_info=info)  # type: ignore[arg-type]
 
-    async def look_up(what: str) -> str:
+    async def look_up(what: str) -> str:  # noqa: ARG001
         """A tool."""
         return secret("result", tenant)
 
@@ -104,7 +111,7 @@ async def application(bound: Bound) -> None:
 
 
 def built_in() -> Tracer:
-    """AutoGen's own: a provider is set, nothing else. It has no word for a tenant; the caller's span has the attribute."""
+    """AutoGen's own: a provider is set, nothing else. It has no word for a tenant; the caller's span has it."""
     provider, memory = in_memory()
     trace.set_tracer_provider(provider)
     tracer = trace.get_tracer("application")
@@ -132,7 +139,10 @@ def logfire() -> Tracer:
 
     memory = InMemorySpanExporter()
     library.configure(
-        send_to_logfire=False, console=False, additional_span_processors=[SimpleSpanProcessor(memory)], add_baggage_to_attributes=True
+        send_to_logfire=False,
+        console=False,
+        additional_span_processors=[SimpleSpanProcessor(memory)],
+        add_baggage_to_attributes=True,
     )
 
     @contextlib.contextmanager
@@ -210,10 +220,14 @@ def main(name: str) -> None:
     wrong = sum(whose(span) not in (None, truth(span)) for span in spans if truth(span))
     print(f"{name}: {', '.join(f'{each} {version(each)}' for each in dict.fromkeys((distribution, 'autogen-core')))}")
     print(f"  spans {len(spans)}, in {len({span.context.trace_id for span in spans})} traces")
-    print(f"  said to be of: {', '.join(f'{who} {count}' for who, count in told.most_common())}; certainly wrong: {wrong}")
+    print(
+        f"  said to be of: {', '.join(f'{who} {count}' for who, count in told.most_common())}; certainly wrong: {wrong}"
+    )
     for place in PLACES:
         found = Counter(where for span in spans for where, text in texts(span) if f"planted-{place}-" in text)
-        print(f"  secrets of {place:10} {', '.join(f'{where} {count}' for where, count in found.most_common()) or 'none'}")
+        print(
+            f"  secrets of {place:10} {', '.join(f'{where} {count}' for where, count in found.most_common()) or 'none'}"
+        )
 
 
 if __name__ == "__main__":
