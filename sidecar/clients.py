@@ -12,6 +12,9 @@ again when it changes.
       partner:
         certificates: ["spiffe://example.org/partner"]
         tenants: [globex, initech]
+        records: 1000                # a second: spans, data points, log records; more is put off
+        bytes: 2000000               # a second
+        burst: 30                    # seconds' worth that may come at once
 
 What it refuses: a caller that shows nothing, or something that is not in the file; one whose token is unknown even if
 its certificate is known; a file in which one credential belongs to two clients.
@@ -34,6 +37,7 @@ import grpc
 from .renewal import Renewed
 from .settings import ConfigurationError
 from .strict_yaml import Document, Place, YamlError, parse, read_file
+from .wire.limits import QUOTA_KEYS, Quota, read_quota
 
 KEY: Final = "TENANTSCOPE_CLIENTS_FILE"
 #: What telemetry says of a tenant when there is none, or too many: it speaks for nobody.
@@ -43,7 +47,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _BEARER: Final = re.compile(r"bearer +(\S{1,4096})", re.IGNORECASE)
 _ALL: Final = "all"
-_KEYS: Final = ("tokens", "certificates", "tenants")
+_KEYS: Final = ("tokens", "certificates", "tenants", *QUOTA_KEYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,12 @@ class Client:
     Attributes:
         name: from the file; fit for logs and metrics.
         tenants: for whom it may speak; None means for all.
+        quota: what it may send; None means as much as it likes.
     """
 
     name: str
     tenants: frozenset[str] | None = None
+    quota: Quota | None = None
 
     def speaks_for(self, tenant: str) -> bool:
         """Whether telemetry of this tenant is believed when it comes from this client."""
@@ -189,7 +195,8 @@ class _Reading:
         certificates = self._words(fields, "certificates", name, place)
         if not tokens and not certificates:
             self._note(place, f"{name}: has neither `tokens` nor `certificates`, so nobody could be this client")
-        client = Client(name, self._tenants(fields, name, place))
+        quota = read_quota(fields, lambda key, what: self._note((*place, key), f"{name}: `{key}` {what}"))
+        client = Client(name, self._tenants(fields, name, place), quota)
         for index, token in enumerate(tokens):
             digest = _DIGEST.fullmatch(token)
             where = (*place, "tokens", str(index))

@@ -58,6 +58,10 @@ REQUESTS_REFUSED: Final = Metric(
     "tenantscope_requests_refused", "counter", "OTLP requests of which nothing was taken, by the reason",
     ("signal", "reason"),
 )  # fmt: skip
+QUOTA_REFUSED: Final = Metric(
+    "tenantscope_quota_refused", "counter",
+    "records of a tenant dropped because it was over its quota; the 100 tenants with the most", ("tenant_id",),
+)  # fmt: skip
 REDACTIONS: Final = Metric(
     "tenantscope_redactions", "counter", "values that the policy did not let out as they stood, by what it did and why",
     ("signal", "action", "reason"),
@@ -146,6 +150,7 @@ POLICY_INFO: Final = Metric(
 METRICS: Final[tuple[Metric, ...]] = (
     POLICY_INFO, POLICY_RECORDS, POLICY_RELOADS, POLICY_STALE, TRIAL_RECORDS, TRIAL_REDACTIONS,
     RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REQUESTS_REFUSED,
+    QUOTA_REFUSED,
     REDACTIONS,
     FORWARD_RETRIES,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, ALERTS_WITHHELD, CELLS_REFUSED, STREAMS_REFUSED,

@@ -31,6 +31,7 @@ from .alerts import Alert
 from .conventions import Signal
 from .keyring import NAME as KEYS_NAME
 from .keyring import read_keys
+from .quotas import Debtors
 from .redaction import MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
 from .settings import ConfigurationError, Settings
 
@@ -129,14 +130,20 @@ class PolicyInForce(Collector):
         self._watcher = threading.Thread(target=self._watch, name="policy", daemon=True)
 
     # Requests -----------------------------------------------------------------------------------------------
-    def redact(self, signal: Signal, payload: bytes, tenants: frozenset[str] | None = None) -> Redacted:
-        """What may leave of a request, by one version; `tenants` as in `Kernel.redact`.
+    def redact(
+        self,
+        signal: Signal,
+        payload: bytes,
+        tenants: frozenset[str] | None = None,
+        debtors: Debtors | None = None,
+    ) -> Redacted:
+        """What may leave of a request, by one version; `tenants` and `debtors` as in `Kernel.redact`.
 
         Raises:
             Malformed: the request cannot be read down to its records.
         """
         version = self.version
-        redacted = version.redactor.redact(signal, payload, tenants)
+        redacted = version.redactor.redact(signal, payload, tenants, debtors)
         with self._counting:
             self._records[signal, self._label(version.policy.digest)] += redacted.records_in
         if version.trial is not None:

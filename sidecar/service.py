@@ -31,6 +31,7 @@ from .conventions import Signal
 from .delivery import Batch, Credentials, Delivery, EmbeddedStore, Exit, UpstreamOtlp, Way
 from .intake import Certificate, Intake
 from .policy_in_force import PolicyInForce, load_policies
+from .quotas import Quotas
 from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
 
@@ -78,18 +79,20 @@ class Sidecar:
         )
         self._alerts = Alerts([LogSink(), MetricsSink(self.registry), *self._receivers.sinks], self.registry)
         clients = Clients(settings.clients_file)
+        self._quotas = Quotas(lambda: settings.limits, self._shown)
+        self.registry.register(self._quotas)
         self._watchdog = Watchdog(
             clients=clients,
             stall_ns=settings.stall_ms * 1_000_000,
             alerts=self._alerts,
             registry=self.registry,
             runbook_url=settings.runbook_url,
-            shown=lambda tenant: REDACTED if self._policy is None else self._policy.tenant(tenant),
+            shown=self._shown,
             limits=settings.limits,
         )
         self._intake = Intake(
             settings.listen,
-            intake.Admission(clients, self._consume),
+            intake.Admission(clients, self._consume, quotas=self._quotas),
             self.ledger,
             load_certificate(settings),
             [self._watchdog.add_to],
@@ -185,12 +188,15 @@ class Sidecar:
         """Where other machines read health and metrics, with the real port; None: nowhere."""
         return self.settings.metrics if self._figures is None else self._figures.address
 
+    def _shown(self, tenant: str) -> str:
+        return REDACTED if self._policy is None else self._policy.tenant(tenant)
+
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes, client: Client) -> int:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
             raise intake.Busy(RETRY_AFTER_SECONDS, "starting")
         try:
-            redacted = self._policy.redact(signal, payload, client.nameable)
+            redacted = self._policy.redact(signal, payload, client.nameable, self._quotas.debtors())
         except redaction.Malformed as malformed:
             raise intake.Malformed(str(malformed)) from None
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
@@ -200,6 +206,8 @@ class Sidecar:
             if refusal is not None:
                 self.ledger.rejected(signal, redacted.records_out, refusal)
                 raise intake.Busy(RETRY_AFTER_SECONDS, refusal)
+        self._quotas.pay(client, redacted.records_in, 0)
+        self._quotas.settle(redacted.taken, redacted.refused)
         return redacted.records_in - redacted.records_out
 
     def _destination(self) -> UpstreamOtlp | EmbeddedStore:
@@ -238,6 +246,7 @@ class Sidecar:
             "records": self.ledger.records(),
             "reasons": self.ledger.reasons(),
             "redactions": self.ledger.redactions(),
+            "quotas": self._quotas.status(),
             "loops": self._watchdog.loops(),
             "stalls": self._watchdog.stalls(),
             "alerts": [alert.as_dict() for alert in self._alerts.recent()],

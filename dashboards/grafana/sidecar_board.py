@@ -95,12 +95,18 @@ def way_of_telemetry() -> list[Builder[Panel]]:
             "Requests, by status",
             "OTLP requests per second, by the gRPC status that the sender got. Anything but `ok` and `unavailable` "
             "is not sent again.",
-            PER_SECOND, [query(rate(names.REQUESTS, "signal, status", CHOSEN), "{{signal}} {{status}}")], (8, 8),
+            PER_SECOND, [query(rate(names.REQUESTS, "signal, status", CHOSEN), "{{signal}} {{status}}")], (6, 8),
+        ),
+        lines(
+            "Requests refused, by reason",
+            "Requests per second of which nothing was taken: put off (`crowded`, `quota`, `queue_full`), or refused "
+            "for good (`wire`, `limits`, `unknown_client`).",
+            PER_SECOND, [query(rate(names.REQUESTS_REFUSED, "signal, reason", CHOSEN), REASON)], (6, 8),
         ),
         lines(
             "Upstream put off",
             "Attempts per second that a destination refused for now, or did not answer.",
-            PER_SECOND, [query(rate(names.FORWARD_RETRIES, "job, instance, destination", CHOSEN), DESTINATION)], (8, 8),
+            PER_SECOND, [query(rate(names.FORWARD_RETRIES, "job, instance, destination", CHOSEN), DESTINATION)], (4, 8),
         ),
         lines(
             "Left by an earlier process",

@@ -17,6 +17,7 @@ from typing import Final
 
 from sidecar.clients import ANYBODY, Client, Clients
 from sidecar.conventions import Signal
+from sidecar.quotas import Quotas
 
 from .turns import Crowded, Turn, Turns
 
@@ -59,11 +60,15 @@ class Admission:
         clients: who may send.
         consume: the next stage; see `take` for what it may raise.
         turns: shares the places.
+        quotas: knows who has sent too much. What is in a request, the next stage tells it.
     """
 
-    def __init__(self, clients: Clients, consume: Consumer, turns: Turns | None = None) -> None:
+    def __init__(
+        self, clients: Clients, consume: Consumer, turns: Turns | None = None, quotas: Quotas | None = None
+    ) -> None:
         self._clients = clients
         self._consume = consume
+        self._quotas = quotas or Quotas()
         self.turns = turns or Turns()
 
     def identify(self, authorizations: Sequence[str], certificate_names: Sequence[str] = ()) -> Client:
@@ -82,8 +87,11 @@ class Admission:
             cut: ends the request; called when its body trickles in while others wait.
 
         Raises:
-            Busy: there is none.
+            Busy: there is none, or the client is over its quota.
         """
+        wait = self._quotas.wait(client)
+        if wait:
+            raise Busy(wait, "quota")
         sender = f"peer {peer}" if client is ANYBODY else client.name
         try:
             return self.turns.take(sender, cut)
@@ -97,4 +105,5 @@ class Admission:
             Malformed: it is not OTLP.
             Busy: nothing can be taken now.
         """
+        self._quotas.pay(client, 0, len(payload))
         return self._consume(signal, payload, client)

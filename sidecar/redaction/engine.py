@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+from sidecar.quotas import Debtors
+
 from .bounds import MAX_DROPPED, MAX_FIELDS, MAX_GROUPS, MAX_PARTS, MAX_RECORDS, MAX_UNFOLDED, Spent, TooMuch, allowance
 from .detectors import detect
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate, read_entry
@@ -49,6 +51,8 @@ class _Gone:
 
 
 _GONE: Final = _Gone()
+#: Whose records are that name nobody.
+UNKNOWN: Final = b"unknown"
 # What to write for a field: new content, nothing at all, or (None) the field as it stands.
 _Outcome = bytes | _Gone | None
 
@@ -61,15 +65,19 @@ class Pass:
         report: is told of an exception that nobody expected.
         tenants: the ids that the sender may name; None when it may name all. What names another is
             refused: a record whole, the resource of many records without them.
+        debtors: the tenants whose records are not taken now; None when it does not matter whose they are.
 
     Attributes:
         records_in, records_out: spans, data points or log records that were found, and that may leave.
         dropped: records that may not, by reason.
+        taken: by tenant, when `debtors` are given: records that may leave, and bytes of them as they came.
+        refused: by tenant: records that were not taken, for the reason `quota`.
         actions: values that did not leave as they stood, by (what was done: "drop", "mask" and so on, reason).
     """
 
     __slots__ = (
         "_data",
+        "_debtors",
         "_gone",
         "_groups",
         "_handlers",
@@ -81,17 +89,26 @@ class Pass:
         "dropped",
         "records_in",
         "records_out",
+        "refused",
+        "taken",
     )
 
-    def __init__(self, data: bytes, report: Callable[[Exception], None], tenants: frozenset[str] | None = None) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        report: Callable[[Exception], None],
+        tenants: frozenset[str] | None = None,
+        debtors: Debtors | None = None,
+    ) -> None:
         self._data = data
         self._report = report
         self._tenants = tenants
+        self._debtors = debtors
         self._tenant = b""  # whose the record is that is being walked; not asked for unless it matters
         self._handlers: dict[int, Callable[[Any, int, int], _Outcome]] = {
             ID: self._id,
             PART: self._part,
-            RECORD: self._record,
+            RECORD: self._anybodys_record if debtors is None else self._tenants_record,
             TENANTS_RECORD: self._tenants_record,
             INTO: self._into,
             PACKED_FIXED: self._packed_fixed,
@@ -102,6 +119,8 @@ class Pass:
         self._parts = 0
         self.records_in = 0
         self.records_out = 0
+        self.taken: dict[bytes, tuple[int, int]] = {}
+        self.refused: Counter[bytes] = Counter()
         self.dropped: Counter[str] = Counter()
         self.actions: Counter[tuple[str, str]] = Counter()
 
@@ -310,17 +329,33 @@ class Pass:
         if self._groups > MAX_GROUPS:
             raise TooMuch
 
+    def _anybodys_record(self, plans: TenantPlans, start: int, stop: int) -> _Outcome:
+        return self._record(plans.everybody, start, stop)
+
     def _tenants_record(self, plans: TenantPlans, start: int, stop: int) -> _Outcome:
         try:
             self._tenant = self._whose(plans.attributes, start, stop)
+            # A tenant that the sender does not speak for is refused as such, by the walk.
+            counts = self._debtors is not None and self._is_nameable(self._tenant)
+            if counts and self._debtors is not None and self._debtors(self._tenant or UNKNOWN):
+                self.refused[self._tenant or UNKNOWN] += 1
+                raise Refused("quota")
         except Refused as refused:
             self._count_record()
             self.dropped[refused.reason] += 1
+            self._tenant = b""
             return _GONE
         try:
-            return self._record(plans.of(self._tenant), start, stop)
+            outcome = self._record(plans.of(self._tenant), start, stop)
+            if counts and outcome is not _GONE:
+                records, size = self.taken.get(self._tenant or UNKNOWN, (0, 0))
+                self.taken[self._tenant or UNKNOWN] = records + 1, size + stop - start
+            return outcome
         finally:
             self._tenant = b""
+
+    def _is_nameable(self, tenant: bytes) -> bool:
+        return self._tenants is None or tenant.decode("utf-8", "replace") in self._tenants
 
     def _whose(self, attributes: int, pos: int, end: int) -> bytes:
         """The tenant that a record names; nobody's when it names none.

@@ -29,7 +29,7 @@ FIXED, INTEGER, DROP = 0, 1, 2
 # From here on the field has a length; the first three are judged by a gate, which is the operand.
 ATTRIBUTE, TEXT, NAME = 3, 4, 5
 ID, PART, RECORD, INTO, PACKED_FIXED, PACKED_VARINTS = 6, 7, 8, 9, 10, 11
-# A record whose tenant must be known before it is walked.
+# A record whose tenant the policy must know before it is walked.
 TENANTS_RECORD = 12
 
 #: (operation, bit of a field that may stand once, operand)
@@ -130,10 +130,11 @@ class Planner:
                 return {delimited: (NAME, once, TextGate(rule, self._names))}
             case Decision.ATTRIBUTES | Decision.EVENT_ATTRIBUTES | Decision.RESOURCE_ATTRIBUTES:
                 return {delimited: (ATTRIBUTE, once, self._gates[decision])}
-            case Decision.RECORD if self._asks_for_tenants:
-                return {delimited: (TENANTS_RECORD, once, self._tenant_plans(field.message_type))}
-            case Decision.INTO | Decision.RECORD | Decision.PART:
-                operation = {Decision.INTO: INTO, Decision.RECORD: RECORD, Decision.PART: PART}[decision]
+            case Decision.RECORD:
+                operation = TENANTS_RECORD if self._asks_for_tenants else RECORD
+                return {delimited: (operation, once, self._tenant_plans(field.message_type))}
+            case Decision.INTO | Decision.PART:
+                operation = INTO if decision is Decision.INTO else PART
                 return {delimited: (operation, once, self.plan(field.message_type))}
             case None:
                 return {}

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from sidecar.conventions import Signal
+from sidecar.quotas import Debtors
 
 from .bounds import TooMuch
 from .engine import Pass
@@ -42,9 +43,15 @@ class Redactor:
         self._log = structlog.get_logger("tenantscope.redaction")
         self._reported: set[str] = set()
 
-    def redact(self, signal: Signal, payload: bytes, tenants: frozenset[str] | None = None) -> Redacted:
+    def redact(
+        self,
+        signal: Signal,
+        payload: bytes,
+        tenants: frozenset[str] | None = None,
+        debtors: Debtors | None = None,
+    ) -> Redacted:
         """What may leave of `payload`; as `Kernel.redact`."""
-        work = Pass(payload, self._report, tenants)
+        work = Pass(payload, self._report, tenants, debtors)
         try:
             allowed = work.run(self._plans[signal])
         except (Broken, Refused):
@@ -54,7 +61,15 @@ class Redactor:
         except Exception as error:  # noqa: BLE001  # whatever it is, nothing leaves, and nobody reads its text
             self._report(error)
             raise Malformed("error") from None
-        return Redacted(allowed, work.records_in, work.records_out, dict(work.dropped), dict(work.actions))
+        return Redacted(
+            allowed,
+            work.records_in,
+            work.records_out,
+            dict(work.dropped),
+            dict(work.actions),
+            work.taken,
+            dict(work.refused),
+        )
 
     def tenant(self, tenant_id: str) -> str:
         """A tenant's id as telemetry shows it, for what reaches people by another way. `redacted` if it does not."""

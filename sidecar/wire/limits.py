@@ -7,6 +7,9 @@
     loop = 0.5                  # seconds of the event loop that it may hold
     cancel = false              # whether a handler that takes more is cancelled, or only reported
     delay_p99 = 0.1             # seconds that 99 of 100 waits for other tenants' slices should not exceed
+    records = 500               # spans, data points and log records a second that the sidecar takes of it
+    bytes = 1_000_000           # bytes of them a second
+    burst = 30.0                # seconds' worth that may come at once
 
     [tiers.acme-alone]
     turn = 600.0
@@ -14,8 +17,8 @@
     [tenants]
     acme = "acme-alone"
 
-The library enforces `turn`, `loop` and `cancel`; the sidecar watches `delay_p99`. A tenant with limits of its own is in
-a tier of its own.
+The library enforces `turn`, `loop` and `cancel`; the sidecar watches `delay_p99` and enforces the quota: `records`,
+`bytes` and `burst`. A tenant with limits of its own is in a tier of its own.
 
 What it refuses: a file with any mistake in it, in one go with one line for each.
 """
@@ -26,7 +29,7 @@ import difflib
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -35,14 +38,19 @@ from typing import Any, Final
 #: Where the file is: a setting of both halves.
 KEY: Final = "TENANTSCOPE_LIMITS"
 DESCRIPTION: Final = (
-    "TOML file with tiers of tenants: turn budgets, and targets for the delay at the event loop (docs/limits.md)"
+    "TOML file with tiers of tenants: turn budgets, targets for the delay at the event loop, quotas of telemetry "
+    "(docs/limits.md)"
 )
 MAX_BYTES: Final = 8 * 1024 * 1024
 MAX_SECONDS: Final = 86_400.0
 MAX_TENANT: Final = 255
 _TOP: Final = ("default", "tiers", "tenants")
 _SECONDS: Final = ("turn", "loop", "delay_p99")
-_TIER: Final = (*_SECONDS, "cancel")
+#: Keys of a quota, here and wherever else one is stated.
+QUOTA_KEYS: Final = ("records", "bytes", "burst")
+_TIER: Final = (*_SECONDS, "cancel", *QUOTA_KEYS)
+MAX_RATE: Final = 1e12
+DEFAULT_BURST: Final = 10.0
 _MAX_MISTAKES: Final = 20
 
 
@@ -59,6 +67,21 @@ class LimitsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """How much telemetry may be sent.
+
+    Attributes:
+        records: a second: spans, data points and log records; None is any number.
+        bytes: of them a second; None is any number.
+        burst: seconds' worth of both that may come at once.
+    """
+
+    records: float | None
+    bytes: float | None
+    burst: float = DEFAULT_BURST
+
+
+@dataclass(frozen=True, slots=True)
 class Tier:
     """Limits of a group of tenants, in seconds; None is no limit.
 
@@ -67,6 +90,7 @@ class Tier:
         loop: time for which it holds the event loop.
         cancel: whether a handler over `turn` or `loop` is cancelled.
         delay_p99: what 99 of 100 waits for other tenants' slices should not exceed.
+        quota: of telemetry.
     """
 
     name: str
@@ -74,6 +98,7 @@ class Tier:
     loop: float | None = None
     cancel: bool = False
     delay_p99: float | None = None
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +114,11 @@ class Limits:
     tiers: Mapping[str, Tier]
     tenants: Mapping[str, Tier]
     default: Tier | None = None
+
+    @property
+    def has_quotas(self) -> bool:
+        """Whether any tenant has a quota of telemetry."""
+        return any(tier.quota is not None for tier in self.tiers.values())
 
     def of(self, tenant: str) -> Tier | None:
         """The tier of a tenant, None when it has no limits."""
@@ -165,7 +195,28 @@ def _tier(name: str, table: Any, mistakes: list[str]) -> Tier:
         cancel = False
     elif cancel and "turn" not in table and "loop" not in table:
         mistakes.append(f"{where}.cancel: does nothing without `turn` or `loop`")
-    return Tier(name, seconds["turn"], seconds["loop"], cancel, seconds["delay_p99"])
+    quota = read_quota(table, lambda key, what: mistakes.append(f"{where}.{key}: {what}"))
+    return Tier(name, seconds["turn"], seconds["loop"], cancel, seconds["delay_p99"], quota)
+
+
+def read_quota(table: Mapping[str, Any], mistake: Callable[[str, str], object]) -> Quota | None:
+    """The quota that a table states; None when it states none. `mistake` is told a key and what is wrong with it."""
+    rates: dict[str, float | None] = {}
+    for key in ("records", "bytes"):
+        rate = table.get(key)
+        if rate is not None and not (type(rate) in (int, float) and 0 < rate <= MAX_RATE):
+            mistake(key, f"must be a number a second, above 0 and at most {MAX_RATE:.0f}")
+            rate = None
+        rates[key] = rate
+    burst = table.get("burst", DEFAULT_BURST)
+    if not is_limit(burst):
+        mistake("burst", f"must be a number of seconds, above 0 and at most {MAX_SECONDS:.0f}")
+        burst = DEFAULT_BURST
+    elif "burst" in table and "records" not in table and "bytes" not in table:
+        mistake("burst", "does nothing without `records` or `bytes`")
+    if rates["records"] is None and rates["bytes"] is None:
+        return None
+    return Quota(rates["records"], rates["bytes"], burst)
 
 
 def is_limit(value: object) -> bool:

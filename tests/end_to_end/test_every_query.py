@@ -45,6 +45,7 @@ QUIET = {
     "Handlers that nobody waits for, by tenant", "Refused by models", "Refused by models, by tenant",
     "SidecarDown", "SidecarQueueBacklog", "SidecarQueueFull", "SidecarLosesRecords", "RedactionFailing",
     "AlertsNotDelivered", "AlertsLost", "LibraryDropsTelemetry", "ForeignTenantClaimed", "CallersRefused",
+    "TenantOverQuota", "Requests refused, by reason",
     "TenantErrorsHigh", "TenantLoopDelayBudgetBurns", "TenantRateLimited", "TenantTelemetryMissing",
 }  # fmt: skip
 

@@ -1,8 +1,9 @@
 """Everything that can go wrong with telemetry and alerts, going wrong at once, for real: what quiet panels wait for.
 
 Two sidecars beside the one that works. `refused`: its upstream refuses everything for good, Alertmanager is broken,
-the webhook refuses, redaction fails now and then, strangers take up its streams. `full`: its upstream is away, its
-queue fills up, its client claims a tenant that is not its own, and somebody else is no client at all.
+the webhook refuses, redaction fails now and then, a tenant is over its quota, strangers take up its streams. `full`:
+its upstream is away, its queue fills up, its client claims a tenant that is not its own, and somebody else is no client
+at all.
 """
 
 from __future__ import annotations
@@ -90,6 +91,8 @@ def refused(stack: Stack, address: str) -> Iterator[Sidecar]:
     """A sidecar that everybody refuses."""
     folder = stack.folder / "refused"
     folder.mkdir()
+    limits = folder / "limits.toml"
+    limits.write_text('[tiers.small]\nrecords = 0.001\n[tenants]\nflood = "small"\n')
     with ExitStack() as parts:
         upstream = parts.enter_context(otlp_peers.running_upstream())
         upstream.always = otlp_peers.refuse(grpc.StatusCode.INVALID_ARGUMENT)
@@ -103,9 +106,10 @@ def refused(stack: Stack, address: str) -> Iterator[Sidecar]:
                 UPSTREAM=upstream.url,
                 ALERTMANAGER=broken.url,
                 WEBHOOK=refusing.url,
+                LIMITS=str(limits),
             )
         )
-        spans = otlp_peers.trace_request(3), otlp_peers.trace_request(1, tenant="saboteur")
+        spans = [otlp_peers.trace_request(n, tenant=who) for n, who in ((3, "acme"), (1, "saboteur"), (5, "flood"))]
         for each in spans:
             act = lambda each=each: otlp_peers.export(sidecar.listen, each)  # noqa: E731
             parts.enter_context(again_and_again(act, 0.3))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from instrumentation.settings import ConfigurationError as LibraryError
 from instrumentation.settings import Settings as LibrarySettings
 from sidecar.settings import ConfigurationError, Settings
-from sidecar.wire.limits import MAX_BYTES, Limits, LimitsError, Tier, load, parse
+from sidecar.wire.limits import MAX_BYTES, Limits, LimitsError, Quota, Tier, load, parse
 
 GOOD = """
 default = "standard"
@@ -150,7 +150,9 @@ def test_the_example_of_the_document_is_a_table() -> None:
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     table = parse(example.encode())
     assert table.of("acme") == table.of("Müller & Söhne") == Tier("batch", turn=3600.0, cancel=True)
-    assert table.of("anybody else") == Tier("standard", turn=60.0, loop=0.5, delay_p99=0.1)
+    assert table.of("anybody else") == Tier(
+        "standard", turn=60.0, loop=0.5, delay_p99=0.1, quota=Quota(records=500, bytes=1_000_000, burst=30.0)
+    )
 
 
 def test_a_table_of_a_hundred_thousand_tenants() -> None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from sidecar.redaction import Malformed, Policy, Redactor, engine
 from sidecar.redaction.memo import GENERATION, MAX_ENTRY, Memo
+from sidecar.redaction.plan import TenantPlans
 from sidecar.redaction.rules import Masked
 from sidecar.redaction.wire_format import delimited
 
@@ -130,6 +131,8 @@ def remembered(redactor: Redactor) -> list[bytes]:
         for _, _, operand in plans.pop().values():
             if isinstance(operand, dict):
                 plans.append(operand)
+            elif isinstance(operand, TenantPlans):
+                plans += [operand.everybody, *operand.tiers.values()]
             elif hasattr(operand, "memo"):
                 gates.append(operand)
     return [entry for gate in gates for entry in (*gate.memo.recent, *gate.memo._older)]

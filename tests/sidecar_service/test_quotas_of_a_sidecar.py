@@ -1,0 +1,97 @@
+"""A whole sidecar with quotas: real senders, over their quota, among others who are not."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from otlp_peers import PATIENCE, export, trace_request
+
+from sidecar.clients import new_token
+from sidecar.service import Sidecar
+from sidecar.settings import Settings
+
+TOKEN, DIGEST = new_token()
+LIMITS = """
+default = "standard"
+[tiers.standard]
+records = 0.001
+burst = 10_000          # ten records at once, and then one each quarter of an hour
+"""
+CLIENTS = f"""\
+clients:
+  billing:
+    tokens: ["{DIGEST}"]
+    tenants: all
+    records: 0.001
+    burst: 30000
+"""
+METADATA = [("authorization", f"Bearer {TOKEN}")]
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sidecar]:
+    limits, clients = tmp_path / "limits.toml", tmp_path / "clients.yaml"
+    limits.write_text(LIMITS)
+    clients.write_text(CLIENTS)
+    made = Sidecar(
+        Settings.from_environment(
+            {
+                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
+                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
+                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
+                "TENANTSCOPE_LIMITS": str(limits),
+                **({"TENANTSCOPE_CLIENTS_FILE": str(clients)} if request.param == "clients" else {}),
+            }
+        )
+    )
+    made.start()
+    yield made
+    made.stop(PATIENCE)
+
+
+def status(sidecar: Sidecar) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar.admin_address.port, timeout=PATIENCE)
+    connection.request("GET", "/status", headers=dict(METADATA))
+    document: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return document
+
+
+@pytest.mark.parametrize("sidecar", ["tenants"], indirect=True)
+def test_a_tenant_that_floods_costs_the_others_nothing(sidecar: Sidecar) -> None:
+    """Its records are dropped, in a request that holds another's too; every one is accounted."""
+    target = sidecar.listen_address.target
+    for _ in range(5):
+        export(target, trace_request(100, tenant="flood") + trace_request(1, tenant="calm"))
+    assert sidecar._delivery.queue.wait_until_empty(PATIENCE)
+    counts, reasons = sidecar.ledger.records()["traces"], sidecar.ledger.reasons()["traces"]
+    assert counts == {"received": 505, "forwarded": 105, "rejected": 0, "dropped": 400, "queued": 0}
+    assert reasons["dropped"] == {"quota": 400}
+    assert status(sidecar)["quotas"] == {
+        "clients": [],
+        "tenants": [{"tenant": "flood", "refused_records": 400, "over": True}],
+    }
+
+
+@pytest.mark.parametrize("sidecar", ["clients"], indirect=True)
+def test_a_client_over_its_quota_is_put_off_before_it_has_sent_anything(sidecar: Sidecar) -> None:
+    """UNAVAILABLE with a time to wait, counted by reason; what it was promised before is delivered."""
+    target = sidecar.listen_address.target
+    export(target, trace_request(50), metadata=METADATA)
+
+    with pytest.raises(grpc.RpcError) as refused:
+        export(target, trace_request(50), metadata=METADATA)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "google.rpc.retryinfo-bin" in dict(refused.value.trailing_metadata())
+    assert (
+        sidecar.registry.get_sample_value("tenantscope_requests_refused_total", {"signal": "traces", "reason": "quota"})
+        == 1
+    )
+    assert sidecar.ledger.records()["traces"]["received"] == 50
+    assert status(sidecar)["quotas"]["clients"] == [{"client": "billing", "refused_requests": 1, "over": True}]
