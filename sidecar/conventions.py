@@ -78,6 +78,11 @@ DEAD_LETTERS: Final = Metric(
 FORWARD_RETRIES: Final = Metric(
     "tenantscope_forward_retries", "counter", "attempts that a destination put off", ("destination",)
 )
+WORKERS: Final = Metric("tenantscope_workers", "gauge", "worker processes that redact; none are wanted by default")
+WORKERS_REPLACED: Final = Metric(
+    "tenantscope_workers_replaced", "counter", "worker processes that failed on a request and were replaced, by how",
+    ("reason",),
+)  # fmt: skip
 LOOPS: Final = Metric("tenantscope_loops", "gauge", "event loops under watch")
 STALLS: Final = Metric("tenantscope_stalls", "counter", "stalls, by the tenant who held the loop", ("tenant_id",))
 STALL_SECONDS: Final = Metric(
@@ -152,7 +157,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     RECEIVED, RECOVERED, FORWARDED, REJECTED, DEAD_LETTERS, DROPPED, QUEUED, QUEUE_LOST, REQUESTS, REQUESTS_REFUSED,
     QUOTA_REFUSED,
     REDACTIONS,
-    FORWARD_RETRIES,
+    FORWARD_RETRIES, WORKERS, WORKERS_REPLACED,
     LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, ALERTS_WITHHELD, CELLS_REFUSED, STREAMS_REFUSED,
     HEARTBEATS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES, SINK_FAILURES,

@@ -32,8 +32,9 @@ from .conventions import Signal
 from .keyring import NAME as KEYS_NAME
 from .keyring import read_keys
 from .quotas import Debtors
-from .redaction import MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
+from .redaction import Kernel, MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
 from .settings import ConfigurationError, Settings
+from .workers import Workers
 
 POLICY_SETTING: Final = "TENANTSCOPE_POLICY"
 TRIAL_SETTING: Final = "TENANTSCOPE_TRIAL_POLICY"
@@ -59,13 +60,21 @@ class Version:
     trial_policy: Policy | None
     keys: tuple[MasterKey, ...]
     redactor: Redactor
-    trial: Redactor | None
+    kernel: Kernel
+    trial: Kernel | None
 
     @classmethod
-    def of(cls, policy: Policy, trial: Policy | None, keys: tuple[MasterKey, ...]) -> Version:
-        """Compile a version."""
+    def of(
+        cls, policy: Policy, trial: Policy | None, keys: tuple[MasterKey, ...], workers: Workers | None = None
+    ) -> Version:
+        """Compile a version; its kernels are the workers', where there are some."""
         names = Pseudonyms(keys[0])
-        return cls(policy, trial, keys, Redactor(policy, names), None if trial is None else Redactor(trial, names))
+        redactor = Redactor(policy, names)
+        if workers is not None:
+            kernel = workers.kernel(policy, keys[0])
+            tried = None if trial is None else workers.kernel(trial, keys[0])
+            return cls(policy, trial, keys, redactor, kernel, tried)
+        return cls(policy, trial, keys, redactor, redactor, None if trial is None else Redactor(trial, names))
 
     @property
     def told(self) -> tuple[object, ...]:
@@ -98,6 +107,7 @@ class PolicyInForce(Collector):
         settings: name the files.
         policies: as loaded from them.
         alert: told when a reload is refused, and when one succeeds after that.
+        workers: redact in this process's place.
         wall: the present time, for alerts.
 
     Raises:
@@ -109,14 +119,16 @@ class PolicyInForce(Collector):
         settings: Settings,
         policies: tuple[Policy, Policy | None],
         alert: Callable[[Alert], None],
+        workers: Workers | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
         self._alert = alert
         self._wall = wall
+        self._workers = workers
         sources = [settings.policy, settings.trial_policy, settings.state_dir / KEYS_NAME]
         self._files = [source for source in sources if isinstance(source, Path)]
-        self.version = Version.of(*policies, read_keys(settings.state_dir, STATE_SETTING))
+        self.version = Version.of(*policies, read_keys(settings.state_dir, STATE_SETTING), workers)
         self._loaded = self._seen = self._looks()
         self._loading = threading.Lock()
         self._firing: Alert | None = None
@@ -141,9 +153,10 @@ class PolicyInForce(Collector):
 
         Raises:
             Malformed: the request cannot be read down to its records.
+            Unavailable: no worker could redact it.
         """
         version = self.version
-        redacted = version.redactor.redact(signal, payload, tenants, debtors)
+        redacted = version.kernel.redact(signal, payload, tenants, debtors)
         with self._counting:
             self._records[signal, self._label(version.policy.digest)] += redacted.records_in
         if version.trial is not None:
@@ -154,7 +167,7 @@ class PolicyInForce(Collector):
         """A tenant's id as telemetry shows it."""
         return self.version.redactor.tenant(tenant_id)
 
-    def _try(self, trial: Redactor, signal: Signal, payload: bytes) -> None:
+    def _try(self, trial: Kernel, signal: Signal, payload: bytes) -> None:
         try:
             redacted = trial.redact(signal, payload)
         except Exception:  # noqa: BLE001  # a trial never costs anybody anything; the real one has read this request
@@ -198,7 +211,7 @@ class PolicyInForce(Collector):
             self._loaded = self._looks()
             try:
                 policies = load_policies(self._settings)
-                version = Version.of(*policies, read_keys(self._settings.state_dir, STATE_SETTING))
+                version = Version.of(*policies, read_keys(self._settings.state_dir, STATE_SETTING), self._workers)
             except ConfigurationError as error:
                 outcome, lines = REFUSED, error.lines
             except Exception as error:  # noqa: BLE001  # whatever it is, the version in force is good

@@ -34,6 +34,7 @@ from .policy_in_force import PolicyInForce, load_policies
 from .quotas import Quotas
 from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
+from .workers import Unavailable, Workers
 
 REDACTED: Final = "redacted"
 GRACE_SECONDS: Final = 10.0
@@ -69,6 +70,9 @@ class Sidecar:
         self._policies = load_policies(settings)
         self._policy: PolicyInForce | None = None  # made at start: its keys are in the state folder
         self._delivery: Delivery | None = None
+        self._workers = Workers(settings.workers) if settings.workers else None
+        if self._workers is not None:
+            self.registry.register(self._workers)
         self._receivers = Receivers(
             state_dir=settings.state_dir,
             admin_url=lambda: f"http://{self.admin_address.target}",
@@ -116,7 +120,9 @@ class Sidecar:
                 [Exit(way, self._destination) for way in self._ways],
                 self.settings.queue_bytes,
             )
-            self._policy = PolicyInForce(self.settings, self._policies, self._alerts.submit)
+            if self._workers is not None:
+                self._workers.start()
+            self._policy = PolicyInForce(self.settings, self._policies, self._alerts.submit, self._workers)
             self.registry.register(self._policy)
             self._policy.start()
             self._delivery.start()
@@ -151,6 +157,8 @@ class Sidecar:
             self._watchdog.stop()
             if self._policy is not None:
                 self._policy.stop()
+            if self._workers is not None:
+                self._workers.stop()
             self._receivers.stop(min(grace, RECEIVERS_GRACE_SECONDS))
             if self._delivery is not None:
                 self._delivery.stop(max(0.0, deadline - time.monotonic()))
@@ -199,6 +207,8 @@ class Sidecar:
             redacted = self._policy.redact(signal, payload, client.nameable, self._quotas.debtors())
         except redaction.Malformed as malformed:
             raise intake.Malformed(str(malformed)) from None
+        except Unavailable:
+            raise intake.Busy(RETRY_AFTER_SECONDS, "workers") from None
         self.ledger.arrived(signal, redacted.records_in, redacted.dropped, redacted.actions)
         if redacted.records_out:
             batch = Batch(signal, redacted.payload, redacted.records_out)
@@ -230,6 +240,7 @@ class Sidecar:
             # One that is there is reason enough to take telemetry; the others' is on disk until they are.
             "destination": self._delivery is not None and any(self._delivery.ready.values()),
             "watchdog": self._watchdog.ready,
+            **({} if self._workers is None else {"workers": self._workers.ready}),
         }
 
     def spans(self, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:

@@ -26,6 +26,7 @@ from .wire.limits import load as load_limits
 PREFIX: Final = "TENANTSCOPE_"
 # The largest request must always fit into an empty queue.
 MIN_QUEUE_BYTES: Final = 16 * 1024 * 1024
+MAX_WORKERS: Final = 32
 
 
 class ConfigurationError(Exception):
@@ -83,6 +84,12 @@ def _policy(text: str) -> Path | str:
 def _milliseconds(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 600_000 and len(text) <= 9):
         raise ValueError("must be a whole number of milliseconds, 1 to 600000")
+    return int(text)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) <= MAX_WORKERS):
+        raise ValueError(f"must be a whole number of processes, 0 to {MAX_WORKERS}")
     return int(text)
 
 
@@ -172,6 +179,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "TENANTSCOPE_QUEUE_BYTES", "queue_bytes", "268435456",
         "how much the queue on disk may hold, in bytes; when it is full, senders are put off", _queue_bytes,
     ),
+    Setting("TENANTSCOPE_WORKERS", "workers", "0",
+            "processes that redact, so that more than one core does; 0: the sidecar's own process does", _workers),
     Setting("TENANTSCOPE_STALL_MS", "stall_ms", "100",
             "how long one slice may hold an event loop before it is a stall, in milliseconds", _milliseconds),
     Setting(LIMITS_KEY, "limits", "", LIMITS_DESCRIPTION, _limits),
@@ -220,6 +229,7 @@ class Settings:
         upstream_headers_file, upstream_ca_file, upstream_certificate_file, upstream_key_file: None without one.
         upstream_compression: whether requests to the upstream are compressed.
         queue_bytes: of the queue on disk, at most.
+        workers: processes that redact; 0: this one does.
         stall_ms: milliseconds.
         limits: tiers of tenants; None: nobody has limits.
         runbook_url: base URL without a slash at its end; empty means none.
@@ -251,6 +261,7 @@ class Settings:
     upstream_certificate_file: Path | None = None
     upstream_key_file: Path | None = None
     upstream_compression: bool = False
+    workers: int = 0
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:

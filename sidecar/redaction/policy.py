@@ -41,6 +41,7 @@ class Policy:
         patterns: what else is a secret here; None without any.
         tiers: rules for some tenants, by the name of their tier.
         source: the name of a shipped policy, or the path of the file, or nothing.
+        document: what it was read from.
         lines: where in the source a key stands, by place such as `("attributes", "tenant.id")`.
     """
 
@@ -51,6 +52,7 @@ class Policy:
     patterns: Patterns | None = field(default=None, compare=False)
     tiers: Mapping[str, Tier] = field(default_factory=dict)
     source: str = field(default="", compare=False)
+    document: bytes = field(default=b"", compare=False, repr=False)
     lines: Mapping[Place, int] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -94,6 +96,7 @@ class Policy:
             patterns=reading.patterns(),
             tiers=reading.tiers(),
             source=source,
+            document=content,
             lines=document.lines,
         )
         if reading.mistakes:

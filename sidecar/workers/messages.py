@@ -1,0 +1,163 @@
+"""What a parent and its worker say to each other, over a stream socket.
+
+    message = kind, number of parts, length of each part (little endian), the parts
+
+    INSTALL   version, source, document, digest, key's id, key's secret      no answer
+    REDACT    version, signal, tenants, payload                              ANSWER, SAME or REFUSED
+    READY     nothing: the worker has started
+    ANSWER    account, payload            SAME      account: all of it may leave as it stands
+    REFUSED   the word of a `Malformed`
+
+What it refuses: pickles, for they are programs; and messages beyond a bound, whoever sends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from sidecar.redaction import Redacted
+
+INSTALL: Final = 1
+REDACT: Final = 2
+READY: Final = 3
+ANSWER: Final = 4
+SAME: Final = 5
+REFUSED: Final = 6
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_PARTS: Final = 8
+_HEAD: Final = struct.Struct("<BB")
+_VERSION: Final = struct.Struct("<Q")
+
+
+class Ended(Exception):  # noqa: N818  # a finding, part of ordinary work
+    """The other end is gone, or says what it never would."""
+
+
+class Link:
+    """One end of the pair."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        end.setblocking(True)
+
+    def send(self, kind: int, *parts: bytes, by: float | None = None) -> None:
+        """Send a message.
+
+        Args:
+            by: on the monotonic clock, when it must be done; None for no limit.
+
+        Raises:
+            Ended: nobody is there.
+            TimeoutError: it took too long; nothing more can be said on this link.
+        """
+        head = _HEAD.pack(kind, len(parts)) + struct.pack(f"<{len(parts)}I", *map(len, parts))
+        waiting = [memoryview(part) for part in (head, *parts) if part]
+        try:
+            while waiting:
+                self._limit(by)
+                sent = self._socket.sendmsg(waiting)
+                while waiting and sent >= len(waiting[0]):
+                    sent -= len(waiting.pop(0))
+                if waiting:
+                    waiting[0] = waiting[0][sent:]
+        except TimeoutError:
+            raise
+        except OSError:
+            raise Ended from None
+
+    def receive(self, by: float | None = None) -> tuple[int, list[bytes]]:
+        """The next message: its kind and parts. As `send`."""
+        kind, count = _HEAD.unpack(self._exactly(_HEAD.size, by))
+        if count > MAX_PARTS:
+            raise Ended
+        lengths = struct.unpack(f"<{count}I", self._exactly(4 * count, by))
+        if sum(lengths) > MAX_BYTES:
+            raise Ended
+        return kind, [self._exactly(length, by) for length in lengths]
+
+    def _exactly(self, size: int, by: float | None) -> bytes:
+        room = memoryview(bytearray(size))
+        filled = 0
+        try:
+            while filled < size:
+                self._limit(by)
+                got = self._socket.recv_into(room[filled:])
+                if not got:
+                    raise Ended
+                filled += got
+        except TimeoutError:
+            raise
+        except OSError:
+            raise Ended from None
+        return bytes(room)
+
+    def _limit(self, by: float | None) -> None:
+        if by is not None:
+            left = by - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
+
+    def close(self) -> None:
+        """Hang up; who waits on it is told. Idempotent."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def version(number: int) -> bytes:
+    """The number of a version, as a part."""
+    return _VERSION.pack(number)
+
+
+def version_in(part: bytes) -> int:
+    """The number in a part."""
+    number: int = _VERSION.unpack(part)[0]
+    return number
+
+
+@functools.lru_cache(maxsize=1024)
+def tenants(allowed: frozenset[str] | None) -> bytes:
+    """The ids that a sender may name, as a part; nothing for all."""
+    return b"" if allowed is None else json.dumps(sorted(allowed)).encode()
+
+
+@functools.lru_cache(maxsize=1024)
+def tenants_in(part: bytes) -> frozenset[str] | None:
+    """The ids in a part."""
+    return frozenset(json.loads(part)) if part else None
+
+
+def account(redacted: Redacted) -> bytes:
+    """What became of a request, as a part."""
+    return json.dumps(
+        [
+            redacted.records_in,
+            redacted.records_out,
+            dict(redacted.dropped),
+            [[action, reason, count] for (action, reason), count in redacted.actions.items()],
+        ]
+    ).encode()
+
+
+def redacted_in(parts: Sequence[bytes], payload: bytes) -> Redacted:
+    """What a worker answered.
+
+    Raises:
+        Ended: that is no answer.
+    """
+    try:
+        came, left, dropped, actions = json.loads(parts[0])
+        counts = {(str(action), str(reason)): int(count) for action, reason, count in actions}
+        reasons = {str(reason): int(count) for reason, count in dropped.items()}
+        return Redacted(payload, int(came), int(left), reasons, counts)
+    except (ValueError, TypeError, AttributeError, IndexError):
+        raise Ended from None
