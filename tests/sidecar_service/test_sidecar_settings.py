@@ -263,3 +263,12 @@ def test_an_unknown_compression_is_refused() -> None:
     assert errors(UPSTREAM="http://h", UPSTREAM_COMPRESSION="zstd") == (
         "TENANTSCOPE_UPSTREAM_COMPRESSION: must be gzip or none",
     )
+
+
+@pytest.mark.parametrize("text", ["-1", "33", "1.5", "auto", "٣", "100"])
+def test_workers_are_a_number_of_processes(text: str) -> None:
+    """Within reason; none by default."""
+    (line,) = errors(WORKERS=text)
+    assert line.startswith("TENANTSCOPE_WORKERS: must be a whole number of processes, 0 to 32")
+    assert read(WORKERS="32").workers == 32
+    assert read().workers == 0
