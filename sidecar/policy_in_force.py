@@ -29,9 +29,9 @@ from prometheus_client.registry import Collector
 from . import conventions
 from .alerts import Alert
 from .conventions import Signal
+from .debtors import Debtors
 from .keyring import NAME as KEYS_NAME
 from .keyring import read_keys
-from .quotas import Debtors
 from .redaction import Kernel, MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
 from .settings import ConfigurationError, Settings
 from .workers import Workers

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily
@@ -27,6 +26,7 @@ from prometheus_client.registry import Collector
 
 from . import conventions
 from .clients import Client
+from .debtors import Debtors
 from .wire.limits import MAX_TENANT, Limits, Quota
 
 MAX_TENANTS: Final = 10_000
@@ -85,23 +85,6 @@ class Account:
             self._records = min(self._records + passed * quota.records, quota.records * quota.burst)
         if quota.bytes is not None:
             self._bytes = min(self._bytes + passed * quota.bytes, quota.bytes * quota.burst)
-
-
-@dataclass(frozen=True, slots=True)
-class Debtors:
-    """The tenants that are in debt at one moment. Immutable; can be sent to another process.
-
-    Attributes:
-        tenants: those.
-        known: when newcomers share an account that is in debt: those who have one of their own. None when they don't.
-    """
-
-    tenants: frozenset[bytes]
-    known: frozenset[bytes] | None = None
-
-    def __call__(self, tenant: bytes) -> bool:
-        """Whether a record of this tenant is refused now."""
-        return tenant in self.tenants or (self.known is not None and tenant not in self.known)
 
 
 class Quotas(Collector):

@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from sidecar.conventions import Signal
-from sidecar.quotas import Debtors
+from sidecar.debtors import Debtors
 
 from .bounds import TooMuch
 from .engine import Pass

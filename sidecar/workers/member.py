@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.conventions import Signal
+from sidecar.debtors import Debtors
 from sidecar.redaction import Malformed, MasterKey, Policy, Redacted
 
 from . import messages
@@ -98,7 +99,13 @@ class Member:
             return False
 
     def redact(
-        self, version: Version, signal: Signal, payload: bytes, tenants: frozenset[str] | None, by: float
+        self,
+        version: Version,
+        signal: Signal,
+        payload: bytes,
+        tenants: frozenset[str] | None,
+        debtors: Debtors | None,
+        by: float,
     ) -> Redacted:
         """The kernel's answer.
 
@@ -114,7 +121,9 @@ class Member:
         if version.number not in self._given:
             self._given.append(version.number)
             self._link.send(INSTALL, *version.parts(), by=by)
-        self._link.send(REDACT, number, signal.encode(), messages.tenants(tenants), payload, by=by)
+        self._link.send(
+            REDACT, number, signal.encode(), messages.tenants(tenants), messages.debtors(debtors), payload, by=by
+        )
         kind, parts = self._link.receive(by)
         if kind == REFUSED and len(parts) == 1:
             raise Malformed(parts[0].decode("ascii", "replace"))

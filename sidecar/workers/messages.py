@@ -3,7 +3,7 @@
     message = kind, number of parts, length of each part (little endian), the parts
 
     INSTALL   version, source, document, digest, key's id, key's secret      no answer
-    REDACT    version, signal, tenants, payload                              ANSWER, SAME or REFUSED
+    REDACT    version, signal, tenants, debtors, payload                              ANSWER, SAME or REFUSED
     READY     nothing: the worker has started
     ANSWER    account, payload            SAME      account: all of it may leave as it stands
     REFUSED   the word of a `Malformed`
@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from sidecar.debtors import Debtors
 from sidecar.redaction import Redacted
 
 INSTALL: Final = 1
@@ -136,6 +137,35 @@ def tenants_in(part: bytes) -> frozenset[str] | None:
     return frozenset(json.loads(part)) if part else None
 
 
+@functools.lru_cache(maxsize=16)  # they change all the time
+def debtors(owing: Debtors | None) -> bytes:
+    """Whose records are refused, as a part; nothing where it does not matter."""
+    if owing is None:
+        return b""
+    known = None if owing.known is None else _texts(owing.known)
+    return json.dumps([_texts(owing.tenants), known]).encode()
+
+
+def debtors_in(part: bytes) -> Debtors | None:
+    """The debtors in a part."""
+    if not part:
+        return None
+    tenants, known = json.loads(part)
+    return Debtors(frozenset(map(_bytes, tenants)), None if known is None else frozenset(map(_bytes, known)))
+
+
+def _texts(tenants: frozenset[bytes]) -> list[str]:
+    return sorted(map(_text, tenants))
+
+
+def _text(tenant: bytes) -> str:
+    return tenant.decode("latin-1")  # they are bytes from outside, and JSON has none
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
 def account(redacted: Redacted) -> bytes:
     """What became of a request, as a part."""
     return json.dumps(
@@ -144,6 +174,8 @@ def account(redacted: Redacted) -> bytes:
             redacted.records_out,
             dict(redacted.dropped),
             [[action, reason, count] for (action, reason), count in redacted.actions.items()],
+            {_text(tenant): counts for tenant, counts in redacted.taken.items()},
+            {_text(tenant): count for tenant, count in redacted.refused.items()},
         ]
     ).encode()
 
@@ -155,9 +187,11 @@ def redacted_in(parts: Sequence[bytes], payload: bytes) -> Redacted:
         Ended: that is no answer.
     """
     try:
-        came, left, dropped, actions = json.loads(parts[0])
+        came, left, dropped, actions, taken, refused = json.loads(parts[0])
         counts = {(str(action), str(reason)): int(count) for action, reason, count in actions}
         reasons = {str(reason): int(count) for reason, count in dropped.items()}
-        return Redacted(payload, int(came), int(left), reasons, counts)
+        accounts = {_bytes(tenant): (int(records), int(size)) for tenant, (records, size) in taken.items()}
+        owing = {_bytes(tenant): int(count) for tenant, count in refused.items()}
+        return Redacted(payload, int(came), int(left), reasons, counts, accounts, owing)
     except (ValueError, TypeError, AttributeError, IndexError):
         raise Ended from None

@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from sidecar import conventions
 from sidecar.backoff import Backoff
 from sidecar.conventions import Signal
+from sidecar.debtors import Debtors
 from sidecar.redaction import Kernel, MasterKey, Policy, Redacted
 from sidecar.settings import ConfigurationError
 
@@ -105,13 +106,20 @@ class Workers(Collector):
             return bool(self._all) and not self._stopping
 
     # Requests -----------------------------------------------------------------------------------------------
-    def redact(self, version: Version, signal: Signal, payload: bytes, tenants: frozenset[str] | None) -> Redacted:
+    def redact(
+        self,
+        version: Version,
+        signal: Signal,
+        payload: bytes,
+        tenants: frozenset[str] | None,
+        debtors: Debtors | None,
+    ) -> Redacted:
         """The answer of a worker. Raises `Malformed` and `Unavailable`."""
         for _ in range(ATTEMPTS):
             by = time.monotonic() + self._answer_seconds
             member = self._take(by)
             try:
-                redacted = member.redact(version, signal, payload, tenants, by)
+                redacted = member.redact(version, signal, payload, tenants, debtors, by)
             except Ended:
                 self._lose(member, DIED)
             except TimeoutError:
@@ -225,9 +233,15 @@ class _Pooled:
         self._workers = workers
         self._version = version
 
-    def redact(self, signal: Signal, payload: bytes, tenants: frozenset[str] | None = None) -> Redacted:
+    def redact(
+        self,
+        signal: Signal,
+        payload: bytes,
+        tenants: frozenset[str] | None = None,
+        debtors: Debtors | None = None,
+    ) -> Redacted:
         """As `Kernel.redact`. Raises `Unavailable`, too."""
-        return self._workers.redact(self._version, signal, payload, tenants)
+        return self._workers.redact(self._version, signal, payload, tenants, debtors)
 
 
 def _family(kind: Any, metric: conventions.Metric) -> Any:

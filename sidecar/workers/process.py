@@ -70,12 +70,14 @@ class Worker:
         while len(self._versions) > MAX_VERSIONS:
             self._versions.popitem(last=False)
 
-    def _redact(self, number: bytes, name: bytes, tenants: bytes, payload: bytes) -> None:
+    def _redact(self, number: bytes, name: bytes, tenants: bytes, debtors: bytes, payload: bytes) -> None:
         redactor = self._versions.get(messages.version_in(number))
         if redactor is None or name.decode() not in SIGNALS:
             raise Stranger("version")
         try:
-            redacted = redactor.redact(cast("Signal", name.decode()), payload, messages.tenants_in(tenants))
+            redacted = redactor.redact(
+                cast("Signal", name.decode()), payload, messages.tenants_in(tenants), messages.debtors_in(debtors)
+            )
         except Malformed as malformed:
             self._link.send(REFUSED, str(malformed).encode())
             return

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from sidecar.clients import ANYBODY, Client
-from sidecar.quotas import MAX_WAIT_SECONDS, Account, Debtors, Quotas
+from sidecar.debtors import Debtors
+from sidecar.quotas import MAX_WAIT_SECONDS, Account, Quotas
 from sidecar.wire.limits import Limits, LimitsError, Quota, parse
 
 TABLE = """

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE
 
+from sidecar.debtors import Debtors
 from sidecar.redaction import MasterKey, Policy, Redacted
 from sidecar.workers import messages
 from sidecar.workers.member import Version
@@ -77,16 +78,28 @@ WORDS = st.text(st.characters(codec="ascii", categories=("Ll",)), min_size=1, ma
 COUNTS = st.integers(0, 2**31)
 
 
-@given(COUNTS, COUNTS, st.dictionaries(WORDS, COUNTS), st.dictionaries(st.tuples(WORDS, WORDS), COUNTS), st.binary())
-def test_accounts_arrive_as_they_were(
-    came: int, left: int, dropped: dict[str, int], actions: dict[tuple[str, str], int], payload: bytes
+ACTIONS = st.dictionaries(st.tuples(WORDS, WORDS), COUNTS)
+TAKEN = st.dictionaries(st.binary(), st.tuples(COUNTS, COUNTS))
+REDACTED = st.builds(
+    Redacted, st.binary(), COUNTS, COUNTS, st.dictionaries(WORDS, COUNTS), ACTIONS, TAKEN,
+    st.dictionaries(st.binary(), COUNTS),
+)  # fmt: skip
+DEBTORS = st.builds(Debtors, st.frozensets(st.binary()), st.none() | st.frozensets(st.binary()))
+
+
+@given(REDACTED, st.none() | st.frozensets(st.text(st.characters(exclude_categories=["Cs"]))), st.none() | DEBTORS)
+def test_what_is_said_of_a_request_arrives_as_it_was(
+    redacted: Redacted, tenants: frozenset[str] | None, debtors: Debtors | None
 ) -> None:
-    """Every count under its words."""
-    redacted = Redacted(payload, came, left, dropped, actions)
-    assert messages.redacted_in([messages.account(redacted)], payload) == redacted
+    """Every count under its words, every tenant, in whatever bytes its id is."""
+    assert messages.redacted_in([messages.account(redacted)], redacted.payload) == redacted
+    assert messages.tenants_in(messages.tenants(tenants)) == tenants
+    assert messages.debtors_in(messages.debtors(debtors)) == debtors
 
 
-@pytest.mark.parametrize("account", [b"", b"[]", b"{}", b"[1, 1, {}, 3]", b'["a", 1, {}, []]', b"\xff", b"[1,1,[],[]]"])
+@pytest.mark.parametrize(
+    "account", [b"", b"[]", b"{}", b"[1, 1, {}, 3]", b'["a", 1, {}, []]', b"\xff", b"[1,1,[],[],{},{}]"]
+)
 def test_an_account_that_makes_no_sense_is_no_answer(account: bytes) -> None:
     """It is not taken for a request in which nothing happened."""
     with pytest.raises(Ended):
@@ -121,7 +134,7 @@ def test_a_worker_gives_up_on_what_its_parent_never_says(case: str) -> None:
     version = list(Version(1, Policy.default(), MasterKey("k1", bytes(32))).parts())
     if case == "unknown version":
         link.send(INSTALL, *version)
-        link.send(REDACT, messages.version(2), b"traces", b"", b"bob@example.com")
+        link.send(REDACT, messages.version(2), b"traces", b"", b"", b"bob@example.com")
     elif case == "another program's policy":
         version[3] = b"0123456789ab"
         link.send(INSTALL, *version)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from otlp_peers import PATIENCE, trace_request
 
+from sidecar.debtors import Debtors
 from sidecar.redaction import Malformed, MasterKey, Policy, Pseudonyms, Redactor
 from sidecar.workers import Unavailable, Workers
 from sidecar.workers.member import Member
@@ -76,7 +77,10 @@ def test_answers_are_those_of_the_redactor(workers: Workers) -> None:
     named = frozenset({"acme", "globex"})
     for tenant in ("acme", "initech"):
         request = trace_request(2, tenant=tenant)
-        assert kernel.redact("traces", request, named) == IN_PROCESS.redact("traces", request, named)
+        for debtors in (None, Debtors(frozenset()), Debtors(frozenset({b"acme"}))):
+            assert kernel.redact("traces", request, named, debtors) == IN_PROCESS.redact(
+                "traces", request, named, debtors
+            )
     with pytest.raises(Malformed, match=r"^wire$"):
         kernel.redact("traces", b"\x0a\xff")
     with pytest.raises(Malformed, match=r"^limits$"):
