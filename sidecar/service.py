@@ -24,9 +24,9 @@ from prometheus_client import CollectorRegistry
 from . import intake, redaction
 from .accounting import Ledger
 from .address import Address
-from .admin import Admin, Figures
-from .alerts import Alerts, LogSink, MetricsSink, Receivers, read_secret
-from .clients import Client, Clients
+from .admin import Admin, Figures, scope
+from .alerts import Alerts, LogSink, MetricsSink, Receivers, printable, read_secret
+from .clients import ANYBODY, NOBODY, Client, Clients
 from .conventions import Signal
 from .delivery import Batch, Credentials, Delivery, EmbeddedStore, Exit, UpstreamOtlp, Way
 from .intake import Certificate, Intake
@@ -82,11 +82,11 @@ class Sidecar:
             secret=load_secret(settings),
         )
         self._alerts = Alerts([LogSink(), MetricsSink(self.registry), *self._receivers.sinks], self.registry)
-        clients = Clients(settings.clients_file)
+        self._clients = Clients(settings.clients_file)
         self._quotas = Quotas(lambda: settings.limits, self._shown)
         self.registry.register(self._quotas)
         self._watchdog = Watchdog(
-            clients=clients,
+            clients=self._clients,
             stall_ns=settings.stall_ms * 1_000_000,
             alerts=self._alerts,
             registry=self.registry,
@@ -96,7 +96,7 @@ class Sidecar:
         )
         self._intake = Intake(
             settings.listen,
-            intake.Admission(clients, self._consume, quotas=self._quotas),
+            intake.Admission(self._clients, self._consume, quotas=self._quotas),
             self.ledger,
             load_certificate(settings),
             [self._watchdog.add_to],
@@ -132,6 +132,7 @@ class Sidecar:
                 status=self.status,
                 spans=self.spans,
                 registry=self.registry,
+                clients=self._clients,
             )
             self._admin.start()
             if self.settings.metrics is not None:
@@ -243,12 +244,29 @@ class Sidecar:
             **({} if self._workers is None else {"workers": self._workers.ready}),
         }
 
-    def spans(self, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
-        """The newest spans in the embedded store, of a trace or of all; None without a store."""
-        return None if self.store is None else self.store.spans(trace_id=trace_id, limit=limit)
+    def spans(self, client: Client, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
+        """The newest spans in the embedded store that a client may see, of a trace or of all; None without a store."""
+        if self.store is None:
+            return None
+        tenants = self._tenants_of(client)
+        found = self.store.spans(tenants=tenants, trace_id=trace_id, limit=limit)
+        return found if tenants is None else scope.spans(found, tenants)
 
-    def status(self) -> dict[str, Any]:
-        """The document of `/status`."""
+    def status(self, client: Client = ANYBODY) -> dict[str, Any]:
+        """The document of `/status`, as far as a client may see it."""
+        tenants = self._tenants_of(client)
+        document = self._status()
+        return document if tenants is None else scope.status(document, tenants)
+
+    def _tenants_of(self, client: Client) -> frozenset[str] | None:
+        """The tenants that a client may see, as the policy shows them; None when it may see all."""
+        if client.tenants is None:
+            return None
+        # What several tenants are shown as is nobody's own.
+        shown = frozenset(map(self._shown, client.tenants)) - NOBODY - {REDACTED}
+        return shown | frozenset(map(printable, shown))  # as the watchdog writes it
+
+    def _status(self) -> dict[str, Any]:
         return {
             "version": version(),
             "policy": {} if self._policy is None else self._policy.status(),

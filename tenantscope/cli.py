@@ -16,7 +16,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:
+    from .view.client import Admin
 
 USAGE_ERROR: Final = 2
 _MAX_SECONDS: Final = 24 * 3600
@@ -123,10 +126,7 @@ def top(arguments: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     orders = ("share", "waited", "made-wait", "messages", "errors")
-    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
-    parser.add_argument(
-        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
-    )
+    _add_admin(parser)
     parser.add_argument(
         "--interval", type=_interval, default=1.0, metavar="N", help="seconds between two looks (default: 1)"
     )
@@ -140,12 +140,8 @@ def top(arguments: Sequence[str]) -> int:
     _require("top", _TOP_NEEDS)
     from .top.command import Options, run
     from .top.screen import View
-    from .view.client import Admin
 
-    try:
-        admin = Admin(options.admin)
-    except ValueError as error:
-        parser.error(f"argument --admin: {error}")
+    admin = _admin(parser, options)
     return run(Options(admin, View(options.sort, options.tenant), options.interval, options.once, options.json))
 
 
@@ -157,22 +153,15 @@ def console(arguments: Sequence[str]) -> int:
         epilog="Serves this machine only, and only whoever opens the address that it prints. Ctrl-C ends it.",
         allow_abbrev=False,
     )
-    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
-    parser.add_argument(
-        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
-    )
+    _add_admin(parser)
     parser.add_argument(
         "--port", type=_port, default=8890, metavar="N", help="on loopback; 0 for any that is free (default: 8890)"
     )
     options = parser.parse_args(arguments)
     _require("console", _CONSOLE_NEEDS)
     from .console.server import Console
-    from .view.client import Admin
 
-    try:
-        admin = Admin(options.admin)
-    except ValueError as error:
-        parser.error(f"argument --admin: {error}")
+    admin = _admin(parser, options)
     try:
         page = Console(admin, options.port)
     except OSError as error:
@@ -199,22 +188,15 @@ def doctor(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
     parser.add_argument(
         "--endpoint", metavar="URL", help="where applications send (default: OTEL_EXPORTER_OTLP_ENDPOINT, or here)"
     )
-    parser.add_argument(
-        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
-    )
+    _add_admin(parser)
     options = parser.parse_args(arguments)
     _require("sidecar", _SIDECAR_NEEDS)
     from .doctor.command import run
-    from .view.client import Admin
 
-    try:
-        admin = Admin(options.admin)
-    except ValueError as error:
-        parser.error(f"argument --admin: {error}")
+    admin = _admin(parser, options)
     return run(options.endpoint, admin)
 
 
@@ -269,6 +251,32 @@ def _version() -> str:
         return importlib.metadata.version("tenantscope")
     except importlib.metadata.PackageNotFoundError:
         return "(not installed)"
+
+
+def _add_admin(parser: argparse.ArgumentParser) -> None:
+    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
+    parser.add_argument(
+        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="a client's token, if the sidecar has a list of them (default: the one in OTEL_EXPORTER_OTLP_HEADERS)",
+    )
+
+
+def _admin(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Admin:
+    from .view.client import Admin
+    from .view.credential import find_token
+
+    try:
+        token = find_token(options.token_file, os.environ)
+    except ValueError as error:
+        parser.error(f"argument --token-file: {error}")
+    try:
+        return Admin(options.admin, token=token)
+    except ValueError as error:
+        parser.error(f"argument --admin: {error}")
 
 
 def _seconds(text: str) -> float:

@@ -1,6 +1,9 @@
 """The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` over HTTP on loopback, for
 reading only; and, where it is asked for, a listener for other machines with the first three of them.
 
+Where a list says who the clients are, whoever asks for more than health shows the token of one: a client that speaks
+for all tenants sees everything, another one what is about its own, and no metrics, which are about all.
+
 One request a connection, one thread a connection, a few seconds for each. When all places are taken the
 oldest connection is cut off, so that somebody who opens connections and says nothing cannot keep Prometheus
 out. What it refuses: methods other than GET and HEAD, and a `Host` that is not a loopback name, so that a web
@@ -27,6 +30,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from sidecar.address import Address
+from sidecar.clients import ANYBODY, Client, Clients, Unknown
 from sidecar.settings import ConfigurationError
 
 MAX_CONNECTIONS: Final = 32
@@ -38,7 +42,10 @@ _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 log = structlog.get_logger("sidecar.admin")
 
 
-Page = Callable[[str, str], tuple[HTTPStatus, str, bytes]]  # of the Accept header and the query
+Answer = tuple[HTTPStatus, str, bytes]
+Page = Callable[[str, str, Client], Answer]  # of the Accept header, the query, and who asks
+#: Answered to everybody: a kubelet has no token, and they say nothing about anybody.
+OPEN: Final = frozenset({"/healthz", "/readyz"})
 
 
 class _Listener:
@@ -48,12 +55,15 @@ class _Listener:
         ConfigurationError: the address cannot be had.
     """
 
-    def __init__(self, key: str, listen: Address, pages: Mapping[str, Page], *, by_any_name: bool) -> None:
+    def __init__(
+        self, key: str, listen: Address, pages: Mapping[str, Page], clients: Clients, *, by_any_name: bool
+    ) -> None:
         try:
             self._server = _Server(listen)
         except OSError as error:
             raise ConfigurationError(f"{key}: cannot listen on {listen.target}: {error.strerror}") from None
         self._server.pages = pages
+        self._server.clients = clients
         self._server.by_any_name = by_any_name
         self.address = Address(listen.host, self._server.server_address[1])
         self._thread = threading.Thread(
@@ -80,9 +90,11 @@ class Admin(_Listener):
 
     Args:
         ready: what readiness depends on, by name; ready when all are true.
-        status: the document of `/status`, as JSON knows it.
-        spans: the newest spans, of a trace or of all (None), at most so many; None when none are kept.
+        status: the document of `/status`, as JSON knows it, for a client.
+        spans: the newest spans that a client may see, of a trace or of all (None), at most so many; None when none are
+            kept.
         registry: the metrics of `/metrics`.
+        clients: who may ask; everybody when there is no list of them.
     """
 
     def __init__(
@@ -90,16 +102,17 @@ class Admin(_Listener):
         listen: Address,
         *,
         ready: Callable[[], Mapping[str, bool]],
-        status: Callable[[], Mapping[str, Any]],
-        spans: Callable[[str | None, int], list[dict[str, Any]] | None],
+        status: Callable[[Client], Mapping[str, Any]],
+        spans: Callable[[Client, str | None, int], list[dict[str, Any]] | None],
         registry: CollectorRegistry,
+        clients: Clients | None = None,
     ) -> None:
         pages: dict[str, Page] = {
             **_figures(ready, registry),
-            "/status": lambda _accept, _query: _json(HTTPStatus.OK, status()),
-            "/spans": lambda _accept, query: _spans(spans, query),
+            "/status": lambda _accept, _query, client: _json(HTTPStatus.OK, status(client)),
+            "/spans": lambda _accept, query, client: _spans(lambda *asked: spans(client, *asked), query),
         }
-        super().__init__("TENANTSCOPE_ADMIN", listen, pages, by_any_name=False)
+        super().__init__("TENANTSCOPE_ADMIN", listen, pages, clients or Clients(None), by_any_name=False)
 
 
 class Figures(_Listener):
@@ -108,28 +121,28 @@ class Figures(_Listener):
     def __init__(
         self, listen: Address, *, ready: Callable[[], Mapping[str, bool]], registry: CollectorRegistry
     ) -> None:
-        super().__init__("TENANTSCOPE_METRICS", listen, _figures(ready, registry), by_any_name=True)
+        super().__init__("TENANTSCOPE_METRICS", listen, _figures(ready, registry), Clients(None), by_any_name=True)
 
 
 def _figures(ready: Callable[[], Mapping[str, bool]], registry: CollectorRegistry) -> dict[str, Page]:
     return {
-        "/healthz": lambda _accept, _query: _json(HTTPStatus.OK, {"status": "ok"}),
-        "/readyz": lambda _accept, _query: _readiness(ready()),
-        "/metrics": lambda accept, _query: _metrics(registry, accept),
+        "/healthz": lambda _accept, _query, _client: _json(HTTPStatus.OK, {"status": "ok"}),
+        "/readyz": lambda _accept, _query, _client: _readiness(ready()),
+        "/metrics": lambda accept, _query, client: _metrics(registry, accept, client),
     }
 
 
-def _json(status: HTTPStatus, document: Mapping[str, Any]) -> tuple[HTTPStatus, str, bytes]:
+def _json(status: HTTPStatus, document: Mapping[str, Any]) -> Answer:
     return status, "application/json", json.dumps(document, ensure_ascii=True).encode() + b"\n"
 
 
-def _readiness(parts: Mapping[str, bool]) -> tuple[HTTPStatus, str, bytes]:
+def _readiness(parts: Mapping[str, bool]) -> Answer:
     waiting = sorted(name for name, is_ready in parts.items() if not is_ready)
     status = HTTPStatus.SERVICE_UNAVAILABLE if waiting else HTTPStatus.OK
     return _json(status, {"ready": not waiting, "not_ready": waiting})
 
 
-def _spans(ask: Callable[[str | None, int], list[dict[str, Any]] | None], query: str) -> tuple[HTTPStatus, str, bytes]:
+def _spans(ask: Callable[[str | None, int], list[dict[str, Any]] | None], query: str) -> Answer:
     """`trace_id` of 32 hexadecimal digits and `limit`, both optional; anything else is a mistake worth saying."""
     given = parse_qs(query, keep_blank_values=True)
     repeated = any(len(values) > 1 for values in given.values())
@@ -143,7 +156,9 @@ def _spans(ask: Callable[[str | None, int], list[dict[str, Any]] | None], query:
     return _json(HTTPStatus.OK, {"kept": found is not None, "spans": found or []})
 
 
-def _metrics(registry: CollectorRegistry, accept: str) -> tuple[HTTPStatus, str, bytes]:
+def _metrics(registry: CollectorRegistry, accept: str, client: Client) -> Answer:
+    if client.tenants is not None:
+        return _json(HTTPStatus.FORBIDDEN, {"error": "metrics are for clients that speak for all tenants"})
     encode, content_type = choose_encoder(accept)
     return HTTPStatus.OK, content_type, encode(registry)
 
@@ -153,6 +168,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
     pages: Mapping[str, Page]
+    clients: Clients
     by_any_name: bool
 
     def __init__(self, listen: Address) -> None:
@@ -214,11 +230,17 @@ class _Handler(BaseHTTPRequestHandler):
         if page is None:
             return self._answer(*_json(HTTPStatus.NOT_FOUND, {"pages": sorted(self.server.pages)}))
         try:
-            answer = page(self.headers.get("Accept", ""), asked.query)
+            client = ANYBODY if asked.path in OPEN else self.server.clients.identify(self._authorizations())
+            answer = page(self.headers.get("Accept", ""), asked.query, client)
+        except Unknown:
+            answer = _json(HTTPStatus.UNAUTHORIZED, {"error": "a client's token is needed, as `Authorization: Bearer`"})
         except Exception as error:  # noqa: BLE001  # its text may hold anything
             log.error("admin page failed", error=type(error).__name__)
             answer = _json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": "internal error"})
         return self._answer(*answer)
+
+    def _authorizations(self) -> list[str]:
+        return self.headers.get_all("Authorization", [])
 
     do_HEAD = do_GET  # noqa: N815  # http.server's name
 
@@ -227,6 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", "Bearer")
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         if self.command != "HEAD":

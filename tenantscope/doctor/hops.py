@@ -25,7 +25,7 @@ from instrumentation import credentials
 from instrumentation.settings import ConfigurationError, Settings
 from sidecar.otlp import SERVICES
 from sidecar.wire import watchdog_pb2
-from tenantscope.view.client import Admin, NoAnswerError
+from tenantscope.view.client import Admin, NoAnswerError, StrangerError
 from tenantscope.view.status import Status
 
 from .patient import SERVICE, TENANT, live
@@ -166,6 +166,8 @@ def intake(visit: Visit) -> str:
 def delivery(visit: Visit) -> str:
     """What was taken arrives where telemetry ends."""
     status = _status(visit)
+    if not status.records:
+        return "not shown to this client, which speaks for some tenants only"
     if not visit.until(_DELIVERY_SECONDS, lambda: _forwarded(_status(visit)) > visit.forwarded):
         raise Failed(
             f"the span waits in the queue: {status.destination} does not take it",
@@ -186,6 +188,11 @@ def watchdog(visit: Visit) -> str:
         )
 
     found, lost = live(visit.settings.endpoint, seen)
+    if not found and not _status(visit).records:
+        raise Failed(
+            f"{host} is not shown to this client",
+            f"it speaks for some tenants only: to see the doctor's loop it must speak for `{TENANT}`",
+        )
     if not found:
         raise Failed(
             f"{host} did not come under watch",
@@ -228,19 +235,25 @@ def _channel(visit: Visit) -> grpc.Channel:
 def _refusal(error: grpc.RpcError, visit: Visit) -> Failed:
     code = error.code()
     if code is grpc.StatusCode.UNAUTHENTICATED:
-        return Failed(
-            "the sidecar does not know this client",
-            "`tenantscope token` makes a token: its digest goes into TENANTSCOPE_CLIENTS_FILE of the sidecar, itself",
-            "into OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20... of the application",
-        )
+        return _stranger()
     if code is grpc.StatusCode.UNAVAILABLE:
         return Failed("the sidecar takes nothing now: its queue is full, or its disk fails", *_not_ready(visit))
     return Failed(f"the sidecar answered {code.name.lower()}", "see its log")
 
 
+def _stranger() -> Failed:
+    return Failed(
+        "the sidecar does not know this client",
+        "`tenantscope token` makes a token: its digest goes into TENANTSCOPE_CLIENTS_FILE of the sidecar, itself",
+        "into OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20... of the application",
+    )
+
+
 def _status(visit: Visit) -> Status:
     try:
         return visit.admin.status()
+    except StrangerError:
+        raise _stranger() from None
     except NoAnswerError as error:
         raise Failed(
             f"{visit.admin.url} does not answer: {error}",

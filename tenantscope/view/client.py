@@ -1,7 +1,8 @@
 """Asks a sidecar's admin listener for a page.
 
 What it refuses: to wait longer than its limit in all, however slowly an answer trickles in, to read more than
-`MAX_BYTES` of one, to follow redirects, and to heed proxy settings.
+`MAX_BYTES` of one, to follow redirects, to heed proxy settings, and to send a token to another machine: there is no
+TLS on it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from http import HTTPStatus
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from sidecar.address import Address
 from sidecar.alerts import printable
 
 from .status import NotAStatusError, Status, read
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 _LIMIT: Final = 2.0  # seconds, from connecting to the last byte
+#: What a sidecar means that has a list of clients, and does not find us in it.
+STRANGER: Final = "it wants the token of one of its clients: put it in a file, and name that with --token-file"
 _SAID: Final = 80  # characters of a refusal that are worth repeating
 
 
@@ -29,11 +33,16 @@ class NoAnswerError(Exception):
     """The page could not be had; the text says why, in words for people."""
 
 
+class StrangerError(NoAnswerError):
+    """The sidecar has a list of clients, and does not find us in it."""
+
+
 class Admin:
     """The admin listener at `address`, such as `http://127.0.0.1:8889`; `host:port` is enough.
 
     Args:
         heard: gets the path and the body of every answer, whatever its HTTP status.
+        token: of a client, for a sidecar that has a list of them.
         limit: seconds that a page may take.
 
     Raises:
@@ -41,7 +50,12 @@ class Admin:
     """
 
     def __init__(
-        self, address: str, *, heard: Callable[[str, bytes], object] | None = None, limit: float = _LIMIT
+        self,
+        address: str,
+        *,
+        heard: Callable[[str, bytes], object] | None = None,
+        limit: float = _LIMIT,
+        token: str | None = None,
     ) -> None:
         parts = urlsplit(address if "://" in address else f"http://{address}")
         if parts.scheme != "http" or not parts.hostname or not parts.port or not address.isprintable():
@@ -51,6 +65,7 @@ class Admin:
         if not all(c.isascii() and (c.isalnum() or c in "-._:") for c in parts.hostname):
             raise ValueError("has a host name with characters that no host name has")
         self._host, self._port = parts.hostname, parts.port
+        self._headers = {"Authorization": f"Bearer {token}"} if token and Address(self._host).is_loopback else {}
         self._heard = heard
         self._limit = limit
         self.url = f"http://{parts.netloc}"
@@ -78,7 +93,7 @@ class Admin:
         try:
             connection.connect()
             with _Deadline(self._limit, connection.sock) as deadline:
-                connection.request("GET", path)
+                connection.request("GET", path, headers=self._headers)
                 response = connection.getresponse()
                 body = response.read(MAX_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
@@ -94,6 +109,8 @@ class Admin:
             raise NoAnswerError("the answer broke off")
         if self._heard is not None:
             self._heard(path, body)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            raise StrangerError(STRANGER)
         if response.status != HTTPStatus.OK:
             raise NoAnswerError(f"it answered {response.status}{_said(body)}")
         return body

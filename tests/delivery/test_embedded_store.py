@@ -76,9 +76,9 @@ def test_spans_are_found_by_tenant_and_by_trace(store: EmbeddedStore) -> None:
     store.deliver(spans(5, tenant="acme"))
     store.deliver(spans(2, tenant="globex"))
     assert len(store.spans()) == 7
-    assert [s["tenant"] for s in store.spans(tenant="globex")] == ["globex", "globex"]
+    assert [s["tenant"] for s in store.spans(tenants=frozenset({"globex"}))] == ["globex", "globex"]
     assert len(store.spans(trace_id=(1).to_bytes(16, "big").hex())) == 2
-    assert [s["span_id"][-1] for s in store.spans(tenant="acme", limit=2)] == ["4", "5"]
+    assert [s["span_id"][-1] for s in store.spans(tenants=frozenset({"acme"}), limit=2)] == ["4", "5"]
     assert store.spans(limit=1)[0]["attributes"]["autogen.message.outcome"] == "ok"
 
 
@@ -279,9 +279,9 @@ def test_whatever_redaction_lets_through_can_be_stored(
     store: EmbeddedStore, note: object, tenant: str, start: int, value: int
 ) -> None:
     """Any text, any number of 64 bits: stored and found again, never an error."""
-    before = len(store.spans(tenant=tenant, limit=10_000))
+    before = len(store.spans(tenants=frozenset({tenant}), limit=10_000))
     store.deliver(spans(1, tenant=tenant, note=note))
     store.deliver(points(sum_request("autogen.messages", value, tenant=tenant, start=start, time=start)))
-    found = store.spans(tenant=tenant, limit=10_000)
+    found = store.spans(tenants=frozenset({tenant}), limit=10_000)
     assert len(found) == before + 1
     assert found[-1]["tenant"] == tenant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from sidecar.settings import Settings
 from tenantscope.doctor.command import visit
 from tenantscope.doctor.hops import HOPS, Visit
 from tenantscope.view.client import Admin
+from tenantscope.view.credential import find_token
 
 TOKEN, DIGEST = new_token()
 
@@ -52,7 +54,9 @@ class Patience:
 def ask(endpoint: str, admin: str) -> tuple[int, str]:
     """Exit status and what was printed."""
     out, clock = io.StringIO(), Patience()
-    return visit(Visit(endpoint, Admin(admin), clock, clock.wait), out), out.getvalue()
+    return visit(
+        Visit(endpoint, Admin(admin, token=find_token(None, os.environ)), clock, clock.wait), out
+    ), out.getvalue()
 
 
 def about(made: Sidecar, scheme: str = "http") -> tuple[int, str]:
@@ -146,7 +150,8 @@ def test_an_upstream_that_takes_nothing(tmp_path: Path) -> None:
 
 
 def test_credentials_that_are_missing_and_then_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the token the intake refuses; with it, TLS and all, a span gets through and the loop is watched."""
+    """Without the token the sidecar tells and takes nothing; with it, TLS and all, a span gets through, and the loop is
+    watched. A client of some tenants needs the doctor's among them."""
     authority = trustme.CA()
     leaf = authority.issue_cert("localhost")
     leaf.private_key_pem.write_to_path(tmp_path / "key")
@@ -166,9 +171,14 @@ def test_credentials_that_are_missing_and_then_there(tmp_path: Path, monkeypatch
         assert (status, failed_at(printed)) == (1, "sidecar")
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(tmp_path / "ca"))
         status, printed = about(made, "https")
-        assert (status, failed_at(printed)) == (1, "intake")
+        assert (status, failed_at(printed)) == (1, "admin")
         assert "tenantscope token" in printed
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{TOKEN}")
         status, printed = about(made, "https")
         assert status == 0, printed
         assert TOKEN not in printed
+        for tenants, ends in (("tenantscope-doctor", 0), ("acme", 1)):
+            (tmp_path / "clients").write_text(f"clients: {{doctor: {{tenants: [{tenants}], tokens: ['{DIGEST}']}}}}")
+            status, printed = about(made, "https")
+            assert status == ends, printed
+            assert ends == 0 or "must speak for `tenantscope-doctor`" in printed

@@ -31,6 +31,8 @@ from collector_process import DEADLINE, ROOT, eventually, free_ports, http_get
 PROMETHEUS = ROOT / "dashboards/prometheus"
 RUNBOOKS = ROOT / "dashboards/runbooks"
 MINUTE = 1.5
+#: The token that Prometheus shows.
+SCRAPER = "p" * 40
 SCRAPE = "500ms"  # three in a minute; in production there are four
 
 ALERTMANAGER = """
@@ -144,6 +146,7 @@ def prometheus(folder: Path, targets: dict[str, list[str]], alertmanager: str, r
     config["global"] |= {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE, "evaluation_interval": SCRAPE}
     for job in config["scrape_configs"]:
         job["static_configs"] = [{"targets": targets[job["job_name"]]}]
+        job["authorization"] = {"credentials": SCRAPER}  # for the sidecar that has a list of clients
     (alerting,) = config["alerting"]["alertmanagers"]
     alerting["static_configs"] = [{"targets": [alertmanager]}]
     for name in config["rule_files"]:

@@ -126,7 +126,11 @@ def full(stack: Stack, address: str) -> Iterator[Sidecar]:
     token = "t" * 40
     clients = folder / "clients.yaml"
     digest = hashlib.sha256(token.encode()).hexdigest()
-    clients.write_text(f'clients:\n  partner:\n    tokens: ["sha256:{digest}"]\n    tenants: [acme]\n')
+    scraper = hashlib.sha256(programs.SCRAPER.encode()).hexdigest()
+    clients.write_text(
+        f'clients:\n  partner:\n    tokens: ["sha256:{digest}"]\n    tenants: [acme]\n'
+        f'  prometheus:\n    tokens: ["sha256:{scraper}"]\n    tenants: all\n'
+    )
     (nobody,) = programs.free_ports(1)
     with programs.sidecar(
         folder,

@@ -20,6 +20,7 @@ from sidecar.accounting import Ledger
 from sidecar.address import loopback, tcp_listener
 from sidecar.admin import Admin, Figures
 from sidecar.admin.server import MAX_CONNECTIONS
+from sidecar.clients import Client
 from sidecar.settings import ConfigurationError
 
 
@@ -39,12 +40,12 @@ class Pages:
         self.admin.start()
         self.port = self.admin.address.port
 
-    def status(self) -> dict[str, Any]:
+    def status(self, client: Client) -> dict[str, Any]:
         if self.document is None:
             raise RuntimeError("sk-live-4242")
         return self.document
 
-    def spans(self, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
+    def spans(self, client: Client, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
         self.asked.append((trace_id, limit))
         return self.kept
 
