@@ -51,6 +51,7 @@ class _Gone:
 
 
 _GONE: Final = _Gone()
+_NONE: Final[dict[bytes, int]] = {}
 #: Whose records are that name nobody.
 UNKNOWN: Final = b"unknown"
 # What to write for a field: new content, nothing at all, or (None) the field as it stands.
@@ -158,7 +159,8 @@ class Pass:
 
             if operation == ATTRIBUTE:
                 # They come in rows, and most of them have passed before: no need to look up each one's step.
-                recent = operand.memo.recent
+                # What another sender may name is in the memo too: who may not name all is asked about every one.
+                recent = operand.memo.recent if self._tenants is None else _NONE
                 while pos < end:
                     size = data[pos]
                     stop = pos + size + 1
@@ -204,7 +206,8 @@ class Pass:
                     start, stop = read_length(data, pos, end)
                 if operation <= NAME:
                     entry = data[start:stop]
-                    bit = operand.memo.recent.get(entry)
+                    known = operation != ATTRIBUTE or self._tenants is None
+                    bit = operand.memo.recent.get(entry) if known else None
                     if bit is None or bit & keys:
                         bit, outcome = self._judge(operand, entry, keys)
                         if outcome is _GONE:

@@ -122,3 +122,17 @@ def test_who_speaks_for_all_is_not_asked() -> None:
     """Without a scope, every tenant passes."""
     request, _ = records("traces", ["acme", "globex"])
     assert REDACTORS["default"].redact("traces", request.SerializeToString()).records_out == 2
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_what_another_sender_may_name_says_nothing_for_this_one(signal: Signal) -> None:
+    """That a tenant was seen before, by whoever may name it, opens no door: not for records, nor for resources."""
+    redactor = Redactor(Policy.default())
+    request, _ = records(signal, ["acme", "acme"])
+    says(request.ListFields()[0][1][0].resource, "acme")
+    payload = request.SerializeToString()
+    for _ in range(2):
+        assert redactor.redact(signal, payload).records_out == 2
+        scoped = redactor.redact(signal, payload, PARTNER.nameable)
+        assert scoped.dropped == {"foreign_tenant": 2}
+        assert b"acme" not in scoped.payload
