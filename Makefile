@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-heavy soak lint bench bench-sidecar lock docs docs-site proto collector broker clean help
+.PHONY: demo test test-heavy soak lint bench bench-sidecar lock docs docs-site screenshots proto collector broker clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ docs: $(READY) ## renew the reference, what is covered, dashboards and the Colle
 	@$(BIN)/python docs/coverage.py
 	@PYTHONPATH=. $(BIN)/python deploy/collector/lists.py
 	@$(BIN)/python -m dashboards.grafana.build
+
+screenshots: $(PEERS) ## renew docs/images: a demo, its console, and Chromium with chromedriver
+	@$(BIN)/python tests/console/screenshots.py
 
 docs-site: $(PEERS) ## the documentation as a site, in build/site; a link that leads nowhere is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -95,6 +95,7 @@ class Stall:
             "instance": self.instance,
             "pid": self.pid,
             "host": self.host,
+            "began_at": self.began_at.isoformat(),
             "seconds": self.seconds(now),
             "detected_after_ms": ((now if self.alerted is None else self.alerted) - self.began) / 1e6,
             "stack": list(self.stack),

@@ -33,7 +33,8 @@ from .traces import conversations, tree
 COOKIE: Final = "tenantscope-console"
 SPANS: Final = 2000  # of the newest, to find conversations in
 _TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_FILES: Final = ("index.html", "console.css", "console.js", "charts.js", "icon.svg")
+_MODULES: Final = ("console", "charts", "elements", "incidents", "tenants", "traces", "words")
+_FILES: Final = ("index.html", "console.css", "icon.svg", *(f"{name}.js" for name in _MODULES))
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

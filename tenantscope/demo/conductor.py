@@ -70,7 +70,7 @@ def run(options: Options) -> int:
     ):  # as Ctrl-C: children have sessions of their own, and would live on
         signal.signal(number, _interrupt)
     screen = Screen(options.headless)
-    screen.banner(options.seconds)
+    screen.title()
     try:
         with Conductor(options, screen) as conductor:
             conductor.start()
@@ -129,12 +129,11 @@ class Conductor:
         self._tap.start()
         self._sidecar = self._start_sidecar()
         self._application = self._start_application(model.url)
-        self._screen.open()
         self._until(self._sidecar_listens, _START_LIMIT, "the sidecar to listen")
+        console = Console(Admin(f"127.0.0.1:{self._admin_port}"))
+        self._screen.banner(self._options.seconds, self._stack.enter_context(console.running()))
+        self._screen.open()
         self._until(lambda: self._poll().ready, _START_LIMIT, "the sidecar to watch the application")
-        if not self._options.headless:
-            console = Console(Admin(f"127.0.0.1:{self._admin_port}"))
-            self._screen.say(f"The same in a browser, while it lasts: {self._stack.enter_context(console.running())}")
 
     def watch(self) -> None:
         """Draw until the time is up or Ctrl-C."""

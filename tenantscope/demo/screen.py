@@ -43,19 +43,28 @@ class Screen:
         self._plain = headless or not self._console.is_terminal
         self._next_line = _LINE_EVERY
 
-    def banner(self, seconds: float) -> None:
-        """What is about to be seen, in at most 15 lines."""
+    def title(self) -> None:
+        """The first line, before anything is started."""
+        self._console.print(Text("tenantscope demo", "bold"), "· five tenants on one AutoGen runtime, one event loop")
+
+    def banner(self, seconds: float, url: str) -> None:
+        """What is about to be seen, and where else, in at most 15 lines.
+
+        Args:
+            url: the console's address.
+        """
+        # Never wrapped, so that a terminal knows it for an address.
+        self._console.print(Text.assemble("in a browser: ", (url, "bold underline"), "\n"), soft_wrap=True)
         cast = Table.grid(padding=(0, 2))
         for tenant, part in CAST.items():
             cast.add_row(Text(f"  {tenant}", "bold cyan"), part)
-        self._console.print(Text("tenantscope demo", "bold"), "· five tenants on one AutoGen runtime, one event loop\n")
         self._console.print(cast)
         self._console.print(
             "\nSecrets are planted wherever the application keeps content, and searched for in\n"
             "all that leaves it, and in all that the sidecar keeps, says and shows.\n"
             "`waited`: how long a tenant's work was ready and stood behind that of others;\n"
-            "`made wait`: how long theirs stood behind its own.\n"
-            f"{seconds:g} seconds; Ctrl-C ends it sooner.\n"
+            "`made wait`: how long theirs stood behind its own, summed up over all of them.\n"
+            f"{seconds:g} seconds; Ctrl-C ends it sooner, `--seconds 300` gives it longer.\n"
         )
 
     def open(self) -> None:

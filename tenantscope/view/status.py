@@ -93,7 +93,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """One overdue slice; the innermost frame of `stack` is the last."""
+    """One overdue slice; the innermost frame of `stack` is the last. `began_at` is RFC 3339, or empty."""
 
     id: int
     tenant: str
@@ -106,6 +106,7 @@ class Stall:
     stack_unavailable: str | None
     active: bool
     victims: tuple[str, ...]
+    began_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,7 @@ def _stall(stall: _Fields) -> Stall:
         stack_unavailable=stall.text("stack_unavailable") if stall.has("stack_unavailable") else None,
         active=stall.flag("active"),
         victims=stall.texts("victims", _VICTIMS),
+        began_at=stall.text("began_at"),
     )
 
 

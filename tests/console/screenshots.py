@@ -1,48 +1,76 @@
-"""Pictures of the console for the documentation: `python tests/console/screenshots.py FOLDER`, from the root.
+"""Pictures of the console for README and documentation: `make screenshots`. Takes a minute; writes docs/images.
 
-One of a stall while it goes on, wide and dark; one as on a phone, light; one of a conversation's tree.
+A real demo runs, and a real Chromium looks at its console while a tenant holds the loop, in both themes. Then at a
+conversation of that run, and at what a phone shows.
+
+    python tests/console/screenshots.py [FOLDER]
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from browser import browser
-from scene import doing, playing
+from browser import Browser, browser
 
-ROWS = "document.querySelectorAll('table tbody tr').length >= 3"
-TWO = "[...document.querySelectorAll('tbody tr')].find((row) => row.children[4].innerText === '2')"
+TARGET = Path(__file__).parents[2] / "docs" / "images"
+SECONDS = 90
+STALLED = "document.querySelector('.card.bad .stack li') && document.querySelectorAll('svg .curve').length > 8"
+HISTORY = "document.querySelectorAll('.card').length > 9"
+DEEP = "[...document.querySelectorAll('tbody tr')].find((row) => +row.children[4].innerText > 15)"
+
+
+@contextlib.contextmanager
+def demo() -> Iterator[str]:
+    """The console's address while a demo runs."""
+    command = [sys.executable, "-u", "-m", "tenantscope", "demo", "--seconds", str(SECONDS), "--headless"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield next(
+            found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line))
+        )
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def theme(window: Browser, name: str) -> None:
+    """As its button does it."""
+    if window.run("return document.documentElement.dataset.theme") != name:
+        window.run("document.querySelector('#theme').click()")
 
 
 def main(folder: Path) -> None:
     """Take them all."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, playing(Path(scratch)) as scene, browser(sys.exit) as window:
-        window.size(1280, 1400)
-        window.open(scene.url)
-        window.until(ROWS)
-        window.run("localStorage.setItem('theme', 'dark'); document.documentElement.dataset.theme = 'dark'")
-        for _ in range(2):
-            with doing(lambda: scene.say("hold"), lambda: scene.say("let go")):
-                window.until("document.querySelectorAll('.card.bad .stack li').length > 0")
-                window.run("document.querySelector('.card.bad details').open = true")
-                window.until("document.querySelectorAll('svg .curve').length > 2")
-                window.picture(folder / "console.png")
-            window.until("!document.querySelector('.card.bad')")
-        window.run("localStorage.setItem('theme', 'light'); document.documentElement.dataset.theme = 'light'")
-        window.size(390, 1400)
-        window.picture(folder / "console-narrow.png")
-        window.size(1280, 700)
+    with demo() as url, browser(sys.exit) as window:
+        window.size(1280, 1180)
+        window.open(url)
+        window.until(HISTORY)
+        for name in ("light", "dark"):
+            theme(window, name)
+            window.run("for (const each of document.querySelectorAll('details')) each.open = false")
+            window.until(STALLED)
+            window.run("document.querySelector('.card.bad details').open = true")
+            window.picture(folder / f"console-{name}.png")
+        theme(window, "light")
         window.run("location.hash = '#/conversations'")
-        window.until(TWO)
-        window.picture(folder / "console-conversations.png")
-        window.run(f"{TWO}.querySelector('a').click()")
-        window.until("document.querySelectorAll('.tree tbody tr').length === 2")
-        window.run("document.querySelector('.tree details').open = true")
+        window.until(DEEP)
+        window.run(f"{DEEP}.querySelector('a').click()")
+        window.until("document.querySelectorAll('.tree tbody tr').length > 15")
+        window.run("document.querySelectorAll('.tree details')[3].open = true")
+        window.size(1280, 760)
         window.picture(folder / "console-trace.png")
+        window.run("location.hash = '#/'")
+        window.until("document.querySelectorAll('.card').length > 3")
+        window.size(390, 900)
+        window.picture(folder / "console-narrow.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET)

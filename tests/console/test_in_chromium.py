@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from browser import Browser
@@ -27,6 +28,7 @@ return [...document.querySelectorAll('th, td, .hint, .tenant, button, #state, .a
 });
 """
 TAB, ENTER, SPACE = "\ue004", "\ue007", " "
+HOME, RIGHT, ESCAPE = "\ue011", "\ue014", "\ue00c"
 
 
 @pytest.fixture(scope="module")
@@ -146,10 +148,102 @@ def test_data_can_be_copied(page: Browser) -> None:
 
 
 def test_it_opens_quickly(page: Browser) -> None:
-    """Nothing is fetched from anywhere but here, and little: five files, and less than 100 kB."""
+    """Nothing is fetched from anywhere but here, and little: less than 100 kB."""
     entries = page.run(
         "return performance.getEntriesByType('resource').filter((each) => !each.name.includes('/api/'))"
         ".map((each) => [each.name, each.decodedBodySize])"
     )
     assert all(name.startswith("http://127.0.0.1:") for name, _ in entries)
     assert sum(size for _, size in entries) < 100_000
+
+
+def test_a_moment_can_be_read_without_a_mouse(page: Browser, stalled: str) -> None:
+    """The arrow keys move through a chart's time: the legend, and what a screen reader hears, are of that moment."""
+    page.until("document.querySelectorAll('svg .curve').length > 0")
+    page.run("document.querySelector('#pause').click(); document.querySelector('section > svg').focus()")
+    value = "return document.querySelector('section > svg').getAttribute('aria-valuetext')"
+    assert page.run(value).startswith("Now: ")
+    page.press(HOME)
+    assert page.run("return document.querySelector('section > svg').getAttribute('aria-valuenow')") == "0"
+    assert page.run(value).startswith("At ")
+    page.press(RIGHT)
+    assert page.run("return document.querySelector('section > svg').getAttribute('aria-valuenow')") == "1"
+    assert page.run("return document.querySelectorAll('section > svg .mark').length") == 1
+    page.press(ESCAPE)
+    assert page.run(value).startswith("Now: ")
+    page.run("document.querySelector('#pause').click()")
+
+
+def test_the_card_of_a_stall_names_when_and_where_at_once(page: Browser, stalled: str) -> None:
+    """Without opening it: the time of day, and the innermost line that is the application's own."""
+    page.until("document.querySelector('.card summary code')")
+    assert page.run("return document.querySelector('.card summary').innerText").startswith("in Clerk.render_report, ")
+    assert page.run(r"return /^\d\d:\d\d:\d\d, billing-agents/.test(document.querySelector('.card .about').innerText)")
+
+
+def test_a_stack_that_was_opened_stays_open(page: Browser, scene: Scene) -> None:
+    """A new look at the sidecar, or a newer stack of the same stall, does not close what somebody reads."""
+    page.until("document.querySelector('.card details')")
+    with doing(lambda: scene.say("hold"), lambda: scene.say("let go")):
+        page.until("document.querySelector('.card.bad .stack li')")
+        page.run("document.querySelector('.card.bad details').open = true")
+        said = page.run("return document.querySelector('.card.bad h3').innerText")
+        page.until("document.querySelector('.card.bad h3').innerText !== arguments[0]", said)
+        assert page.run("return document.querySelector('.card.bad details').open")
+    page.until("!document.querySelector('.card.bad')")
+
+
+def test_an_alert_that_is_over_is_one_card(page: Browser, stalled: str) -> None:
+    """Raised and resolved are one incident; it does not look as if it still burned."""
+    page.run("location.hash = '#/alerts'")
+    page.until("document.querySelectorAll('.card .status.resolved').length > 0")
+    cards = page.run("return [...document.querySelectorAll('.card')].map((each) => each.innerText)")
+    assert len(cards) == page.run(
+        "const now = await (await fetch('/api/now')).json();"
+        "return new Set(now.alerts.map((each) => JSON.stringify([each.name, each.labels, each.starts_at]))).size"
+    )
+    assert page.run("return document.querySelectorAll('.card.bad').length") == 0
+
+
+def test_a_stall_that_nobody_remembers(page: Browser, scene: Scene) -> None:
+    """A permalink to one says so, and not that all is well."""
+    page.run("location.hash = '#/stalls/99999'")
+    assert "no stall 99999" in page.until("document.querySelector('.none:not([hidden])')?.innerText")
+
+
+def test_a_tree_fits_a_phone(page: Browser) -> None:
+    """At 390 pixels a span's name and how long it took are seen without scrolling sideways."""
+    page.size(390, 900)
+    page.run("location.hash = '#/conversations'")
+    page.until("document.querySelector('tbody tr a')")
+    page.run("document.querySelector('tbody tr a').click()")
+    page.until("document.querySelector('.tree .number')")
+    box = "const box = document.querySelector('.scroll'); return box.scrollWidth - box.clientWidth"
+    assert page.run(box) <= 0
+
+
+def test_headings_and_regions_have_names(page: Browser, stalled: str) -> None:
+    """Each section is labelled by its heading, each table has a caption, each picture and button has words."""
+    page.until("document.querySelector('.matrix')")
+    unnamed = page.run(
+        "return [...document.querySelectorAll('section, table, svg, button, nav, [role=region]')].filter((each) => {"
+        " const label = each.getAttribute('aria-label') || each.querySelector('caption')?.textContent"
+        " || document.getElementById(each.getAttribute('aria-labelledby'))?.textContent || each.textContent;"
+        " return !label.trim(); }).map((each) => each.outerHTML)"
+    )
+    assert unnamed == []
+    levels = page.run("return [...document.querySelectorAll('h1, h2, h3')].map((each) => Number(each.tagName[1]))")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_single_messages_do_not_hide_conversations(page: Browser) -> None:
+    """Traces of one span are counted and left out until somebody wants them; the keyboard reaches the switch."""
+    page.run("location.hash = '#/conversations'")
+    page.until("document.querySelector('tbody tr')")
+    spans = "return [...document.querySelectorAll('tbody tr')].map((row) => Number(row.children[4].innerText))"
+    assert min(page.run(spans)) > 1
+    assert page.until(r"/Single messages too \([1-9][\d,]*\)/.test(document.querySelector('.choice').innerText)")
+    page.run("document.querySelector('.choice input').focus()")
+    page.press(SPACE)
+    assert 1 in page.run(spans)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Self
@@ -42,13 +43,13 @@ class Demo:
             self.process.terminate()  # not kill: it is to take its children along
         self.process.communicate(timeout=LIMIT)
 
-    def wait_for(self, word: str) -> None:
-        """Read until a line holds `word`."""
+    def wait_for(self, word: str) -> str:
+        """Read until a line holds `word`; that line."""
         seen = ""
         for line in self.output:
             seen += line
             if word in line:
-                return
+                return line
         raise AssertionError(f"never said {word!r}:\n{seen}")
 
     def rest(self) -> str:
@@ -159,6 +160,7 @@ def test_the_summary_says_what_was_seen_without_terminal_codes(
     assert "\x1b" not in printed
     banner = printed[: re.search(r"^ +\d+ s of 6 s", printed, re.MULTILINE).start()]  # type: ignore[union-attr]
     assert banner.count("\n") <= 15
+    assert banner.splitlines()[1].startswith("in a browser: http://127.0.0.1:")
     assert "acme held the loop for" in printed
     assert "render_report_synchronously" in printed
     assert f"{figures['canaries_planted']:,} planted, 0 leaked" in printed
@@ -171,8 +173,12 @@ def test_nothing_is_left_behind(finished: tuple[Demo, str, dict[str, Any]]) -> N
 
 
 def test_an_interrupt_ends_the_run_in_good_order(folder: Path) -> None:
-    """Ctrl-C: the application stops, the search is done, the summary comes, the verdict counts."""
+    """The second line's address opens the console. Ctrl-C: all stop, the search is done, the verdict counts."""
     with Demo(folder, "--seconds", "600") as demo:
+        address = demo.wait_for("in a browser: ").split()[-1]
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with browser.open(address, timeout=LIMIT) as page:
+            assert b"tenantscope console" in page.read()
         demo.wait_for("s of 600 s")
         demo.process.send_signal(signal.SIGINT)
         printed = demo.rest()
