@@ -74,6 +74,10 @@ class Browser:
             f"{self._session}/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
         )
 
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._post(f"{self._session}/goog/cdp/execute", {"cmd": "Network.clearBrowserCache", "params": {}})
+
     def picture(self, path: Path) -> None:
         """A screenshot of the window."""
         path.write_bytes(base64.b64decode(self._call("GET", f"{self._session}/screenshot")))

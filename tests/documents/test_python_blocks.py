@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import logging
 import types
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import structlog
 from autogen_apps import Answer, Ask, Asked, two_agent_team
 from autogen_core import AgentId, SingleThreadedAgentRuntime
 from reading import Block, blocks
@@ -20,11 +22,16 @@ import instrumentation
 
 @pytest.fixture(autouse=True)
 def unwatched(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[None]:
-    """What a block starts is stopped; nothing is sent anywhere."""
+    """What a block starts is stopped, what it configures is put back; nothing is sent anywhere."""
+    before, configured = structlog.get_config(), structlog.is_configured()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"unix:{tmp_path}/nobody.sock")
     monkeypatch.setenv("TENANTSCOPE_CELL_DIR", str(tmp_path))
     yield
     instrumentation.stop()
+    structlog.reset_defaults()
+    if configured:
+        structlog.configure(**before)
+    logging.getLogger("billing").handlers.clear()
 
 
 def look_up() -> str:
