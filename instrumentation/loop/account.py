@@ -27,7 +27,7 @@ from .offer import Offer
 from .pairs import Pairs
 from .victims import Queued, waits
 
-LONG_NS: Final = 5_000_000  # a slice from here on is worth a look at who waited for it
+LONG_NS: Final = layout.LONG_NS  # a slice from here on is worth a look at who waited for it
 PUBLISH_NS: Final = 20_000_000
 _RUNNING: Final = layout.RUNNING
 _START_BITS: Final = layout.START_BITS
@@ -149,9 +149,19 @@ class Account:
         """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
         if elapsed >= LONG_NS:
             self._suffer(now, slot, elapsed, loop)
+            self._note(now, slot, elapsed)
             self._publish(now, (slot, elapsed))
         else:
             self._publish(now, None)
+
+    def _note(self, now: int, slot: int, elapsed: int) -> None:
+        """A long slice has ended: a watchdog that had no time to look while it ran finds it in the cell."""
+        words = self.words
+        count = words[layout.LONG_SLICES]
+        at = layout.long_word(len(self.active), count % layout.MAX_LONG)
+        words[at] = now - elapsed & _START_BITS | slot
+        words[at + 1] = now
+        words[layout.LONG_SLICES] = count + 1
 
     def _suffer(self, now: int, culprit: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
         words, slots = self.words, len(self.active)

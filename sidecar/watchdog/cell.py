@@ -3,16 +3,14 @@
 Read with `pread`, not mapped: a file that shrinks under a mapping is a SIGBUS, under `pread` a short read. That costs a
 microsecond a poll, and nothing that an application does to its own file can crash the watchdog.
 
-What it refuses is in `open_cell`; each refusal is one of the words in `REASONS`. A process in another pid namespace
-(a container that shares the folder) cannot be looked up by its pid, and somebody else may have that pid here: the lock
-that it holds on its cell tells whether it lives.
+Whether a file is a cell at all is for `opening` to say. What this refuses: to read beyond the file's end, and names
+longer than their bound.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import struct
 import sys
 from collections.abc import Callable
@@ -21,23 +19,18 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from sidecar.wire import cell as layout
-from sidecar.wire import frames, process, stacks
+from sidecar.wire import frames, stacks
 
 from .mode import Mode
 from .stacks import Asked, Found
 
-REASONS: Final = (
-    "path", "missing", "folder", "not_a_file", "owner", "mode", "size", "magic", "version", "slots", "pid", "process",
-    "loop", "truncated", "clock", "loops", "announced",
-)  # fmt: skip
 _HEADER: Final = struct.Struct(f"={layout.HEADER_WORDS}Q")
 _READS: Final = 5  # of a table whose keys move meanwhile; then as it is
-_MAX_PATH: Final = 4096
 _MAX_NAME: Final = layout.NAME_BYTES - 8
 
 
 class RefusedError(Exception):
-    """A cell can't be trusted, or not any more. `reason` is one of `REASONS`; the message is for a person."""
+    """A cell can't be trusted, or not any more. `reason` is one of `opening.REASONS`; the message is for a person."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -100,6 +93,12 @@ class Cell(Protocol):
     def name(self, slot: int) -> str:
         """The tenant of a slot; `unknown` for a slot that has no name."""
 
+    def long_slices(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Of the long slices from the `first` up to the `count`-th: `RUNNING` as it was, and when each ended.
+
+        As far as they are still there, the oldest first.
+        """
+
     def abandoned(self) -> bool:
         """Whether it is certain that no process has this cell any more."""
 
@@ -111,7 +110,7 @@ class Cell(Protocol):
 
 
 class CellReader:
-    """An opened and verified cell, see `Cell`. Use `open_cell`.
+    """An opened and verified cell, see `Cell`. `opening.open_cell` makes it.
 
     Every method raises `RefusedError` when the file has shrunk.
 
@@ -135,7 +134,7 @@ class CellReader:
 
     def header(self) -> tuple[int, ...]:
         """The header's words."""
-        return _header(self._descriptor)
+        return header_of(self._descriptor)
 
     def as_of(self, now: int) -> int:
         """It is read now."""
@@ -156,7 +155,15 @@ class CellReader:
 
     def abandoned(self) -> bool:
         """Whether nobody holds the lock: the process holds it for as long as it maps the cell, however it ends."""
-        return not _locked(self._descriptor)
+        return not locked(self._descriptor)
+
+    def long_slices(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Of the long slices from the `first` up to the `count`-th, those that are still there."""
+        words = self._words(layout.long_word(self._slots, 0), layout.MAX_LONG * layout.LONG_WORDS)
+        # What was written over meanwhile is of later ones, and is found at the next look.
+        first = max(first, self.header()[layout.LONG_SLICES] - layout.MAX_LONG + 1, count - layout.MAX_LONG)
+        places = (number % layout.MAX_LONG * layout.LONG_WORDS for number in range(first, count))
+        return [(words[at], words[at + 1]) for at in places]
 
     def suffered(self) -> dict[int, int]:
         """What each named slot has suffered so far, in nanoseconds."""
@@ -221,84 +228,8 @@ class CellReader:
             self._names.append(self._shown(name))
 
 
-def open_cell(path: str, pid: int, loop_id: int, shown: Shown = str, namespace: int = 0) -> CellReader:
-    """Open and verify the cell that a process announced; `shown` says how a tenant's id is shown to people.
-
-    The file must be a regular one, reached by no symbolic link at its end, ours (the watchdog runs as the application's
-    user), closed to others like its folder, of exactly the size that its header implies, and written by the process
-    that announced it: its pid, and the start time that the system tells of that pid. Where that cannot be looked up,
-    somebody must hold the lock.
-
-    Args:
-        namespace: in which the process counts pids, as it said; 0 when it does not know.
-
-    Raises:
-        RefusedError: it is not.
-    """
-    if not path.startswith("/") or len(path) > _MAX_PATH or "\0" in path:
-        raise RefusedError("path", "the path is not absolute, too long, or holds NUL")
-    _check_folder(Path(path).parent)
-    try:
-        # O_NONBLOCK: opening a FIFO would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise RefusedError("missing", f"it cannot be opened: {error.strerror}") from None
-    try:
-        return _verified(descriptor, pid, loop_id, Path(path).parent, shown, namespace)
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _check_folder(folder: Path) -> None:
-    try:
-        found = folder.lstat()
-    except OSError as error:
-        raise RefusedError("folder", f"its folder cannot be looked at: {error.strerror}") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise RefusedError("folder", "its folder is a link, another user's, or open to others")
-
-
-def _verified(descriptor: int, pid: int, loop_id: int, folder: Path, shown: Shown, namespace: int) -> CellReader:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise RefusedError("not_a_file", "it is not a regular file")
-    if found.st_uid != os.geteuid():
-        raise RefusedError("owner", "it belongs to another user")
-    if found.st_mode & 0o077:
-        raise RefusedError("mode", "others may read or write it")
-    header = _header(descriptor)
-    if header[layout.MAGIC] != layout.MAGIC_VALUE:
-        raise RefusedError("magic", "it is not a cell")
-    if header[layout.LAYOUT] != layout.VERSION:
-        raise RefusedError("version", f"it has layout {header[layout.LAYOUT]}, not {layout.VERSION}")
-    slots = header[layout.SLOTS]
-    if not 2 <= slots <= layout.MAX_SLOTS:
-        raise RefusedError("slots", "it has an impossible number of slots")
-    if found.st_size != layout.size(slots):
-        raise RefusedError("size", "its size is not that of its slots")
-    if header[layout.PID] != pid:
-        raise RefusedError("pid", "it is another process's")
-    if header[layout.LOOP_ID] != loop_id:
-        raise RefusedError("loop", "it is another loop's")
-    start = header[layout.PROCESS_START]
-    mode = _mode(descriptor, pid, start, namespace)
-    counting = "" if mode is Mode.CELL else f"namespace {namespace}"
-    return CellReader(descriptor, slots, mode, (counting, pid, start), loop_id, folder, shown)
-
-
-def _mode(descriptor: int, pid: int, start: int, namespace: int) -> Mode:
-    ours = process.pid_namespace()
-    if namespace in (0, ours):
-        alive = process.stat(pid)
-        if alive is not None and alive[1] == start:
-            return Mode.CELL
-    if (namespace and namespace == ours) or not _locked(descriptor):
-        raise RefusedError("process", "no such process runs here, or it gave its cell up")
-    return Mode.CELL_ALONE
-
-
-def _locked(descriptor: int) -> bool:
+def locked(descriptor: int) -> bool:
+    """Whether a process holds the lock that it takes on a cell of its own."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -307,7 +238,12 @@ def _locked(descriptor: int) -> bool:
     return False
 
 
-def _header(descriptor: int) -> tuple[int, ...]:
+def header_of(descriptor: int) -> tuple[int, ...]:
+    """The header's words.
+
+    Raises:
+        RefusedError: there are not as many.
+    """
     return _HEADER.unpack(_read(descriptor, _HEADER.size, 0))
 
 

@@ -11,14 +11,12 @@ keep it from the others, and to wait for anybody.
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sidecar.alerts import Alert, printable
+from sidecar.alerts import Alert
 from sidecar.wire import cell as layout
 
 from .cell import ProcessKey, RefusedError
@@ -27,18 +25,16 @@ from .hearing import listen
 from .mode import Mode
 from .pressure import Pressure, Saturation, Starved
 from .sayings import Sayings
-from .stacks import Answer, Asked, Found, ask
+from .stacks import Answer, Asked, ask
 from .stall import CELL_LOST, LOOP_CLOSED, PROCESS_DIED, SILENCED, Stall
+from .stalls import Stalls
 from .standing import Standing, System
 from .tenants import TenantWatch
 from .told import ToldCell
 from .watched import Watched
 
-STACK_WAIT_NS: Final = 8_000_000  # what the alert waits for its stack
 CHECK_NS: Final = 20_000_000  # how often each process is looked up in the system
 STARVED_SLICES: Final = 5  # thresholds that one slice lasts, for the most part without a CPU: starved
-REFRESH_NS: Final = 100_000_000  # how often the stack of a stall that lasts is asked for anew, at most
-REMEMBERED: Final = 256
 MAX_LOOPS: Final = 256  # under watch, of all applications
 MAX_TOLD: Final = 64  # of them those that are told of: anybody who reaches the listener can tell
 
@@ -56,6 +52,8 @@ class Poll:
 
     Attributes:
         stall_ns: as given.
+        next_look: when there is something to look at, as of the last step, unless there is news before; a time in the
+            past for as soon as possible, None without any loop.
     """
 
     def __init__(
@@ -68,17 +66,14 @@ class Poll:
         ask: Callable[[Asked, Answer], None] = ask,
     ) -> None:
         self.stall_ns = stall_ns
+        self.next_look: int | None = None
         self._tenants = tenants
-        self._runbook_url = runbook_url
         self._system = system or System()
         self._sayings = Sayings(wall, runbook_url)
-        self._wall = wall
-        self._ask = ask
         # Re-entered where a question is answered at once.
         self._lock = threading.RLock()
-        self._ids = itertools.count(1)
         self._loops: dict[tuple[ProcessKey, int], Watched] = {}  # process, loop id
-        self._stalls: deque[Stall] = deque(maxlen=REMEMBERED)
+        self._stalls = Stalls(runbook_url, wall, ask, self._whose, self._lock)
 
     def __len__(self) -> int:
         return len(self._loops)
@@ -101,13 +96,14 @@ class Poll:
             elif before.stream is not watched.stream and not before.cut_off:
                 raise RefusedError("announced", "a stream that lives announced this loop before")
             else:
-                watched.stall = before.stall
-                watched.starvation = before.starvation
-                watched.held = before.held
+                watched.go_on_from(before)
                 if isinstance(watched.cell, ToldCell) and isinstance(before.cell, ToldCell):
                     watched.cell.go_on_from(before.cell)
                 before.cell.close()
             self._loops[key] = watched
+
+    def _whose(self, stall: Stall) -> Watched | None:
+        return next((watched for watched in self._loops.values() if watched.stall is stall), None)
 
     def _make_room(self, watched: Watched) -> None:
         if len(self._loops) >= MAX_LOOPS:
@@ -132,25 +128,24 @@ class Poll:
         watched.cut_off = True
         watched.look_at = 0
 
-    def next_look(self) -> int | None:
-        """When `step` has something to look at; a time in the past for as soon as possible, None without any loop."""
-        with self._lock:
-            return min((watched.look_at for watched in self._loops.values()), default=None)
-
     def step(self, now: int) -> list[Alert]:
-        """Look at every loop once; returns the alerts that follow, in order."""
+        """Look at every loop that is due once; returns the alerts that follow, in order."""
         alerts: list[Alert] = []
+        soonest = None
         with self._lock:
             for key, watched in list(self._loops.items()):
-                if now < watched.look_at:
-                    continue
-                try:
-                    self._look(watched, now, alerts)
-                except RefusedError:
-                    watched.leaving = CELL_LOST
-                if watched.leaving is not None:
-                    self._part(watched, now, alerts)
-                    del self._loops[key]
+                if now >= watched.look_at:
+                    try:
+                        self._look(watched, now, alerts)
+                    except RefusedError:
+                        watched.leaving = CELL_LOST
+                    if watched.leaving is not None:
+                        self._part(watched, now, alerts)
+                        del self._loops[key]
+                        continue
+                if soonest is None or watched.look_at < soonest:
+                    soonest = watched.look_at
+            self.next_look = soonest
             alerts += self._sayings.changes(now)
             if self._tenants is not None:
                 alerts += self._tenants.look(self._loops.values(), now)
@@ -164,22 +159,21 @@ class Poll:
         if stall is not None and stall.running != running:
             # The writer updates BEAT at the end of a long slice, before it takes the slice away.
             beat = header[layout.BEAT]
-            self._end(watched, stall, beat if stall.began < beat <= seen else max(stall.began, seen), now, alerts)
-            stall = None
+            ended = beat if stall.began < beat <= seen else max(stall.began, seen)
+            self._stalls.end(watched, stall, ended, now, alerts)
+        if header[layout.LONG_SLICES] != watched.long_slices:
+            self._look_back(watched, header, now, alerts)
         if watched.leaving is not None:
             return
         if header[layout.CLOSED]:
             watched.leaving = LOOP_CLOSED
             return
-        if stall is None:
-            if running and self._overdue(watched, header, seen):
-                self._begin(watched, running, now)
-        elif now >= stall.look_at and not stall.awaited:
-            self._ask_for_stack(watched, stall, now)
-        stall = watched.stall
-        if stall is not None and stall.alerted is None and (stall.stack or now >= stall.alert_by):
-            alerts.append(stall.fire(now, self._runbook_url))
-        self._listen(watched, header, now)
+        if watched.stall is None and running and self._overdue(watched, header, seen):
+            self._stalls.begin(watched, running, now)
+        if watched.stall is not None:
+            self._stalls.go_on(watched, watched.stall, now, alerts)
+        if header[layout.HEARTBEAT] != watched.beat or watched.stall is not None:
+            self._listen(watched, header, now)
         if now >= watched.check_at or watched.just_cut_off(now):
             self._check(watched, header, now)
         if watched.stall is None and not watched.just_cut_off(now):
@@ -187,6 +181,29 @@ class Poll:
             told = watched.cell.mode is Mode.HEARTBEATS
             began = max(running & layout.START_BITS, watched.excused_until) if running and not told else now
             watched.look_at = min(began + self.stall_ns, watched.check_at)
+
+    def _look_back(self, watched: Watched, header: tuple[int, ...], now: int, alerts: list[Alert]) -> None:
+        """At the slices that ended since the last look: one that was overdue and not seen while it ran is a stall.
+
+        Slices of a loop follow each other, so a cell that lies can claim no more stalls than there was time for.
+        """
+        first, count = watched.long_slices, header[layout.LONG_SLICES]
+        watched.long_slices = count
+        if first is None:  # what happened before we came is not news
+            return
+        for running, ended in watched.cell.long_slices(first, count):
+            began = running & layout.START_BITS
+            if began + layout.SLOT_BITS < watched.judged_until or not began < ended <= now:
+                continue
+            watched.judged_until = ended
+            if running == watched.stalled or ended - max(began, watched.excused_until) < self.stall_ns:
+                continue
+            lacked = self._lacked(watched, header, max(began, watched.excused_until))
+            if ended - max(began, watched.excused_until) - lacked < self.stall_ns or self._system.traced(watched.cell):
+                continue
+            if watched.pressure is not None:
+                watched.pressure.stalled()
+            self._stalls.missed(watched, running, ended, now, alerts)
 
     def _listen(self, watched: Watched, header: tuple[int, ...], now: int) -> None:
         """To the loop's own timer."""
@@ -197,6 +214,7 @@ class Poll:
             pressure = watched.pressure = Pressure(
                 self.stall_ns, cell.totals, lambda: self._system.run_delay(watched.cell, thread)
             )
+        watched.beat = header[layout.HEARTBEAT]
         if watched.stall is not None:
             pressure.stalled()
         found = pressure.look(header[layout.HEARTBEAT], header[layout.LATENESS])
@@ -239,12 +257,14 @@ class Poll:
             self._hold(watched, now)
         if found is not Standing.RUNS:
             return False
-        # Neither is the time for which the host had no CPU for its thread.
-        delay = self._system.run_delay(watched.cell, header[layout.THREAD])
-        lacked = watched.starvation.during(began, delay)
+        lacked = self._lacked(watched, header, began)
         if lacked * 2 > now - began >= STARVED_SLICES * self.stall_ns:
             self._sayings.starved(watched, now, Starved(lacked, now - began))
         return now - began - lacked >= self.stall_ns
+
+    def _lacked(self, watched: Watched, header: tuple[int, ...], began: int) -> int:
+        """For how long the host had no CPU for the loop's thread since `began`: that is not its tenant's time."""
+        return watched.starvation.during(began, self._system.run_delay(watched.cell, header[layout.THREAD]))
 
     def _hold(self, watched: Watched, now: int) -> None:
         """Not its slice's doing; and once it is let go, that gets the whole threshold again."""
@@ -252,73 +272,11 @@ class Poll:
         watched.excused_until = now
         self._sayings.stopped(watched, now)
 
-    def _begin(self, watched: Watched, running: int, now: int) -> None:
-        # What was read may have been torn or have changed while the process was looked up; what stands is read twice.
-        if watched.cell.header()[layout.RUNNING] != running:
-            return
-        began = running & layout.START_BITS
-        stall = Stall(
-            id=next(self._ids),
-            tenant=printable(watched.cell.name(running & layout.SLOT_BITS)),
-            service=watched.service,
-            instance=watched.instance,
-            pid=watched.cell.pid,
-            running=running,
-            began=began,
-            began_at=self._wall() - timedelta(microseconds=(now - began) / 1000),
-            alert_by=now + (0 if watched.cell.mode is Mode.HEARTBEATS else STACK_WAIT_NS),
-            suffered=watched.cell.suffered(),
-            host=watched.host,
-            mode=watched.cell.mode,
-        )
-        watched.stall = stall
-        self._stalls.append(stall)
-        self._ask_for_stack(watched, stall, now)
-
-    def _ask_for_stack(self, watched: Watched, stall: Stall, now: int) -> None:
-        """For a stall that lasts, anew when its age has doubled: the slice may have gone on elsewhere."""
-        stall.look_at = now + max(REFRESH_NS, now - stall.began)
-        stack = watched.cell.stack(max(stall.began, stall.stack_at))
-        stall.awaited = True
-        if isinstance(stack, Found):
-            self._answered(stall, stack)
-        else:
-            self._ask(stack, lambda found: self._answered(stall, found))
-
-    def _answered(self, stall: Stall, found: Found) -> None:
-        """By any thread."""
-        with self._lock:
-            # Looked at after the stack was taken: a slice that began before and runs now is the stack's. By the cell
-            # that is open now: the loop may have been announced again meanwhile.
-            watched = next((each for each in self._loops.values() if each.stall is stall), None)
-            try:
-                runs = watched is not None and watched.cell.header()[layout.RUNNING] == stall.running
-            except RefusedError:
-                runs = False
-            stall.answered(found, runs)
-
-    def _end(self, watched: Watched, stall: Stall, ended: int, now: int, alerts: list[Alert]) -> None:
-        if stall.alerted is None:
-            alerts.append(stall.fire(now, self._runbook_url))
-        try:
-            suffered = watched.cell.suffered()
-        except RefusedError:
-            suffered = {}
-        stall.victims = tuple(
-            printable(watched.cell.name(slot))
-            for slot, suffering in suffered.items()
-            if suffering > stall.suffered.get(slot, 0)
-        )
-        stall.ended = ended
-        stall.ended_at = stall.began_at + timedelta(microseconds=(ended - stall.began) / 1000)
-        watched.stall = None
-        alerts.append(stall.alert(now, self._runbook_url))
-
     def _part(self, watched: Watched, now: int, alerts: list[Alert]) -> None:
         why = watched.leaving
         if watched.stall is not None:
             watched.stall.outcome = why or LOOP_CLOSED
-            self._end(watched, watched.stall, now, now, alerts)
+            self._stalls.end(watched, watched.stall, now, now, alerts)
         if why == PROCESS_DIED:
             self._sayings.dead(watched, now, watched.holder())
         elif why in (CELL_LOST, SILENCED) and self._system.standing(watched.cell) is not Standing.GONE:
@@ -340,4 +298,4 @@ class Poll:
     def stalls(self, now: int) -> list[dict[str, Any]]:
         """The last stalls, newest last, as in `/status`."""
         with self._lock:
-            return [stall.as_dict(now) for stall in self._stalls]
+            return self._stalls.as_dicts(now)

@@ -71,7 +71,7 @@ class Pressure:
         self._late = 0
 
     def look(self, heartbeat: int, lateness: int) -> Saturation | Starved | bool:
-        """What the last beat says: saturated; starved; neither any more (False); nothing new (True)."""
+        """What the last beat says: saturated; starved; neither any more (False, told now and then); nothing new."""
         if self._first is None:
             self._first = self._last = heartbeat
         if heartbeat <= self._last:
@@ -80,7 +80,7 @@ class Pressure:
         if lateness < self._late_ns or heartbeat - self._first < GRACE_NS:
             self._late = 0
             self._easy += 1
-            return self._easy < EASY_BEATS
+            return self._easy % EASY_BEATS != 0
         self._easy = 0
         self._late += 1
         self._lateness += lateness

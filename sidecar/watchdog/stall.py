@@ -14,6 +14,8 @@ from .stacks import Found
 
 NOT_READ: Final = "it was not read in time"
 ENDED_BEFORE: Final = "the slice had ended when it was read"
+ENDED_UNSEEN: Final = "the slice had ended when the watchdog looked"
+NOT_KNOWN: Final = "not known"
 SLICE_ENDED: Final = "the slice ended"
 PROCESS_DIED: Final = "the process died while the tenant held the loop"
 LOOP_CLOSED: Final = "the loop was closed while the tenant held it"
@@ -42,6 +44,7 @@ class Stall:
         look_at: when to ask for one again, or for a newer one.
         ended: when the slice was over; None while it runs.
         outcome: why it is over.
+        victims: who waited for it; None when that cannot be told.
     """
 
     id: int
@@ -52,8 +55,8 @@ class Stall:
     running: int
     began: int
     began_at: datetime
-    alert_by: int
     suffered: dict[int, int]
+    alert_by: int = 0
     awaited: bool = False
     host: str = ""
     mode: Mode = Mode.CELL
@@ -65,7 +68,7 @@ class Stall:
     outcome: str = SLICE_ENDED
     stack: tuple[str, ...] = ()
     stack_unavailable: str | None = NOT_READ
-    victims: tuple[str, ...] = ()
+    victims: tuple[str, ...] | None = ()
 
     def seconds(self, now: int) -> float:
         """How long the slice lasted, so far or in all."""
@@ -101,7 +104,7 @@ class Stall:
             "stack": list(self.stack),
             "stack_unavailable": self.stack_unavailable,
             "active": self.ended is None,
-            "victims": list(self.victims),
+            "victims": list(self.victims or ()),
         }
 
     def alert(self, now: int, runbook_url: str) -> Alert:
@@ -113,7 +116,7 @@ class Stall:
             "stack": "\n".join(self.stack) if self.stack else f"not available: {self.stack_unavailable}",
         }
         if resolved:  # who waited is known when the loop gets back to them
-            annotations["victims"] = _listed(self.victims)
+            annotations["victims"] = NOT_KNOWN if self.victims is None else _listed(self.victims)
         if runbook_url:
             annotations["runbook_url"] = f"{runbook_url.rstrip('/')}/{conventions.EVENT_LOOP_STALLED}.md"
         return Alert(
@@ -138,9 +141,10 @@ class Stall:
         )
 
     def _resolved_summary(self, now: int) -> str:
-        waited = f"; {len(self.victims)} other tenants waited" if len(self.victims) > 1 else ""
-        if len(self.victims) == 1:
-            waited = f"; tenant {self.victims[0]} waited"
+        victims = self.victims or ()
+        waited = f"; {len(victims)} other tenants waited" if len(victims) > 1 else ""
+        if len(victims) == 1:
+            waited = f"; tenant {victims[0]} waited"
         ended = "" if self.outcome == SLICE_ENDED else f" It is over because {self.outcome}."
         return (
             f"Tenant {self.tenant} held an event loop of {self.service} ({place(self.pid, self.host)}) for "

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 from sidecar.wire import process
 
 from .cell import Cell
-from .kept import MOST, KeptFiles
 from .mode import Mode
+from .tasks import Tasks
 
 _TRACER: Final = re.compile(rb"^TracerPid:\t(\d+)$", re.MULTILINE)
 _READING_NS: Final = 20_000_000
@@ -27,12 +27,10 @@ class Standing(Enum):
 
 
 class Proc:
-    """What `/proc` says; its files are kept open. Not for more than one thread."""
+    """What `/proc` says, of threads by files that are kept open. Not for more than one thread."""
 
     def __init__(self) -> None:
-        self._files = KeptFiles()
-        # Threads that belong to their process for certain: (pid, thread) -> when process and thread began.
-        self._known: dict[tuple[int, int], tuple[int, int]] = {}
+        self._tasks = Tasks()
 
     def standing(self, pid: int, start: int, thread: int = 0) -> Standing:
         """Of the process with this pid and start time; a later process with the same pid is another one.
@@ -41,20 +39,10 @@ class Proc:
         and the kernel sums up the times of all of them for who asks about the process.
         """
         if thread:
-            try:
-                state, began = process.parsed(self._files.read(f"/proc/{pid}/task/{thread}/stat"))
-            except OSError:
-                return self._of_process(pid, start)  # threads may end before their process
-            if self._known.get((pid, thread)) == (start, began) and state not in "ZX":
+            state = self._tasks.state(pid, start, thread)
+            if state not in "ZX":
                 return Standing.HELD if state in "Tt" else Standing.RUNS
-        found = self._of_process(pid, start)
-        if thread and found is not Standing.GONE:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[pid, thread] = start, began
-        return found
-
-    def _of_process(self, pid: int, start: int) -> Standing:
+        # Threads may end before their process.
         found = process.stat(pid)
         if found is None or found[1] != start or found[0] in "ZX":
             return Standing.GONE
@@ -70,7 +58,7 @@ class Proc:
 
     def run_delay(self, pid: int, thread: int) -> int:
         """Nanoseconds that a thread was ready and had no CPU, since it began; 0 when the system does not tell."""
-        return process.run_delay(pid, thread, self._files.read)
+        return self._tasks.run_delay(pid, thread)
 
 
 class Lookup(Protocol):

@@ -23,7 +23,8 @@ from sidecar.alerts import printable
 from sidecar.wire import process
 from sidecar.wire import watchdog_pb2 as wire
 
-from .cell import CellReader, ProcessKey, RefusedError, Shown, open_cell
+from .cell import CellReader, ProcessKey, RefusedError, Shown
+from .opening import open_cell
 from .poll import Poll
 from .stacks import Asked, unreadable
 from .told import HeartbeatRefusedError, Sequence, ToldCell

@@ -146,6 +146,10 @@ class ToldCell:
         """As it came with the slice."""
         return self._stack if self._stack.at > since else Found(why_not=_NO_STACK)
 
+    def long_slices(self, first: int, count: int) -> list[tuple[int, int]]:  # noqa: ARG002
+        """They are not told."""
+        return []
+
     def abandoned(self) -> bool:
         """Nobody can know."""
         return False

@@ -19,6 +19,7 @@ from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
 
+from .bell import Bell, come_first
 from .cell import Shown
 from .poll import Poll
 from .room import Room
@@ -28,6 +29,7 @@ from .tenants import TenantWatch
 
 _READY_WITHIN_NS: Final = 1_000_000_000
 _IDLE_SECONDS: Final = 0.25
+_SWEEP_NS: Final = 1_000_000_000
 _NOBODY: Final = "unknown"
 
 _log: Final = structlog.get_logger("sidecar.watchdog")
@@ -80,8 +82,9 @@ class Watchdog:
         self._room = Room(registry)
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._news = threading.Event()
+        self._news = Bell()
         self._last_look = 0
+        self._sweep_at = 0
 
     def start(self) -> None:
         """Begin to poll."""
@@ -92,7 +95,7 @@ class Watchdog:
     def stop(self) -> None:
         """Poll no more. Stalls that last are left as they are: the watchdog can't tell how they end."""
         self._stopping = True
-        self._news.set()
+        self._news.ring()
         if self._thread is not None:
             self._thread.join()
 
@@ -121,20 +124,20 @@ class Watchdog:
         return self._stopping
 
     def _run(self) -> None:
+        come_first()
         while not self._stopped():
             try:
                 now = self._clock()
                 for alert in self._poll.step(now):
                     self._alerts.submit(alert)
-                self._room.end_silent(now)
+                if now >= self._sweep_at:
+                    self._sweep_at = now + _SWEEP_NS
+                    self._room.end_silent(now)
                 self._last_look = now
             except Exception as error:  # noqa: BLE001  # nothing may end the watch
                 _log.error("a look at the loops failed", error=type(error).__name__)
                 time.sleep(_IDLE_SECONDS)
-            self._news.clear()
-            if self._stopped():  # after `clear`, which may have cleared what `stop` set
-                return
-            next_look = self._poll.next_look()
+            next_look = self._poll.next_look
             pause = _IDLE_SECONDS if next_look is None else (next_look - self._clock()) / 1e9
             self._news.wait(pause if pause > 0 else self._poll_seconds)
 
@@ -143,7 +146,7 @@ class Watchdog:
 
         def answered(found: Found) -> None:
             answer(found)
-            self._news.set()
+            self._news.ring()
 
         ask(asked, answered)
 
@@ -157,7 +160,7 @@ class Watchdog:
             self._poll,
             lambda reason: self._refused.labels(reason).inc(),
             lambda reason: self._disbelieved.labels(reason).inc(),
-            self._news.set,
+            self._news.ring,
             # A client that names a tenant it does not speak for accuses nobody.
             lambda tenant: self._shown(tenant) if client.speaks_for(tenant) else _NOBODY,
             self._clock,

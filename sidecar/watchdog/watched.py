@@ -31,6 +31,10 @@ class Watched:
         look_at: when to look at the cell again; a time in the past for as soon as possible.
         check_at: when to look the process up in the system.
         pressure: how late its timer is; None before the first look.
+        beat: when its timer ran, at the last look.
+        long_slices: how many of its long slices were judged; None before the first look.
+        judged_until: when the last of them ended.
+        stalled: the last slice that was a stall, as `RUNNING` had it.
         unreadable: why stacks cannot be read from its process's memory; empty when they can; set by any thread.
     """
 
@@ -48,8 +52,22 @@ class Watched:
     look_at: int = 0
     check_at: int = 0
     pressure: Pressure | None = None
+    beat: int = -1
+    long_slices: int | None = None
+    judged_until: int = 0
+    stalled: int = 0
     unreadable: str = ""
     starvation: Starvation = field(default_factory=Starvation)
+
+    def go_on_from(self, before: Watched) -> None:
+        """The same loop, announced again."""
+        self.stall = before.stall
+        self.stalled = before.stalled
+        self.starvation = before.starvation
+        self.held = before.held
+        self.excused_until = before.excused_until
+        self.long_slices = before.long_slices
+        self.judged_until = before.judged_until
 
     @property
     def place(self) -> str:

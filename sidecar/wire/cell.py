@@ -1,4 +1,4 @@
-"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 2.
+"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 3.
 
 A loop writes, the watchdog of another process reads, no lock between them. All numbers are unsigned 64-bit words in
 native byte order (both sides are on one machine), so every store is one aligned write. Times are nanoseconds of
@@ -13,13 +13,16 @@ native byte order (both sides are on one machine), so every store is one aligned
 | `NAMES` | how many slots have a name; a name is written before it is counted, and never changes |
 | `THREAD_STATE`, `PYTHON` | where the loop's thread is in the memory of its process, see `frames`; 0: not offered |
 | `CLOSED` | 1 when the loop was closed in good order |
+| `LONG_SLICES` | how many long slices have ended: they are in the long table before they are counted |
 | slot table | `SLOT_WORDS` words a slot, from `HEADER_WORDS` on: the totals of one tenant |
 | name table | `NAME_BYTES` bytes a slot after the slot table: length word, then UTF-8 |
 | delay table | `DELAY_WORDS` words a slot: how often its ready work waited, by the bounds of `DELAY_BOUNDS_NS` |
 | pair table | `PAIRS_HEADER` words, then `MAX_PAIRS` entries of `PAIR_WORDS`: who made whom wait; key 0 is no entry |
+| long table | the last `MAX_LONG` long slices, `LONG_WORDS` each: `RUNNING` as it was, and when the slice ended |
 
 `RUNNING` is one word so that a reader can never pair one slice's start with another's tenant.
 Keys of pairs move only while `PAIRS_CHANGE` is odd; who reads another number afterwards than before reads again.
+The n-th long slice is entry n % `MAX_LONG`, n from 0: who looks late still finds those that ended meanwhile.
 Slot 0 is `unknown` (no tenant bound), slot 1 is `other` (beyond the bound on tenants).
 """
 
@@ -28,7 +31,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC_VALUE: Final = int.from_bytes(b"TSCELL\x00\x01", "little")
-VERSION: Final = 2
+VERSION: Final = 3
 
 # Header, in words.
 MAGIC: Final = 0
@@ -48,6 +51,7 @@ CLOSED: Final = 13
 IDENT: Final = 14  # what Python calls the loop's thread (`threading.get_ident()`); names its part of the stacks file
 THREAD_STATE: Final = 15  # address of the `PyThreadState` of the loop's thread
 PYTHON: Final = 16  # `sys.hexversion >> 16`, when the frames of this process were proved to be as `frames` has them
+LONG_SLICES: Final = 17
 HEADER_WORDS: Final = 24
 
 # A slot, in words from its beginning.
@@ -82,10 +86,14 @@ PAIR_WORDS: Final = 2
 MAX_PAIRS: Final = 256
 _PAIR: Final = 1 << 32  # in every key: none is 0
 
+LONG_NS: Final = 5_000_000  # a slice from here on is a long one
+MAX_LONG: Final = 64
+LONG_WORDS: Final = 2
+
 
 def size(slots: int) -> int:
     """Bytes of a cell with so many slots."""
-    return (pairs_word(slots) + PAIRS_HEADER + MAX_PAIRS * PAIR_WORDS) * 8
+    return long_word(slots, MAX_LONG) * 8
 
 
 def slot_word(slot: int) -> int:
@@ -106,6 +114,11 @@ def delay_word(slots: int, slot: int) -> int:
 def pairs_word(slots: int) -> int:
     """Index of the first word of the pair table."""
     return delay_word(slots, slots)
+
+
+def long_word(slots: int, count: int) -> int:
+    """Index of the first word of an entry of the long table; `count` below `MAX_LONG`."""
+    return pairs_word(slots) + PAIRS_HEADER + MAX_PAIRS * PAIR_WORDS + count * LONG_WORDS
 
 
 def pair_key(culprit: int, victim: int) -> int:

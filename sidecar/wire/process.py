@@ -6,7 +6,6 @@ Linux only: without `/proc` there is no answer, and nothing that depends on it i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -38,7 +37,7 @@ def parsed(stat: bytes) -> tuple[str, int]:
     return fields[0].decode("ascii"), int(fields[19])
 
 
-def run_delay(pid: int, thread: int, read: Callable[[str], bytes] = read) -> int:
+def run_delay(pid: int, thread: int) -> int:
     """Nanoseconds that a thread was ready to run and had no CPU, since it began; 0 when the system does not tell."""
     try:
         return int(read(f"/proc/{pid}/task/{thread}/schedstat").split()[1])

@@ -18,7 +18,8 @@ from prometheus_client import CollectorRegistry
 
 from instrumentation.loop.cell import Cell
 from sidecar.watchdog import Watchdog
-from sidecar.watchdog.cell import REASONS, RefusedError, open_cell
+from sidecar.watchdog.cell import RefusedError
+from sidecar.watchdog.opening import REASONS, open_cell
 from sidecar.watchdog.poll import Poll
 from sidecar.watchdog.stream import MAX_REFUSALS
 from sidecar.watchdog.watched import Watched

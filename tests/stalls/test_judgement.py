@@ -12,9 +12,10 @@ import pytest
 
 from instrumentation import tenancy
 from instrumentation.loop.cell import Cell
-from sidecar.watchdog.cell import open_cell
-from sidecar.watchdog.poll import REFRESH_NS, STACK_WAIT_NS, Poll
+from sidecar.watchdog.opening import open_cell
+from sidecar.watchdog.poll import Poll
 from sidecar.watchdog.stacks import Answer, Asked, Found
+from sidecar.watchdog.stalls import REFRESH_NS, STACK_WAIT_NS
 from sidecar.watchdog.standing import Standing, System
 from sidecar.watchdog.watched import Watched
 from sidecar.wire import cell as layout
@@ -36,14 +37,16 @@ class Bench:
     def __init__(self, make_cell: Callable[[int], Cell]) -> None:
         self.stands = Standing.RUNS
         self.asked: list[tuple[Asked, Answer]] = []
+        self.ask: Callable[[Asked, Answer], None] = lambda *asked: self.asked.append(asked)
         self.lacked = 0
+        self.now = START
         self.tracer = False
         self.poll = Poll(
             100 * MS,
             "",
-            System(self),
+            System(self, lambda: self.now),
             lambda: WALL,
-            ask=lambda *asked: self.asked.append(asked),
+            ask=lambda asked, answer: self.ask(asked, answer),
         )
         self._make_cell = make_cell
         self.cell, self.watched = self.watch(1)
@@ -73,7 +76,8 @@ class Bench:
         return word
 
     def step(self, milliseconds: float) -> list[tuple[str, str]]:
-        alerts = self.poll.step(START + round(milliseconds * MS))
+        self.now = START + round(milliseconds * MS)
+        alerts = self.poll.step(self.now)
         return [(alert.status, alert.labels["tenant_id"]) for alert in alerts]
 
     def answer(self, *lines: str, at: int = START + 1, why_not: str = "no") -> None:
@@ -205,10 +209,11 @@ def test_a_question_outlives_its_loop(bench: Bench) -> None:
 def test_a_question_may_be_answered_at_once(make_cell: Callable[[int], Cell]) -> None:
     """When there is no thread for it, for example."""
     bench = Bench(make_cell)
-    bench.poll._ask = lambda _, answer: answer(Found(why_not="nobody"))
+    bench.ask = lambda _, answer: answer(Found(why_not="nobody"))
     bench.run("acme")
     bench.step(100)
     assert bench.step(108) == [("firing", "acme")]
+    assert bench.stall()["stack_unavailable"] == "nobody"
 
 
 def test_the_end_of_the_slice_resolves_the_alert_with_its_victims(bench: Bench) -> None:
@@ -239,6 +244,104 @@ def test_a_stall_that_ends_before_its_alert_fires_and_resolves_at_once(bench: Be
     bench.step(100)
     bench.cell.words[layout.RUNNING] = 0
     assert bench.step(101) == [("firing", "acme"), ("resolved", "acme")]
+
+
+# Seen too late --------------------------------------------------------------------------------------------------------
+def ended(bench: Bench, name: str, began: float, lasted: float, loop: Cell | None = None) -> int:
+    """A slice of so many milliseconds is over, and the cell says so as the library does; when it began."""
+    words, count = (loop or bench.cell).words, (loop or bench.cell).words[layout.LONG_SLICES]
+    start = START + round(began * MS)
+    at = layout.long_word(tenancy.TABLE.slots, count % layout.MAX_LONG)
+    words[at] = start & layout.START_BITS | slot(name)
+    words[at + 1] = start + round(lasted * MS)
+    words[layout.LONG_SLICES] = count + 1
+    return start
+
+
+def test_a_stall_that_ended_before_anybody_looked_is_told_late(bench: Bench) -> None:
+    """With its tenant and its duration; it has no stack, and nobody is named who may have waited for others."""
+    bench.step(1)
+    ended(bench, "acme", 10, 130)
+    alerts = bench.poll.step(START + 150 * MS)
+    assert [(alert.status, alert.labels["tenant_id"]) for alert in alerts] == [("firing", "acme"), ("resolved", "acme")]
+    resolved = alerts[1].annotations
+    assert resolved["duration_ms"] == "130"
+    assert resolved["stack"] == "not available: the slice had ended when the watchdog looked"
+    assert resolved["victims"] == "not known"
+    assert bench.stall()["active"] is False
+    assert bench.stall()["seconds"] == pytest.approx(0.13, abs=1e-5)
+    assert bench.step(170) == []
+
+
+def test_a_stall_that_was_seen_is_not_told_again_when_it_ends(bench: Bench) -> None:
+    """The cell then has it among its long slices, too."""
+    bench.step(1)
+    bench.run("acme", START + 10 * MS)
+    assert bench.step(150) == []
+    assert bench.step(160) == [("firing", "acme")]
+    ended(bench, "acme", 10, 200)
+    bench.cell.words[layout.RUNNING] = 0
+    assert bench.step(211) == [("resolved", "acme")]
+    assert bench.step(231) == []
+
+
+def test_short_of_the_threshold_it_is_no_stall_however_late_it_is_seen(bench: Bench) -> None:
+    """Long slices are not yet stalls."""
+    bench.step(1)
+    for number in range(5):
+        ended(bench, "acme", 10 + 100 * number, 99.9)
+    assert bench.step(600) == []
+
+
+def test_of_more_than_the_cell_holds_the_last_are_told(bench: Bench) -> None:
+    """As many as the table has room for, but for the one that might be written at this moment."""
+    bench.step(1)
+    for number in range(layout.MAX_LONG + 10):
+        ended(bench, "acme", 200 * number, 120)
+    told = bench.step(200 * (layout.MAX_LONG + 20))
+    assert told == [("firing", "acme"), ("resolved", "acme")] * (layout.MAX_LONG - 1)
+
+
+def test_what_ended_before_the_watch_began_is_no_news(bench: Bench) -> None:
+    """A sidecar that was restarted does not tell of old times, one that lost its link for a moment loses nothing."""
+    ended(bench, "acme", 10, 200)
+    assert bench.step(250) == []
+    bench.poll.cut_off(bench.watched)
+    ended(bench, "globex", 260, 200)
+    bench.announce(bench.cell, 1)
+    assert bench.step(470) == [("firing", "globex"), ("resolved", "globex")]
+
+
+@pytest.mark.parametrize("excuse", ["stopped", "debugged", "starved"])
+def test_a_slice_seen_late_has_the_excuses_of_one_that_runs(bench: Bench, excuse: str) -> None:
+    """Its process was stopped, is under a debugger, or its thread had no CPU."""
+    bench.run("acme", START + 10 * MS)
+    for milliseconds in range(0, 60, 10):
+        bench.step(milliseconds)
+    if excuse == "stopped":
+        bench.stands = Standing.HELD
+        bench.step(90)
+        bench.stands = Standing.RUNS
+    bench.tracer = excuse == "debugged"
+    bench.lacked = 60 * MS if excuse == "starved" else 0
+    ended(bench, "acme", 10, 130)
+    bench.cell.words[layout.RUNNING] = 0
+    assert ("firing", "acme") not in bench.step(170)
+
+
+def test_a_cell_that_lies_claims_no_more_stalls_than_there_was_time_for(bench: Bench) -> None:
+    """Slices of one loop follow each other, and none ends in the future or before it began."""
+    bench.step(1)
+    for _ in range(20):
+        ended(bench, "acme", 10, 200)
+    ended(bench, "acme", 150, 200)
+    ended(bench, "acme", 400, -300)
+    ended(bench, "acme", 400, 10_000)
+    assert bench.step(500) == [("firing", "acme"), ("resolved", "acme")]
+    bench.cell.words[layout.LONG_SLICES] = 2**64 - 1
+    assert bench.step(520) == []
+    bench.cell.words[layout.LONG_SLICES] = 0
+    assert bench.step(540) == []
 
 
 def test_the_same_tenant_stalling_again_is_a_new_stall(bench: Bench) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from instrumentation.loop import Loops
 from sidecar.watchdog import Watchdog
-from sidecar.watchdog.cell import RefusedError, open_cell
+from sidecar.watchdog.cell import RefusedError
+from sidecar.watchdog.opening import open_cell
 from sidecar.wire import process
 
 APPLICATION = Path(__file__).with_name("application.py")

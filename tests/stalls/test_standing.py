@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from sidecar.watchdog.kept import KeptFiles
 from sidecar.watchdog.standing import Proc, Standing
+from sidecar.watchdog.tasks import GONE, Tasks
 from sidecar.wire import process
 
 DEADLINE = 30.0
@@ -94,37 +95,47 @@ def test_a_debugger_that_lets_it_run_is_seen_and_is_no_stop(child: subprocess.Po
     wait_until(lambda: not proc.traced(child.pid))
 
 
-def test_a_file_that_is_kept_open_is_never_the_next_ones(tmp_path: Path) -> None:
-    """A process that gets a pid which was looked up before is looked up anew: the old one's end is not its own."""
-    files = KeptFiles()
-    old = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    new = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    path = tmp_path / "proc"  # as if one number came to mean the other
+def test_what_is_kept_open_of_a_thread_is_never_the_next_ones(child: subprocess.Popen[bytes]) -> None:
+    """Who gets the numbers of one that ended is looked up anew, and told apart by when its process began."""
+    tasks, start = Tasks(), start_of(child.pid)
+    assert tasks.state(child.pid, start, child.pid) in "RSD"
+    assert tasks.state(child.pid, start + 1, child.pid) == GONE
+    assert tasks.state(child.pid, start, child.pid) in "RSD"
+    assert tasks.run_delay(child.pid, child.pid) >= 0
+    child.communicate(b"\n", timeout=DEADLINE)
+    assert tasks.state(child.pid, start, child.pid) == GONE
+    assert tasks.run_delay(child.pid, child.pid) == 0
+
+
+def test_no_more_files_are_kept_open_than_there_is_room_for() -> None:
+    """Descriptors are for cells and streams; what gives way to another thread is opened again when it is asked for."""
+    gate = threading.Event()
+    threads = [threading.Thread(target=gate.wait) for _ in range(6)]
+    tasks = Tasks(most=3)
+    ours, start = os.getpid(), start_of(os.getpid())
+    for thread in threads:
+        thread.start()
     try:
-        path.symlink_to(f"/proc/{old.pid}/stat")
-        assert files.read(str(path)).startswith(b"%d " % old.pid)
-        old.communicate(b"\n", timeout=DEADLINE)
-        path.unlink()
-        path.symlink_to(f"/proc/{new.pid}/stat")
-        assert files.read(str(path)).startswith(b"%d " % new.pid)
+        for _ in range(2):
+            for thread in threads:
+                assert tasks.state(ours, start, thread.native_id or 0) in "RSD"
+        assert open_tasks() == 6
     finally:
-        for each in (old, new):
-            each.kill()
-            if each.poll() is None:
-                each.communicate(timeout=DEADLINE)
-    with pytest.raises(OSError, match="No such"):
-        files.read(str(path))
+        gate.set()
+        for thread in threads:
+            thread.join()
+    for thread in threads:
+        wait_until(lambda thread=thread: tasks.state(ours, start, thread.native_id or 0) == GONE)  # type: ignore[misc]
+    assert open_tasks() == 0
 
 
-def test_no_more_files_are_kept_open_than_there_is_room_for(tmp_path: Path) -> None:
-    """Descriptors are for cells and streams; those that were read last stay."""
-    files = KeptFiles(most=3)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    for number in range(10):
-        path = tmp_path / str(number)
-        path.write_text(str(number))
-        assert files.read(str(path)) == str(number).encode()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before + 3
+def open_tasks() -> int:
+    """How many files of threads of its own this process has open."""
+    links = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the listing itself
+            links.append(str(descriptor.readlink()))
+    return sum(link.startswith(f"/proc/{os.getpid()}/task/") for link in links)
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from instrumentation import tenancy
 from instrumentation.loop.cell import Cell
-from sidecar.watchdog.cell import open_cell
 from sidecar.watchdog.described import described
+from sidecar.watchdog.opening import open_cell
 from sidecar.watchdog.tenants import HOLD_NS, MAX_HELD, QUIET_NS, STEP_NS, STEPS, TenantWatch, above_target
 from sidecar.watchdog.watched import Watched
 from sidecar.wire import cell as layout

@@ -13,8 +13,8 @@ from instrumentation import tenancy
 from instrumentation.loop.cell import Cell
 from sidecar.alerts import Alert
 from sidecar.conventions import LOOP_ALERTS
-from sidecar.watchdog.cell import open_cell
 from sidecar.watchdog.hearing import SILENT_NS
+from sidecar.watchdog.opening import open_cell
 from sidecar.watchdog.poll import Poll
 from sidecar.watchdog.pressure import EASY_BEATS, GRACE_NS, LATE_BEATS
 from sidecar.watchdog.standing import Proc, Standing, System
