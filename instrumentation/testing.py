@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from . import lifecycle
 from .hooks.runtime import Resolver
 from .settings import Settings
-from .telemetry.spans import EndedSpan
+from .telemetry.spans import ActivitySpan
 
 Point = NumberDataPoint | HistogramDataPoint
 
@@ -34,7 +34,7 @@ class _Spans:
         self.kept: list[ReadableSpan] = []
         self.resource = Resource({})
 
-    def export(self, spans: list[EndedSpan]) -> SpanExportResult:
+    def export(self, spans: list[ActivitySpan]) -> SpanExportResult:
         self.kept.extend(span.readable(self.resource) for span in spans)
         return SpanExportResult.SUCCESS
 

@@ -65,9 +65,11 @@ class Series:
 
     def add(self, values: Values, amount: float) -> None:
         """Count `amount`; the caller holds the lock."""
-        if values not in self._sums:
+        try:
+            self._sums[values] += amount
+        except KeyError:
             values = self._bounded(values, self._sums)
-        self._sums[values] = self._sums.get(values, 0) + amount
+            self._sums[values] = self._sums.get(values, 0) + amount
 
     def record(self, values: Values, value: float) -> None:
         """Record one value; the caller holds the lock."""

@@ -22,7 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from instrumentation import conventions
 from instrumentation.activity import Kind, Outcome
-from instrumentation.telemetry.spans import KINDS, EndedSpan, attributes_of
+from instrumentation.telemetry.spans import KINDS, ActivitySpan, attributes_of
 
 # A field's first byte holds its number and how its value is written (protobuf's wire types).
 _DELIMITED: Final = 2
@@ -42,7 +42,7 @@ _ERROR: Final = Span(status=Status(code=Status.STATUS_CODE_ERROR)).SerializeToSt
 _UNSET: Final = Span(status=Status()).SerializeToString()
 
 
-def request_of(spans: Sequence[EndedSpan], about: Resource) -> ExportTraceServiceRequest:
+def request_of(spans: Sequence[ActivitySpan], about: Resource) -> ExportTraceServiceRequest:
     """The OTLP message for some spans of the resource `about`.
 
     Raises:
@@ -56,10 +56,9 @@ def request_of(spans: Sequence[EndedSpan], about: Resource) -> ExportTraceServic
     return ExportTraceServiceRequest.FromString(_field(ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER, resource))
 
 
-def _span(ended: EndedSpan) -> bytes:
+def _span(ended: ActivitySpan) -> bytes:
     """A `Span` without the field that holds it; fields in the order of their numbers."""
-    activity, context, parent = ended.activity, ended.span.context, ended.span.parent
-    started = ended.span.started_ns
+    activity, parent_id, started = ended.activity, ended.parent_id, ended.started_ns
     try:
         times = _TIMES.pack(_START, started, _END, started + ended.duration_ns)
     except struct.error as error:
@@ -68,10 +67,10 @@ def _span(ended: EndedSpan) -> bytes:
     return b"".join(
         (
             _TRACE_ID,
-            context.trace_id.to_bytes(16, "big"),
+            ended.trace_id.to_bytes(16, "big"),
             _SPAN_ID,
-            context.span_id.to_bytes(8, "big"),
-            b"" if parent is None else _PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"),
+            ended.span_id.to_bytes(8, "big"),
+            b"" if parent_id is None else _PARENT_SPAN_ID + parent_id.to_bytes(8, "big"),
             _name_and_kind(activity.kind, activity.name),
             times,
             *[
@@ -79,7 +78,7 @@ def _span(ended: EndedSpan) -> bytes:
                 for name, value in attributes_of(activity).items()
             ],
             _ERROR if activity.outcome is Outcome.ERROR else _UNSET,
-            _REMOTE if parent is not None and parent.is_remote else _LOCAL,
+            _REMOTE if ended.parent_is_remote else _LOCAL,
         )
     )
 

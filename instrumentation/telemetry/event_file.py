@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from instrumentation.diagnostics import count, fault
-from instrumentation.telemetry.spans import EndedSpan, attributes_of
+from instrumentation.telemetry.spans import ActivitySpan, attributes_of
 
 _KEPT: Final = 5  # files that were set aside
 
@@ -38,7 +38,7 @@ class EventFile:
         self._file: int | None = None
         self._size = 0
 
-    def write(self, spans: Iterable[EndedSpan]) -> None:
+    def write(self, spans: Iterable[ActivitySpan]) -> None:
         """Append a line for each span. Never raises."""
         lines = []
         for span in spans:
@@ -104,17 +104,17 @@ class EventFile:
         return self._path.with_name(f"{self._path.name}.{n}")
 
 
-def _line(ended: EndedSpan) -> bytes:
-    span, activity = ended.span, ended.activity
+def _line(ended: ActivitySpan) -> bytes:
+    activity = ended.activity
     about: dict[str, object] = {
-        "time": datetime.fromtimestamp(span.started_ns / 1e9, UTC).isoformat(),
+        "time": datetime.fromtimestamp(ended.started_ns / 1e9, UTC).isoformat(),
         "activity": activity.kind.value,
         "name": activity.name,
         "outcome": activity.outcome.value,
         "seconds": ended.duration_ns / 1e9,
-        "trace_id": f"{span.context.trace_id:032x}",
-        "span_id": f"{span.context.span_id:016x}",
-        "parent_span_id": None if span.parent is None else f"{span.parent.span_id:016x}",
+        "trace_id": f"{ended.trace_id:032x}",
+        "span_id": f"{ended.span_id:016x}",
+        "parent_span_id": None if ended.parent_id is None else f"{ended.parent_id:016x}",
         **attributes_of(activity),
     }
     return json.dumps(about).encode() + b"\n"

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from instrumentation.diagnostics import count, fault, log
 from instrumentation.settings import Settings
 from instrumentation.telemetry.event_file import EventFile
-from instrumentation.telemetry.spans import EndedSpan
+from instrumentation.telemetry.spans import ActivitySpan
 
 # What the OTLP exporter logs about a peer that does not answer is ours to say, in our own log.
 _EXPORTER_LOGGERS: Final = (
@@ -41,7 +41,7 @@ _EXPORTER_LOGGERS: Final = (
 class SpanSink(Protocol):
     """Takes ended spans to where they go; called in the export thread only, and may raise."""
 
-    def export(self, spans: list[EndedSpan], /) -> SpanExportResult:
+    def export(self, spans: list[ActivitySpan], /) -> SpanExportResult:
         """Deliver them, or say that it failed."""
 
     def shutdown(self) -> None:
@@ -69,7 +69,7 @@ class Exporter:
         self._make_exporters = make_exporters
         self._collect = collect
         self._event_file = event_file
-        self._queue: deque[EndedSpan] = deque()
+        self._queue: deque[ActivitySpan] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -78,7 +78,7 @@ class Exporter:
         self._failing = False
 
     # In the application's threads -----------------------------------------------------------------------------------
-    def emit(self, span: EndedSpan) -> None:
+    def emit(self, span: ActivitySpan) -> None:
         """Queue a span, or drop and count it. Never blocks, never raises."""
         try:
             if len(self._queue) >= self._settings.span_queue:
@@ -199,7 +199,7 @@ class Exporter:
                         count("export.unencodable")
                         fault("export.encode", error)
 
-    def _send_spans(self, batch: list[EndedSpan]) -> None:
+    def _send_spans(self, batch: list[ActivitySpan]) -> None:
         result = self._connected()[0].export(batch)
         self._note(result is SpanExportResult.SUCCESS, len(batch))
 

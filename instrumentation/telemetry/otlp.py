@@ -25,7 +25,7 @@ from instrumentation import channels
 from instrumentation.settings import Settings
 from instrumentation.telemetry.encoding import key_value, request_of
 from instrumentation.telemetry.export import SpanSink
-from instrumentation.telemetry.spans import EndedSpan
+from instrumentation.telemetry.spans import ActivitySpan
 
 
 def otlp_exporters(settings: Settings, resource: Resource) -> tuple[SpanSink, MetricExporter]:
@@ -50,8 +50,8 @@ class _SpanExporter(OTLPSpanExporter):
         super().__init__(**common)
         self._about = ResourceMessage(attributes=[key_value(*item) for item in resource.attributes.items()])
 
-    def export(self, spans: Sequence[EndedSpan], /) -> SpanExportResult:  # type: ignore[override]
+    def export(self, spans: Sequence[ActivitySpan], /) -> SpanExportResult:  # type: ignore[override]
         return super().export(spans)  # type: ignore[arg-type]  # only `_translate_data` looks at them
 
-    def _translate_data(self, data: Sequence[EndedSpan]) -> ExportTraceServiceRequest:  # type: ignore[override]
+    def _translate_data(self, data: Sequence[ActivitySpan]) -> ExportTraceServiceRequest:  # type: ignore[override]
         return request_of(data, self._about)

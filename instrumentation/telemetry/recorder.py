@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from opentelemetry import context as otel
 from opentelemetry.context import Context
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import TraceFlags
 
 from instrumentation import conventions as names
 from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
@@ -21,7 +21,7 @@ from instrumentation.diagnostics import fault
 from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.digests import Digests
 from instrumentation.telemetry.model_metrics import by_deployed_names, by_latest_names
-from instrumentation.telemetry.spans import EndedSpan, OpenSpan, SpanFactory, non_recording
+from instrumentation.telemetry.spans import SPAN_KEY, ActivitySpan, SpanFactory
 
 _DURATIONS: Final = {
     Kind.TOOL: names.TOOL_DURATION,
@@ -30,6 +30,13 @@ _DURATIONS: Final = {
     Kind.WORKFLOW: names.WORKFLOW_DURATION,
     Kind.WAIT: names.INPUT_DURATION,
 }
+# A member of an enumeration is looked up anew wherever it is named, and its value computed: not once a message.
+_PROCESS: Final = Kind.PROCESS
+_ERROR: Final = Outcome.ERROR
+_WORDS: Final = {outcome: outcome.value for outcome in Outcome}
+_SAMPLED: Final = TraceFlags.SAMPLED
+# An OpenTelemetry context refuses to be changed; one that nobody else has yet may be, and a copy costs a microsecond.
+_put: Final = dict.__setitem__
 #: Beside the span in an OpenTelemetry context: the activity that it is of.
 _ACTIVITY: Final = otel.create_key("tenantscope-activity")
 
@@ -55,7 +62,7 @@ class Recorder:
         self,
         spans: SpanFactory,
         accumulators: Accumulators,
-        emit: Callable[[EndedSpan], None],
+        emit: Callable[[ActivitySpan], None],
         clock: Callable[[], int] = time.monotonic_ns,
         digests: Digests | None = None,
         latest_conventions: bool = False,
@@ -66,6 +73,11 @@ class Recorder:
         self.clock = clock
         self.digests = Digests() if digests is None else digests
         self._model_metrics = by_latest_names if latest_conventions else by_deployed_names
+        # Looked up once: every message and every response adds to these.
+        of = accumulators.of
+        self._messages, self._responses = of(names.MESSAGES), of(names.RESPONSE_DURATION)
+        self._queued, self._processed = of(names.QUEUE_DURATION), of(names.PROCESS_DURATION)
+        self._durations = {kind: of(metric) for kind, metric in _DURATIONS.items()}
         #: nothing is attached any more: activities that begin now are not recorded
         self.retired = False
 
@@ -75,44 +87,42 @@ class Recorder:
 
     def account(self, activity: Activity, seconds: float) -> None:
         """Add an ended activity to the metrics; `seconds` is its duration."""
-        if activity.kind is Kind.OVERRUN:  # counted when it begins; its error is the handler's
-            return
-        tenant = activity.tenant.id
+        kind, tenant = activity.kind, activity.tenant.id
         into = self.accumulators
         with into.lock:
-            if activity.kind is Kind.PROCESS:
-                into.of(names.MESSAGES).add((tenant, activity.outcome.value), 1)
-                into.of(names.PROCESS_DURATION).record((tenant, activity.name), seconds)
+            if kind is _PROCESS:
+                self._messages.add((tenant, _WORDS[activity.outcome]), 1)
+                self._processed.record((tenant, activity.name), seconds)
                 if activity.queue_seconds is not None:
-                    into.of(names.QUEUE_DURATION).record((tenant,), activity.queue_seconds)
+                    self._queued.record((tenant,), activity.queue_seconds)
+            elif kind is Kind.OVERRUN:  # counted when it begins; its error is the handler's
+                return
             elif isinstance(activity, ModelCall):
                 self._model_metrics(into, activity, seconds)
                 if activity.delegated:
                     return  # the client that did the work has counted all of it, its errors too
+            elif kind in self._durations:
+                self._durations[kind].record((tenant, activity.name, activity.error_type), seconds)
+                if isinstance(activity, ToolCall) and activity.mcp_method is not None:
+                    into.of(names.MCP_DURATION).record((tenant, activity.mcp_method, activity.error_type), seconds)
             elif activity.state_size is not None:
-                into.of(names.STATE).record((tenant, activity.kind.value), activity.state_size)
+                into.of(names.STATE).record((tenant, kind.value), activity.state_size)
             elif isinstance(activity, MemoryUse):
-                into.of(names.MEMORY_DURATION).record(
-                    (tenant, activity.kind.value, activity.name, activity.error_type), seconds
-                )
-                if activity.kind is Kind.SEARCH_MEMORY and activity.hits:
+                into.of(names.MEMORY_DURATION).record((tenant, kind.value, activity.name, activity.error_type), seconds)
+                if kind is Kind.SEARCH_MEMORY and activity.hits:
                     into.of(names.MEMORY_ENTRIES).add((tenant, activity.name), activity.hits)
-            elif activity.kind in _DURATIONS:
-                into.of(_DURATIONS[activity.kind]).record((tenant, activity.name, activity.error_type), seconds)
-            if isinstance(activity, ToolCall) and activity.mcp_method is not None:
-                into.of(names.MCP_DURATION).record((tenant, activity.mcp_method, activity.error_type), seconds)
-            if activity.outcome is Outcome.ERROR:
-                into.of(names.ERRORS).add((tenant, activity.kind.value, activity.error_type), 1)
+            if activity.outcome is _ERROR:
+                into.of(names.ERRORS).add((tenant, kind.value, activity.error_type), 1)
 
     def lost_message(self, tenant: str, outcome: Outcome) -> None:
         """A message ended before any handler of an agent had it, so that it has no span."""
         with self.accumulators.lock:
-            self.accumulators.of(names.MESSAGES).add((tenant, outcome.value), 1)
+            self._messages.add((tenant, outcome.value), 1)
 
     def responded(self, tenant: str, seconds: float) -> None:
         """A response reached its caller after so long in the queue."""
         with self.accumulators.lock:
-            self.accumulators.of(names.RESPONSE_DURATION).record((tenant,), seconds)
+            self._responses.record((tenant,), seconds)
 
     def abandoned(self, tenant: str, change: int) -> None:
         """So many more, or fewer, handlers run for a caller who has given up waiting."""
@@ -144,7 +154,7 @@ class Scope:
         self._recorder = recorder
         self.activity = activity
         self._parent = parent
-        self._span: OpenSpan | None = None
+        self._span: ActivitySpan | None = None
         self._ignored = False
         self._before: Context | None = None
         self._inside: Context | None = None
@@ -157,16 +167,20 @@ class Scope:
     def open(self) -> Context | None:
         """Start the span without making it current. Returns the context in which it is; None when that failed."""
         try:
-            if self._recorder.retired:
+            recorder, activity = self._recorder, self.activity
+            if recorder.retired:
                 self._ignored = True
                 return None
-            above = current_activity(self._parent)
+            self._before = current = otel.get_current()
+            parent = current if self._parent is None else self._parent
+            above: Any = parent.get(_ACTIVITY)
             if above is not None:
-                self.activity.under(above)
-            self._span = self._recorder.spans.open(self.activity, self._parent)
+                activity.under(above)
+            self._span = span = recorder.spans.open(activity, parent)
             # On top of the running context: the handler keeps its own baggage, only the span is ours.
-            inside = set_span_in_context(non_recording(self._span))
-            dict.__setitem__(inside, _ACTIVITY, self.activity)  # nobody else has it yet; a copy costs a microsecond
+            inside = Context(current)
+            _put(inside, SPAN_KEY, span)  # nobody else has it yet
+            _put(inside, _ACTIVITY, activity)
             return inside
         except BaseException as error:
             fault("span.open", error)
@@ -182,8 +196,9 @@ class Scope:
                 activity.failed(kind)
             duration_ns = recorder.clock() - activity.began_ns
             recorder.account(activity, duration_ns / 1e9)
-            if span is not None and span.context.trace_flags.sampled:
-                recorder.emit(EndedSpan(activity, span, duration_ns))
+            if span is not None and span.flags & _SAMPLED:
+                span.duration_ns = duration_ns
+                recorder.emit(span)
         except BaseException as error:
             fault("span.close", error)
 
@@ -191,7 +206,6 @@ class Scope:
         inside = self.open()
         if inside is not None:
             try:
-                self._before = otel.get_current()
                 otel.attach(inside)
                 self._inside = inside
             except BaseException as error:
@@ -202,8 +216,9 @@ class Scope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            inside = self._inside
             # No token: a generator may be closed in another context, where there is nothing of ours to undo.
-            if self._before is not None and otel.get_current() is self._inside:
+            if inside is not None and self._before is not None and otel.get_current() is inside:
                 otel.attach(self._before)
         except BaseException as broken:
             fault("span.exit", broken)

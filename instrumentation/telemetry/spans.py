@@ -3,7 +3,7 @@
 While an activity runs, its span is an `opentelemetry.trace.NonRecordingSpan`: whatever looks for the current span finds
 the right ids to hang its own spans under, and whatever tries to write onto it (the application, another
 instrumentation, AutoGen itself) writes nothing. What is exported is made from the Activity alone, later, in the
-export thread. It is also cheap: the SDK's recording span costs 15 us on the event loop, this one about 3.
+export thread. It is also cheap: the SDK's recording span costs 15 us on the event loop, this one about 1.
 
 Sampling is the SDK's: the sampler of `OTEL_TRACES_SAMPLER` decides.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
@@ -20,19 +20,24 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    INVALID_SPAN,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
     TraceFlags,
+    TraceState,
     get_current_span,
+    set_span_in_context,
 )
 from opentelemetry.util.types import AttributeValue
 
 from instrumentation import conventions as names
 from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
 
+#: Under which a context holds its span: found out from one that does, for the API keeps the key to itself.
+SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 _SCOPE: Final = InstrumentationScope(names.SCOPE)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
@@ -96,41 +101,65 @@ _OPERATIONS: Final = frozenset(
 _PASS_CONTROL: Final = "pass_control"  # noqa: S105  # control, not a credential
 
 
-class OpenSpan:
-    """The span of a running activity: its ids, its parent's, and when it began."""
+class ActivitySpan(NonRecordingSpan):
+    """The span of an activity, from its begin until it is exported.
 
-    __slots__ = ("context", "parent", "started_ns")
+    The rest of the process sees a span that records nothing. Its `SpanContext` is made when somebody asks for it: our
+    own spans, which are most of those that come under it, take the ids as they are.
 
-    def __init__(self, context: SpanContext, parent: SpanContext | None) -> None:
-        self.context = context
-        self.parent = parent
-        self.started_ns = time.time_ns()
+    Attributes:
+        activity: what it is of; does not change any more once the span has a duration.
+        trace_id, span_id, flags, state: its own.
+        parent_id, parent_is_remote: of the span that it hangs under; None for a root.
+        started_ns: wall clock, nanoseconds since 1970.
+        duration_ns: once it has ended.
+    """
 
-
-class EndedSpan:
-    """What the export queue holds: an activity that will not change any more, its span, and its duration."""
-
-    __slots__ = ("activity", "duration_ns", "span")
-
-    def __init__(self, activity: Activity, span: OpenSpan, duration_ns: int) -> None:
+    def __init__(
+        self,
+        activity: Activity,
+        trace_id: int,
+        span_id: int,
+        parent_id: int | None,
+        parent_is_remote: bool,
+        flags: TraceFlags,
+        state: TraceState | None,
+    ) -> None:
+        # Not the base class's own, which wants the context.
         self.activity = activity
-        self.span = span
-        self.duration_ns = duration_ns
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_id = parent_id
+        self.parent_is_remote = parent_is_remote
+        self.flags = flags
+        self.state = state
+        self.started_ns = time.time_ns()
+        self.duration_ns = 0
+
+    def get_span_context(self) -> SpanContext:
+        """The ids, for whoever is not ours."""
+        return SpanContext(self.trace_id, self.span_id, False, self.flags, self.state)
+
+    def __repr__(self) -> str:
+        return f"NonRecordingSpan({self.get_span_context()!r})"
 
     def readable(self, resource: Resource) -> ReadableSpan:
         """The span as the SDK's own types have it."""
-        activity, span = self.activity, self.span
+        activity = self.activity
+        parent = None
+        if self.parent_id is not None:
+            parent = SpanContext(self.trace_id, self.parent_id, self.parent_is_remote, self.flags, self.state)
         return ReadableSpan(
             name=f"{activity.kind.value} {activity.name}",
-            context=span.context,
-            parent=span.parent,
+            context=self.get_span_context(),
+            parent=parent,
             resource=resource,
             attributes=attributes_of(activity),
             kind=KINDS[activity.kind],
             status=_ERROR if activity.outcome is Outcome.ERROR else _UNSET,
-            start_time=span.started_ns,
+            start_time=self.started_ns,
             # Not a second reading of the wall clock, which may have been set in between.
-            end_time=span.started_ns + self.duration_ns,
+            end_time=self.started_ns + self.duration_ns,
             instrumentation_scope=_SCOPE,
         )
 
@@ -146,43 +175,44 @@ class SpanFactory:
     def __init__(self, ratios: Mapping[str, float] | None = None) -> None:
         # Only asked for what it read from the environment; it makes no span.
         provider = TracerProvider(shutdown_on_exit=False)
-        self._ids = provider.id_generator
+        self._trace_id, self._span_id = provider.id_generator.generate_trace_id, provider.id_generator.generate_span_id
         self._sampler = provider.sampler
         # The default does as the parent does, and takes everything that has none: nobody needs to be asked.
         self._parent_decides = provider.sampler is DEFAULT_ON
         self._by_tenant = {tenant: TraceIdRatioBased(ratio) for tenant, ratio in (ratios or {}).items()}
+        self._nobody_is_asked = self._parent_decides and not self._by_tenant
 
-    def open(self, activity: Activity, parent: Context | None) -> OpenSpan:
-        """A span under the one that is current in `parent` (None: in the running context)."""
-        above: SpanContext | None = get_current_span(parent).get_span_context()
-        if above is not None and above.is_valid:
-            trace_id, state, flags = above.trace_id, above.trace_state, above.trace_flags
+    def open(self, activity: Activity, parent: Context) -> ActivitySpan:
+        """A span under the one that is current in `parent`."""
+        above: Any = parent.get(SPAN_KEY)
+        if type(above) is ActivitySpan:
+            trace_id, parent_id, is_remote = above.trace_id, above.span_id, False
+            flags, state = above.flags, above.state
         else:
-            above, trace_id, state, flags = None, self._ids.generate_trace_id(), None, _SAMPLED
-        sampler = self._asked_about(activity, above)
-        if sampler is not None:
-            verdict = sampler.should_sample(
-                parent,
-                trace_id,
-                f"{activity.kind.value} {activity.name}",
-                KINDS[activity.kind],
-                attributes_of(activity),
-            )
-            flags = _SAMPLED if verdict.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED
-            state = verdict.trace_state
-        return OpenSpan(SpanContext(trace_id, self._ids.generate_span_id(), False, flags, state), above)
+            # Somebody else's, or nobody's.
+            found = get_current_span(parent).get_span_context()
+            if found is not None and found.is_valid:
+                trace_id, parent_id, is_remote = found.trace_id, found.span_id, found.is_remote
+                flags, state = found.trace_flags, found.trace_state
+            else:
+                trace_id, parent_id, is_remote, flags, state = self._trace_id(), None, False, _SAMPLED, None
+        if not self._nobody_is_asked:
+            sampler = self._asked_about(activity, parent_id is None)
+            if sampler is not None:
+                name = f"{activity.kind.value} {activity.name}"
+                verdict = sampler.should_sample(
+                    parent, trace_id, name, KINDS[activity.kind], attributes_of(activity)
+                )
+                flags = _SAMPLED if verdict.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED
+                state = verdict.trace_state
+        return ActivitySpan(activity, trace_id, self._span_id(), parent_id, is_remote, flags, state)
 
-    def _asked_about(self, activity: Activity, above: SpanContext | None) -> Sampler | None:
+    def _asked_about(self, activity: Activity, is_root: bool) -> Sampler | None:
         """Who decides; None when nobody needs to be asked: as was decided above, and else taken."""
         own = self._by_tenant.get(activity.tenant.name) if self._by_tenant else None
         if own is not None:
-            return own if above is None else None
+            return own if is_root else None
         return None if self._parent_decides else self._sampler
-
-
-def non_recording(span: OpenSpan) -> NonRecordingSpan:
-    """What the rest of the process sees of a span."""
-    return NonRecordingSpan(span.context)
 
 
 def _of_model_call(call: ModelCall) -> dict[str, AttributeValue | None]:

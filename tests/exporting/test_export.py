@@ -34,7 +34,7 @@ from instrumentation.settings import Settings
 from instrumentation.telemetry.encoding import request_of
 from instrumentation.telemetry.export import Exporter
 from instrumentation.telemetry.otlp import otlp_exporters
-from instrumentation.telemetry.spans import EndedSpan, SpanFactory
+from instrumentation.telemetry.spans import ActivitySpan, SpanFactory
 from instrumentation.testing import _Metrics, capture
 
 APPLICATION = """
@@ -64,9 +64,11 @@ def run_application(endpoint: str, code: str, timeout: float = 60) -> subprocess
     )
 
 
-def ended(name: str = "asked") -> EndedSpan:
+def ended(name: str = "asked") -> ActivitySpan:
     activity = Activity(Kind.PROCESS, tenancy.TABLE.intern("acme"), name, 0)
-    return EndedSpan(activity, SpanFactory().open(activity, None), 5)
+    span = SpanFactory().open(activity, Context())
+    span.duration_ns = 5
+    return span
 
 
 def spans_of(upstream: Upstream) -> list[Any]:
@@ -360,6 +362,7 @@ def test_our_translation_is_opentelemetrys(data: st.DataObject, kind: Kind) -> N
         )
     )
     parent = Context() if above is None else set_span_in_context(NonRecordingSpan(above), Context())
-    span = EndedSpan(activity, SpanFactory().open(activity, parent), data.draw(st.integers(0, 10**12)))
+    span = SpanFactory().open(activity, parent)
+    span.duration_ns = data.draw(st.integers(0, 10**12))
     about = encode_spans([span.readable(ABOUT)]).resource_spans[0].resource
     assert request_of([span], about) == encode_spans([span.readable(ABOUT)])

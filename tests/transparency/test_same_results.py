@@ -41,7 +41,7 @@ from instrumentation.hooks import (
 from instrumentation.isolation import Isolation
 from instrumentation.loop import Loops
 from instrumentation.telemetry import digests, recorder, spans
-from instrumentation.telemetry.accumulators import Accumulators
+from instrumentation.telemetry.accumulators import Accumulators, Series
 from instrumentation.telemetry.export import Exporter
 from instrumentation.testing import capture
 
@@ -167,9 +167,9 @@ BREAKABLE: list[tuple[Any, str]] = [
     (open_call, "_tokens"), (open_call.OpenCall, "took"), (open_call.OpenCall, "first_chunk"),
     (workbench, "_name"), (workbench, "size_of"), (agents_and_tools, "_Told"),
     (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
-    (spans.SpanFactory, "open"), (recorder, "non_recording"), (recorder.Recorder, "account"), (Exporter, "emit"),
-    (recorder.Recorder, "scope"), (recorder.Recorder, "lost_message"), (recorder, "set_span_in_context"),
-    (Accumulators, "of"), (Exporter, "start"), (tenancy.TenantTable, "_add"), (diagnostics, "count"),
+    (spans.SpanFactory, "open"), (spans.ActivitySpan, "__init__"), (recorder.Recorder, "account"), (Exporter, "emit"),
+    (recorder.Recorder, "scope"), (recorder.Recorder, "lost_message"), (recorder, "Context"),
+    (Accumulators, "of"), (Series, "add"), (Series, "record"), (Exporter, "start"), (tenancy.TenantTable, "_add"), (diagnostics, "count"),
 ]  # fmt: skip
 
 
