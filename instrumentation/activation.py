@@ -15,12 +15,11 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any, Final
 
 import autogen_core._single_threaded_agent_runtime as runtime_module
-from autogen_core import EVENT_LOGGER_NAME, AgentId, ComponentBase, SingleThreadedAgentRuntime
+from autogen_core import EVENT_LOGGER_NAME, ComponentBase, SingleThreadedAgentRuntime
 from autogen_core._telemetry import _genai as genai_module
 
 from . import budgets, tenancy
@@ -40,7 +39,15 @@ from .telemetry.recorder import Recorder
 _ABSENT: Final = object()
 # On a wrapped method: whose it is. The classes themselves are not remembered, for that would keep them alive.
 _MARK: Final = "__tenantscope__"
-_dispatching: ContextVar[None] = ContextVar("tenantscope_dispatching")
+
+
+class _Unread(str):
+    """What stands for a message that was not serialised, for nobody reads the event that it is for."""
+
+    __slots__ = ()
+
+
+_UNREAD: Final = _Unread()
 
 
 class Activation:
@@ -139,9 +146,6 @@ class Activation:
             (module.get_telemetry_envelope_metadata, runtime._create_otel_attributes),
         )
 
-        def somebody_reads() -> bool:
-            return event_log.reaches_somebody(module.event_logger)
-
         def start_unbound(self: SingleThreadedAgentRuntime) -> None:
             # The run loop inherits the context of whoever starts it; it works for no tenant.
             before, budget_before = tenancy.BOUND.get(), budgets.BOUND.get()
@@ -155,8 +159,8 @@ class Activation:
 
         async def process_next_unbound(self: SingleThreadedAgentRuntime) -> None:
             # Whoever dispatches a message is bound to its tenant meanwhile, and to his own again afterwards.
-            before, here = tenancy.BOUND.get(), _dispatching.set(None)
-            budget_before = budgets.BOUND.get()
+            before, budget = tenancy.BOUND.get(), budgets.BOUND.get()
+            here = tenancy.BOUND.set(before)
             dispatches(self)
             try:
                 await process_next(self)
@@ -166,42 +170,33 @@ class Activation:
             finally:
                 # The garbage collector may throw a run loop away in somebody else's context: `reset` knows.
                 try:
-                    _dispatching.reset(here)
-                    tenancy.bind(before)
-                    budgets.bind(budget_before)
+                    tenancy.rebind(here, before)
+                    budgets.bind(budget)
                 except ValueError:
                     pass
 
         def serialize_if_read(self: SingleThreadedAgentRuntime, message: Any) -> str:
-            return try_serialize(self, message) if somebody_reads() else ""
+            return try_serialize(self, message) if event_log.reaches_somebody(module.event_logger) else _UNREAD
 
-        def event_if_read(**about: Any) -> object:
-            return make_event(**about) if somebody_reads() else None
+        def event_if_read(payload: Any = None, **about: Any) -> object:
+            return None if payload is _UNREAD else make_event(payload=payload, **about)
 
-        async def attributes(
-            self: SingleThreadedAgentRuntime,
-            sender_agent_id: AgentId | None = None,
-            recipient_agent_id: AgentId | None = None,
-            message_context: Any = None,
-            message: Any = None,
-        ) -> Mapping[str, Any]:
-            return await look_up_agents(self, sender_agent_id, recipient_agent_id, message_context, message)
-
-        def handlers(own: Any) -> Any:
+        def handlers(self: SingleThreadedAgentRuntime) -> Any:
+            own = vars(self).get("_intervention_handlers")
             # For the run loop alone: the application reads its own list, and may append to it.
-            if sys._getframe(2).f_globals is not globals_:
+            if sys._getframe(1).f_globals is not globals_:
                 return own
             return First(handler, own, recorder) if own else alone
 
-        self._put(runtime, "_tracer_helper", _InPlaceOf("_tracer_helper", lambda _: trace_tap))
-        self._put(runtime, "_intervention_handlers", _InPlaceOf("_intervention_handlers", handlers))
+        self._put(runtime, "_tracer_helper", _in_place_of("_tracer_helper", lambda _: trace_tap))
+        self._put(runtime, "_intervention_handlers", _in_place_of("_intervention_handlers", handlers))
         self._put(runtime_module, "_warn_if_none", quiet_about(handler, warn_if_none))
         self._put(runtime, "start", start_unbound)
         self._put(runtime, "_process_next", process_next_unbound)
         self._put(runtime, "save_state", states.saved(states.of_a_runtime)(save_state, recorder))
         self._put(runtime, "load_state", states.loaded(states.of_a_runtime)(load_state, recorder))
         self._put(runtime, "_try_serialize", serialize_if_read)
-        self._put(runtime, "_create_otel_attributes", attributes)
+        self._put(runtime, "_create_otel_attributes", look_up_agents)
         self._put(runtime_module, "get_telemetry_envelope_metadata", issue_passport)
         self._put(runtime_module, "MessageEvent", event_if_read)
         self._put(runtime_module, "AgentInstantiationContext", InstantiationTap(instantiation, recorder))
@@ -282,20 +277,13 @@ class Activation:
         logger.__class__ = ours
 
 
-class _InPlaceOf:
+def _in_place_of(name: str, answer: Callable[[Any], Any]) -> property:
     """A data descriptor on the class, which wins over the instance's own attribute and keeps it up to date."""
 
-    def __init__(self, name: str, answer: Callable[[Any], Any]) -> None:
-        self._name = name
-        self._answer = answer
+    def keep(instance: Any, value: Any) -> None:
+        vars(instance)[name] = value
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        if instance is None:
-            return self
-        return self._answer(instance.__dict__.get(self._name))
-
-    def __set__(self, instance: Any, value: Any) -> None:
-        instance.__dict__[self._name] = value
+    return property(answer, keep)
 
 
 def _is_a_method(value: Any) -> bool:

@@ -15,7 +15,7 @@ import inspect
 import threading
 import unicodedata
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast
 
@@ -241,6 +241,18 @@ def bind(binding: Binding | None) -> None:
         BOUND.set(binding)
         if _on_switch is not None:
             _on_switch(binding)
+
+
+def rebind(token: Token[Binding | None], before: Binding | None) -> None:
+    """Undo `BOUND.set(before)`, and whatever was bound since; the running slice changes hands with it.
+
+    Raises:
+        ValueError: the token is another context's; nothing was changed.
+    """
+    bound = BOUND.get()
+    BOUND.reset(token)
+    if bound is not before and _on_switch is not None:
+        _on_switch(before)
 
 
 class tenant:  # noqa: N801  # reads as a verb at the place of use: `with tenant("acme"):`

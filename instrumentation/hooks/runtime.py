@@ -286,22 +286,26 @@ class TraceTap:
 
 
 async def look_up_agents(
-    runtime: Any, sender: AgentId | None, recipient: AgentId | None, message_context: Any, message: Any
+    runtime: Any,
+    sender_agent_id: AgentId | None = None,
+    recipient_agent_id: AgentId | None = None,
+    message_context: Any = None,
+    message: Any = None,
 ) -> Mapping[str, Any]:
     """What AutoGen's `_create_otel_attributes` does to the application, without what it does for AutoGen's spans.
 
     It makes both agents when they do not exist yet, fails for an unknown sender, and asks the message for its truth
     value. All of that the application can see, so it stays; the payload is not serialised.
     """
-    if not sender and not recipient and not message:
+    if not sender_agent_id and not recipient_agent_id and not message:
         return _NOTHING
     about = About()
-    if sender:
-        await runtime._get_agent(sender)  # noqa: SLF001  # AutoGen's own method called us
-    if recipient:
-        about[AGENT] = await runtime._get_agent(recipient)  # noqa: SLF001
+    if sender_agent_id:
+        await runtime._get_agent(sender_agent_id)  # noqa: SLF001  # stands in for AutoGen's own method
+    if recipient_agent_id:
+        about[AGENT] = await runtime._get_agent(recipient_agent_id)  # noqa: SLF001
     bool(message)
-    about[SENDER] = sender
+    about[SENDER] = sender_agent_id
     about[MESSAGE] = message
     about[KIND] = None if message_context is None else "send" if message_context.is_rpc else "publish"
     return about

@@ -145,6 +145,24 @@ class Account:
             if self.turn is not None:
                 self.turn.hold(elapsed, loop)
 
+    def switch(self, now: int, slot: int, turn: Any, loop: asyncio.AbstractEventLoop) -> None:
+        """The running slice is over and another begins at once: `end` and `begin`, for what changes hands often."""
+        before, over = self.slot, self.turn
+        elapsed = now - self.start
+        self.start = 0
+        self.active[before] += elapsed
+        self.slices[before] += 1
+        if elapsed > self.longest[before]:
+            self.longest[before] = elapsed
+        if elapsed >= LONG_NS or now >= self.publish_at:
+            self.settle(now, before, elapsed, loop)
+        self.slot = slot
+        self.turn = turn
+        self.start = now
+        self.words[_RUNNING] = now & _START_BITS | slot
+        if over is not None:
+            over.hold(elapsed, loop)
+
     def settle(self, now: int, slot: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
         """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
         if elapsed >= LONG_NS:

@@ -120,9 +120,7 @@ class Slices:
             elif account.start:
                 slot, turn = (0, None) if binding is None else (binding.tenant.slot, binding.turn)
                 if slot != account.slot or turn is not account.turn:
-                    now = self._clock()
-                    account.end(now, loop)
-                    account.begin(now, binding)
+                    account.switch(self._clock(), slot, turn, loop)
         except Exception as error:
             self._abandon(loop, error)
 
