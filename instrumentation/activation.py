@@ -26,7 +26,7 @@ from . import budgets, tenancy
 from .diagnostics import fault
 from .hooks import agents_and_tools, event_log, seams, states
 from .hooks.construction import InstantiationTap
-from .hooks.interception import Alone, First, TransparentHandler, quiet_about
+from .hooks.interception import First, TransparentHandler, quiet_about
 from .hooks.passport import issue_passport
 from .hooks.run_loop import ended
 from .hooks.runtime import Resolver, TraceTap, look_up_agents
@@ -39,15 +39,6 @@ from .telemetry.recorder import Recorder
 _ABSENT: Final = object()
 # On a wrapped method: whose it is. The classes themselves are not remembered, for that would keep them alive.
 _MARK: Final = "__tenantscope__"
-
-
-class _Unread(str):
-    """What stands for a message that was not serialised, for nobody reads the event that it is for."""
-
-    __slots__ = ()
-
-
-_UNREAD: Final = _Unread()
 
 
 class Activation:
@@ -134,7 +125,7 @@ class Activation:
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
         trace_tap, handler, dispatches = self._trace_tap, self._handler, self._waiting.dispatches
-        recorder, alone = self._recorder, Alone(handler)
+        recorder, alone = self._recorder, (handler,)
         # All of them before the first change: an AutoGen that lacks one is left alone, not half changed.
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
@@ -175,12 +166,6 @@ class Activation:
                 except ValueError:
                     pass
 
-        def serialize_if_read(self: SingleThreadedAgentRuntime, message: Any) -> str:
-            return try_serialize(self, message) if event_log.reaches_somebody(module.event_logger) else _UNREAD
-
-        def event_if_read(payload: Any = None, **about: Any) -> object:
-            return None if payload is _UNREAD else make_event(payload=payload, **about)
-
         def handlers(self: SingleThreadedAgentRuntime) -> Any:
             own = vars(self).get("_intervention_handlers")
             # For the run loop alone: the application reads its own list, and may append to it.
@@ -195,10 +180,10 @@ class Activation:
         self._put(runtime, "_process_next", process_next_unbound)
         self._put(runtime, "save_state", states.saved(states.of_a_runtime)(save_state, recorder))
         self._put(runtime, "load_state", states.loaded(states.of_a_runtime)(load_state, recorder))
-        self._put(runtime, "_try_serialize", serialize_if_read)
+        self._put(runtime, "_try_serialize", event_log.serialized_if_read(try_serialize, module))
         self._put(runtime, "_create_otel_attributes", look_up_agents)
         self._put(runtime_module, "get_telemetry_envelope_metadata", issue_passport)
-        self._put(runtime_module, "MessageEvent", event_if_read)
+        self._put(runtime_module, "MessageEvent", event_log.made_if_read(make_event))
         self._put(runtime_module, "AgentInstantiationContext", InstantiationTap(instantiation, recorder))
 
     # Agents and tools -----------------------------------------------------------------------------------------------

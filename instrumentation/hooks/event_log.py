@@ -13,6 +13,7 @@ never becomes a log record.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from autogen_core.logging import MessageDroppedEvent
@@ -52,11 +53,44 @@ def reaches_somebody(logger: Any) -> bool:
         return True
 
 
+class _Unread(str):
+    """Stands for a message that was not serialised, and for the event that was not made of it: nobody reads it."""
+
+    __slots__ = ()
+
+
+_UNREAD: Final = _Unread()
+
+
+def serialized_if_read(original: Callable[[Any, Any], str], module: Any) -> Callable[[Any, Any], str]:
+    """The runtime's `_try_serialize`, which it asks before each event; `module` is the runtime's, with its logger."""
+
+    def try_serialize(self: Any, message: Any) -> str:
+        return original(self, message) if reaches_somebody(module.event_logger) else _UNREAD
+
+    return try_serialize
+
+
+def made_if_read(original: Callable[..., object]) -> Callable[..., object]:
+    """`MessageEvent`, which nothing is made of when its message was not serialised."""
+
+    def make_event(*, payload: str, sender: Any, receiver: Any, kind: Any, delivery_stage: Any, **more: Any) -> object:
+        if payload is _UNREAD:
+            return payload
+        return original(
+            payload=payload, sender=sender, receiver=receiver, kind=kind, delivery_stage=delivery_stage, **more
+        )
+
+    return make_event
+
+
 def tapped(original: type[logging.Logger], recorder: Recorder) -> type[logging.Logger]:
     """A subclass of the logger's class that shows every event to `observe` and then does what the original does."""
 
     class TappedLogger(original):  # type: ignore[misc,valid-type]  # the logger's class is only known at run time
         def info(self, msg: object, *args: object, **kwargs: Any) -> None:
+            if msg is _UNREAD:
+                return
             observe(recorder, msg)
             super().info(msg, *args, **kwargs)
 

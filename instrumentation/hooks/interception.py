@@ -38,18 +38,6 @@ class TransparentHandler(DefaultInterventionHandler):
         return message
 
 
-class Alone:
-    """Our handler, where the application has none."""
-
-    __slots__ = ("_handlers",)
-
-    def __init__(self, handler: TransparentHandler) -> None:
-        self._handlers = (handler,)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._handlers)
-
-
 class First:
     """Our handler, then the application's: its list is walked as the run loop would, not copied.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from contextvars import ContextVar
+from typing import Protocol
 
 from opentelemetry import context as otel
 from opentelemetry.context import Context
@@ -54,13 +55,10 @@ class Passport:
                 recorder.abandoned(self.tenant.id, 1)
 
 
-class Caller:
+class Caller(Protocol):
     """A `send_message` that has begun, and the passport that its message gets."""
 
-    __slots__ = ("passport",)
-
-    def __init__(self) -> None:
-        self.passport: Passport | None = None
+    passport: Passport | None
 
 
 #: The send that is about to put its message into the queue: between the two, AutoGen awaits nothing.

@@ -33,7 +33,7 @@ from instrumentation.diagnostics import count, fault
 from instrumentation.isolation import Isolation
 from instrumentation.telemetry.recorder import Recorder, Scope
 
-from .passport import CALLING, Caller, Passport
+from .passport import CALLING, Passport
 from .turn import Overran, Turn, nobody_waits
 
 #: Names the tenant of a message for which nobody bound one, from its recipient or topic; None when it can't tell.
@@ -69,23 +69,23 @@ class _Stage:
 class _Sending(_Stage):
     """`create` of a send: the caller waits inside for the answer."""
 
-    __slots__ = ("_caller", "_recorder")
+    __slots__ = ("_recorder", "passport")
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._caller = Caller()
+        self.passport: Passport | None = None
 
     def __enter__(self) -> Span:
-        CALLING.set(self._caller)
+        CALLING.set(self)
         return INVALID_SPAN
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            passport = self._caller.passport
+            passport = self.passport
             if passport is None:  # there is no such recipient, or a logging handler raised
-                if CALLING.get() is self._caller:
+                if CALLING.get() is self:
                     CALLING.set(None)
             elif kind is not None:
                 passport.give_up(self._recorder)

@@ -200,9 +200,7 @@ class SpanFactory:
             sampler = self._asked_about(activity, parent_id is None)
             if sampler is not None:
                 name = f"{activity.kind.value} {activity.name}"
-                verdict = sampler.should_sample(
-                    parent, trace_id, name, KINDS[activity.kind], attributes_of(activity)
-                )
+                verdict = sampler.should_sample(parent, trace_id, name, KINDS[activity.kind], attributes_of(activity))
                 flags = _SAMPLED if verdict.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED
                 state = verdict.trace_state
         return ActivitySpan(activity, trace_id, self._span_id(), parent_id, is_remote, flags, state)

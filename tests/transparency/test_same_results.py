@@ -169,7 +169,8 @@ BREAKABLE: list[tuple[Any, str]] = [
     (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
     (spans.SpanFactory, "open"), (spans.ActivitySpan, "__init__"), (recorder.Recorder, "account"), (Exporter, "emit"),
     (recorder.Recorder, "scope"), (recorder.Recorder, "lost_message"), (recorder, "Context"),
-    (Accumulators, "of"), (Series, "add"), (Series, "record"), (Exporter, "start"), (tenancy.TenantTable, "_add"), (diagnostics, "count"),
+    (Accumulators, "of"), (Series, "add"), (Series, "record"),
+    (Exporter, "start"), (tenancy.TenantTable, "_add"), (diagnostics, "count"),
 ]  # fmt: skip
 
 
