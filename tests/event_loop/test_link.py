@@ -56,14 +56,17 @@ class Watchdog:
         if self.refuse is not None:
             context.abort(self.refuse, "no")
         context.send_initial_metadata(((CONNECTED, "1"),))
-        threading.Thread(target=self._read, args=(reports,), daemon=True).start()
-        self.goes_away.wait(DEADLINE)
+        over = threading.Event()  # the application has taken its leave
+        threading.Thread(target=self._read, args=(reports, over), daemon=True).start()
+        while not (self.goes_away.wait(0.01) or over.is_set()):
+            pass
         yield from ()
 
-    def _read(self, reports: Iterator[wire.Report]) -> None:
+    def _read(self, reports: Iterator[wire.Report], over: threading.Event) -> None:
         with suppress(Exception):  # how gRPC says that the stream is over
             for report in reports:
                 self.reports.put(report)
+        over.set()
 
     def announced(self) -> int:
         """The next loop that is told of."""
