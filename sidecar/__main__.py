@@ -65,12 +65,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m sidec
 
 def _check(settings: Settings) -> None:
     from .clients import Clients
+    from .destinations import load_credentials
     from .policy_in_force import load_policies
-    from .service import load_certificate, load_credentials, load_secret
+    from .service import load_certificate, load_secret
 
     load_policies(settings)
     load_secret(settings)
-    load_credentials(settings)
+    load_credentials(settings.upstreams.routes)
     load_certificate(settings)
     Clients(settings.clients_file)
 
@@ -90,8 +91,9 @@ def _run(settings: Settings) -> int:
     log.info(
         "sidecar ready",
         listen=sidecar.listen_address.target,
+        listen_http=None if sidecar.http_address is None else sidecar.http_address.target,
         admin=f"http://{sidecar.admin_address.target}",
-        destination="store" if settings.upstream is None else settings.upstream.address.target,
+        destination=",".join(sidecar.destinations),
         state_dir=settings.state_dir,
         policy=settings.policy,
         policy_digest=sidecar.policy.digest,

@@ -43,10 +43,11 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Where redacted telemetry goes; `secure` means TLS."""
+    """Where redacted telemetry goes; `secure` means TLS, `path` is what OTLP/HTTP's own paths are put behind."""
 
     address: Address
     secure: bool = False
+    path: str = ""
 
 
 def listener(text: str) -> Address:
@@ -79,16 +80,28 @@ def tcp_listener(text: str) -> Address:
     return address
 
 
-def upstream(text: str) -> Upstream:
-    """`http://host:port`, `https://host:port` or `unix:/path`; the port is 4317 when it is left out."""
+def upstream(text: str, protocol: str = "grpc") -> Upstream:
+    """For OTLP/gRPC `http://host:port`, `https://host:port` or `unix:/path`, by default port 4317; for OTLP/HTTP
+    `http(s)://host:port/path`, by default the scheme's port.
+    """
+    http = protocol != "grpc"
     if text.startswith("unix:"):
+        if http:
+            raise ValueError("must begin with http:// or https://: OTLP/HTTP has no Unix sockets")
         return Upstream(Address(path=_socket_path(text)))
     parts = _split(text)
     if parts.scheme not in ("http", "https"):
         raise ValueError("must begin with http://, https:// or unix:")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
+    secure = parts.scheme == "https"
+    if parts.query or parts.fragment:
+        raise ValueError("must end before a query or a fragment")
+    path = parts.path.rstrip("/")
+    if path and not http:
         raise ValueError("must end after the port: OTLP/gRPC has no path")
-    return Upstream(Address(*_host_and_port(parts, default_port=4317)), secure=parts.scheme == "https")
+    if not all(c.isascii() and (c.isalnum() or c in "-._~%/") for c in path):
+        raise ValueError("has a path with characters that no path has")
+    port = (443 if secure else 80) if http else 4317
+    return Upstream(Address(*_host_and_port(parts._replace(path=""), default_port=port)), secure, path)
 
 
 def http_url(text: str) -> str:

@@ -12,6 +12,9 @@ from typing import Final, Literal
 SIGNALS: Final = ("traces", "metrics", "logs")
 Signal = Literal["traces", "metrics", "logs"]
 
+#: The embedded store, where destinations are told apart by name.
+STORE: Final = "store"
+
 #: The redaction policies that are shipped, the one that counts when nobody names another first.
 POLICIES: Final = ("default", "strict", "genai")
 

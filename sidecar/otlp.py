@@ -14,6 +14,11 @@ from .conventions import Signal
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024  # what gRPC servers take by default, so every exporter stays below it
 
 
+#: OTLP/HTTP's path for each signal, and the type of what is posted to it.
+HTTP_PATHS: Final[dict[Signal, str]] = {"traces": "/v1/traces", "metrics": "/v1/metrics", "logs": "/v1/logs"}
+PROTOBUF: Final = "application/x-protobuf"
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One OTLP collector service: its full name, its messages, and the count of refused records in its response."""

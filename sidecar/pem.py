@@ -8,6 +8,7 @@ certificate.
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from typing import Final
@@ -63,6 +64,40 @@ def read_authorities(setting: str, path: Path) -> bytes:
     except (ssl.SSLError, OSError):
         raise ConfigurationError(f"{setting}: holds no certificate in PEM form") from None
     return content
+
+
+def client_context(roots: bytes | None, chain: bytes | None, key: bytes | None) -> ssl.SSLContext:
+    """For connections to a server that must show a certificate for its name.
+
+    Args:
+        roots: who may have signed it; None: whom the system trusts. chain, key: what is shown of ourselves, or None.
+    """
+    context = ssl.create_default_context(cadata=None if roots is None else roots.decode("ascii", "ignore"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if chain is not None and key is not None:
+        _load_pair(context, chain, key)
+    return context
+
+
+def server_context(chain: bytes, key: bytes, client_roots: bytes | None) -> ssl.SSLContext:
+    """For a server with this certificate; with `client_roots`, for clients that show one that these have signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load_pair(context, chain, key)
+    if client_roots is not None:
+        context.load_verify_locations(cadata=client_roots.decode("ascii", "ignore"))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, chain: bytes, key: bytes) -> None:
+    """What was read is what is used: Python takes names of files alone, and a file may have been replaced meanwhile."""
+    descriptor = os.memfd_create("pair", os.MFD_CLOEXEC)
+    try:
+        os.write(descriptor, key + b"\n" + chain)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def _content(path: Path) -> bytes:

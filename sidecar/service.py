@@ -28,8 +28,9 @@ from .admin import Admin, Figures, scope
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, printable, read_secret
 from .clients import ANYBODY, NOBODY, Client, Clients
 from .conventions import Signal
-from .delivery import Batch, Credentials, Delivery, EmbeddedStore, Exit, UpstreamOtlp, Way
-from .intake import Certificate, Intake
+from .delivery import Batch, Delivery, EmbeddedStore
+from .destinations import Destinations
+from .intake import Certificate, HttpIntake, Intake
 from .policy_in_force import PolicyInForce, load_policies
 from .quotas import Quotas
 from .settings import ConfigurationError, Settings
@@ -53,7 +54,6 @@ class Sidecar:
     Attributes:
         registry: every metric of this sidecar.
         ledger: what became of every record.
-        store: the embedded store, None with an upstream or before `start`.
 
     Raises:
         ConfigurationError: grpcio is too old, or the policy is wrong.
@@ -63,10 +63,9 @@ class Sidecar:
         intake.refuse_unsafe_grpc()
         self.settings = settings
         self.registry = CollectorRegistry()
-        self._ways = [Way(destination_name(settings), joins=settings.upstream is not None)]
-        self.ledger = Ledger([way.name for way in self._ways])
+        self._destinations = Destinations(settings)
+        self.ledger = Ledger(self._destinations.names)
         self.registry.register(self.ledger)
-        self.store: EmbeddedStore | None = None
         self._policies = load_policies(settings)
         self._policy: PolicyInForce | None = None  # made at start: its keys are in the state folder
         self._delivery: Delivery | None = None
@@ -94,12 +93,13 @@ class Sidecar:
             shown=self._shown,
             limits=settings.limits,
         )
-        self._intake = Intake(
-            settings.listen,
-            intake.Admission(self._clients, self._consume, quotas=self._quotas),
-            self.ledger,
-            load_certificate(settings),
-            [self._watchdog.add_to],
+        certificate = load_certificate(settings)
+        admission = intake.Admission(self._clients, self._consume, quotas=self._quotas)
+        self._intake = Intake(settings.listen, admission, self.ledger, certificate, [self._watchdog.add_to])
+        self._http_intake = (
+            None
+            if settings.listen_http is None
+            else HttpIntake(settings.listen_http, admission, self.ledger, certificate)
         )
         self._admin: Admin | None = None
         self._figures: Figures | None = None
@@ -117,7 +117,7 @@ class Sidecar:
             self._delivery = Delivery(
                 self.settings.state_dir,
                 self.ledger,
-                [Exit(way, self._destination) for way in self._ways],
+                self._destinations.exits,
                 self.settings.queue_bytes,
             )
             if self._workers is not None:
@@ -141,6 +141,8 @@ class Sidecar:
             self._receivers.start()
             self._watchdog.start()
             self._intake.start()
+            if self._http_intake is not None:
+                self._http_intake.start()
         except BaseException:
             self.stop(0)
             raise
@@ -155,6 +157,8 @@ class Sidecar:
                 return
             deadline = time.monotonic() + grace
             self._intake.stop(min(grace, INTAKE_GRACE_SECONDS))
+            if self._http_intake is not None:
+                self._http_intake.stop(max(0.0, min(deadline - time.monotonic(), INTAKE_GRACE_SECONDS)))
             self._watchdog.stop()
             if self._policy is not None:
                 self._policy.stop()
@@ -186,6 +190,11 @@ class Sidecar:
     def listen_address(self) -> Address:
         """Where OTLP is taken in, with the real port."""
         return self._intake.address
+
+    @property
+    def http_address(self) -> Address | None:
+        """Where OTLP/HTTP is taken in, with the real port; None where it is not."""
+        return None if self._http_intake is None else self._http_intake.address
 
     @property
     def admin_address(self) -> Address:
@@ -221,21 +230,11 @@ class Sidecar:
         self._quotas.settle(redacted.taken, redacted.refused)
         return redacted.records_in - redacted.records_out
 
-    def _destination(self) -> UpstreamOtlp | EmbeddedStore:
-        if self.settings.upstream is not None:
-            return UpstreamOtlp(
-                self.settings.upstream,
-                load_credentials(self.settings),
-                compress=self.settings.upstream_compression,
-            )
-        self.store = EmbeddedStore(self.settings.state_dir)
-        return self.store
-
     # What an operator asks ----------------------------------------------------------------------------------
     def readiness(self) -> dict[str, bool]:
         """What readiness depends on."""
         return {
-            "intake": self._intake.ready,
+            "intake": self._intake.ready and (self._http_intake is None or self._http_intake.ready),
             "policy": self._policy is not None,  # a stale one is alerted, and no reason to take no telemetry
             "queue": self._delivery is not None and self._delivery.queue.ready,
             # One that is there is reason enough to take telemetry; the others' is on disk until they are.
@@ -243,6 +242,23 @@ class Sidecar:
             "watchdog": self._watchdog.ready,
             **({} if self._workers is None else {"workers": self._workers.ready}),
         }
+
+    def _by_destination(self) -> dict[str, dict[str, Any]]:
+        ready = {} if self._delivery is None else self._delivery.ready
+        return {
+            name: {"ready": ready.get(name, False), "records": self.ledger.records(name)}
+            for name in self._destinations.names
+        }
+
+    @property
+    def destinations(self) -> list[str]:
+        """The names of where telemetry goes."""
+        return self._destinations.names
+
+    @property
+    def store(self) -> EmbeddedStore | None:
+        """The embedded store; None without one, or before `start`."""
+        return self._destinations.store
 
     def spans(self, client: Client, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
         """The newest spans in the embedded store that a client may see, of a trace or of all; None without a store."""
@@ -271,7 +287,8 @@ class Sidecar:
             "version": version(),
             "policy": {} if self._policy is None else self._policy.status(),
             "pid": os.getpid(),
-            "destination": self.settings.upstream.address.target if self.settings.upstream else "embedded store",
+            "destination": str(self._destinations),
+            "destinations": self._by_destination(),
             "records": self.ledger.records(),
             "reasons": self.ledger.reasons(),
             "redactions": self.ledger.redactions(),
@@ -285,11 +302,6 @@ class Sidecar:
         }
 
 
-def destination_name(settings: Settings) -> str:
-    """What the destination is called in metrics."""
-    return "store" if settings.upstream is None else settings.upstream.address.target
-
-
 def load_certificate(settings: Settings) -> Certificate | None:
     """What the listener serves TLS with; None without it.
 
@@ -299,20 +311,6 @@ def load_certificate(settings: Settings) -> Certificate | None:
     if settings.tls_certificate_file is None or settings.tls_key_file is None:
         return None
     return Certificate(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)
-
-
-def load_credentials(settings: Settings) -> Credentials:
-    """What the upstream is shown.
-
-    Raises:
-        ConfigurationError: a file cannot be used; every line names its setting.
-    """
-    return Credentials(
-        headers=settings.upstream_headers_file,
-        ca=settings.upstream_ca_file,
-        certificate=settings.upstream_certificate_file,
-        key=settings.upstream_key_file,
-    )
 
 
 def load_secret(settings: Settings) -> bytes | None:

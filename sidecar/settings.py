@@ -11,13 +11,16 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .address import Address, Upstream, alertmanager, http_url, listener, loopback, receiver, tcp_listener, upstream
+from .address import Address, alertmanager, http_url, listener, loopback, receiver, tcp_listener
 from .conventions import POLICIES
+from .upstreams import FILE_KEY as UPSTREAMS_FILE_KEY
+from .upstreams import KEY as UPSTREAM_KEY
+from .upstreams import Upstreams, UpstreamsError, compression, from_file, from_settings, protocol, urls
 from .wire.limits import DESCRIPTION as LIMITS_DESCRIPTION
 from .wire.limits import KEY as LIMITS_KEY
 from .wire.limits import Limits, LimitsError
@@ -93,12 +96,6 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def _compression(text: str) -> bool:
-    if text not in ("gzip", "none"):
-        raise ValueError("must be gzip or none")
-    return text == "gzip"
-
-
 def _limits(text: str) -> Limits:
     return load_limits(_path(text))
 
@@ -115,6 +112,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "where applications send OTLP/gRPC: `host:port`, loopback unless TLS and clients are set, or `unix:/path` in a "
         "folder of its own",
         listener,
+    ),
+    Setting(
+        "TENANTSCOPE_LISTEN_HTTP", "listen_http", "",
+        "where applications send OTLP/HTTP (protobuf), such as `127.0.0.1:4318`, with the same TLS and clients; "
+        "nowhere without it",
+        tcp_listener,
     ),
     Setting(
         "TENANTSCOPE_CLIENTS_FILE", "clients_file", "",
@@ -143,10 +146,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "TENANTSCOPE_UPSTREAM", "upstream", "",
-        "where redacted telemetry goes, as OTLP/gRPC: `http://host:port`, `https://host:port` or "
-        "`unix:/path`; without one it goes to the embedded store in the state folder",
-        upstream,
+        "where redacted telemetry goes, with OTLP: `http://host:port`, `https://host:port` or `unix:/path`, several "
+        "with commas between them; without one it goes to the embedded store in the state folder",
+        urls,
     ),
+    Setting("TENANTSCOPE_UPSTREAM_PROTOCOL", "upstream_protocol", "",
+            "`grpc`, or `http/protobuf` with URLs that may have a path, behind which `/v1/traces` and so on are put; "
+            "without it, `grpc`", protocol),
     Setting(
         "TENANTSCOPE_UPSTREAM_HEADERS_FILE", "upstream_headers_file", "",
         "file of headers for the upstream, such as a token: `name: value` on each line, not readable by everybody; "
@@ -154,15 +160,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         _existing_file,
     ),
     Setting("TENANTSCOPE_UPSTREAM_CA_FILE", "upstream_ca_file", "",
-            "who may have signed the upstream's certificate, as PEM; without it, the authorities that gRPC knows",
-            _existing_file),
+            "who may have signed the upstream's certificate, as PEM; without it, the authorities that gRPC or, for "
+            "OTLP/HTTP, the system knows", _existing_file),
     Setting("TENANTSCOPE_UPSTREAM_CERTIFICATE_FILE", "upstream_certificate_file", "",
             "the certificate that the upstream is shown (mutual TLS), as PEM", _existing_file),
     Setting("TENANTSCOPE_UPSTREAM_KEY_FILE", "upstream_key_file", "",
             "its private key, as PEM without a password, not readable by everybody", _existing_file),
     Setting("TENANTSCOPE_UPSTREAM_COMPRESSION", "upstream_compression", "",
-            "`gzip` or `none`; without it, what stays on this machine is not compressed and everything else is",
-            _compression),
+            "`gzip`, `zstd` (OTLP/HTTP alone) or `none`; without it, what stays on this machine is not compressed and "
+            "everything else is, with gzip", compression),
+    Setting(
+        "TENANTSCOPE_UPSTREAMS_FILE", "upstreams_file", "",
+        "several upstreams, each with options of its own, as YAML (see `docs/delivery.md`); in place of "
+        "`TENANTSCOPE_UPSTREAM`",
+        _existing_file,
+    ),
     Setting("TENANTSCOPE_POLICY", "policy", POLICIES[0],
             f"the redaction policy: {', '.join(f'`{name}`' for name in POLICIES)}, or a file; read again on SIGHUP "
             "and when it has changed", _policy),
@@ -223,14 +235,13 @@ class Settings:
         clients_file: None means that whoever reaches the address may send.
         tls_certificate_file, tls_key_file, tls_client_ca_file: None without TLS, the last one without mutual TLS.
         metrics: None means that no other machine may read them.
-        upstream: None means the embedded store.
+        upstreams: where telemetry goes.
         policy: the name of a shipped policy, or a file.
         trial_policy: the same for one that is only tried; None means none.
-        upstream_headers_file, upstream_ca_file, upstream_certificate_file, upstream_key_file: None without one.
-        upstream_compression: whether requests to the upstream are compressed.
         queue_bytes: of the queue on disk, at most.
         workers: processes that redact; 0: this one does.
         stall_ms: milliseconds.
+        listen_http: None means that OTLP/HTTP is not taken.
         limits: tiers of tenants; None: nobody has limits.
         runbook_url: base URL without a slash at its end; empty means none.
         alertmanager: None means that none is told.
@@ -240,12 +251,13 @@ class Settings:
 
     listen: Address
     admin: Address
-    upstream: Upstream | None
+    upstreams: Upstreams
     policy: Path | str
     state_dir: Path
     queue_bytes: int
     stall_ms: int
     runbook_url: str
+    listen_http: Address | None = None
     limits: Limits | None = None
     metrics: Address | None = None
     alertmanager: str | None = None
@@ -256,11 +268,6 @@ class Settings:
     tls_certificate_file: Path | None = None
     tls_key_file: Path | None = None
     tls_client_ca_file: Path | None = None
-    upstream_headers_file: Path | None = None
-    upstream_ca_file: Path | None = None
-    upstream_certificate_file: Path | None = None
-    upstream_key_file: Path | None = None
-    upstream_compression: bool = False
     workers: int = 0
 
     @classmethod
@@ -281,16 +288,17 @@ class Settings:
                 errors += [f"{setting.key}: {mistake}" for mistake in error.mistakes]
             except ValueError as error:
                 errors.append(f"{setting.key}: {error}")
-        if not errors and _is_itself(values["upstream"], values["listen"]):
-            errors.append(
-                "TENANTSCOPE_UPSTREAM: is the sidecar's own TENANTSCOPE_LISTEN; telemetry would go in circles"
-            )
-        for fields, check in (
-            (("listen", "clients_file", "tls_"), _about_listener),
-            (("upstream",), _about_upstream),
-        ):
-            if all(setting.field in values for setting in SETTINGS if setting.field.startswith(fields)):
-                errors += check(values)
+        given = [setting.field for setting in SETTINGS if setting.field.startswith("upstream")]
+        if values.keys() >= set(given):
+            try:
+                values["upstreams"] = _upstreams(
+                    {field: values.pop(field) for field in given}, [values.get("listen"), values.get("listen_http")]
+                )
+            except UpstreamsError as error:
+                errors += error.mistakes
+        guards = ("listen", "clients_file", "tls_")
+        if all(setting.field in values for setting in SETTINGS if setting.field.startswith(guards)):
+            errors += _about_listener(values)
         order = {setting.key: number for number, setting in enumerate(SETTINGS)}
         errors.sort(key=lambda line: order.get(re.split("[:,]", line)[0], -1))  # unknown keys first
         if not errors and values["webhook_secret_file"] is not None and values["webhook"] is None:
@@ -303,10 +311,6 @@ class Settings:
         if errors:
             raise ConfigurationError(*errors)
         values["runbook_url"] = values["runbook_url"] or ""
-        if values["upstream_compression"] is None:
-            values["upstream_compression"] = (
-                values["upstream"] is not None and not values["upstream"].address.is_loopback
-            )
         return cls(**values)
 
 
@@ -331,48 +335,35 @@ def _about_listener(values: Mapping[str, Any]) -> list[str]:
         errors.append("TENANTSCOPE_TLS_CERTIFICATE_FILE, TENANTSCOPE_TLS_KEY_FILE: one is of no use without the other")
     if values["tls_client_ca_file"] is not None and not tls:
         errors.append("TENANTSCOPE_TLS_CLIENT_CA_FILE: has no effect without TENANTSCOPE_TLS_CERTIFICATE_FILE")
-    if not values["listen"].is_loopback and not (tls and values["clients_file"] is not None):
-        errors.append(
-            "TENANTSCOPE_LISTEN: must be a loopback address (127.0.0.1, ::1 or localhost), or TLS and clients must be "
-            "set (TENANTSCOPE_TLS_CERTIFICATE_FILE, TENANTSCOPE_TLS_KEY_FILE, TENANTSCOPE_CLIENTS_FILE): nobody beyond "
-            "this machine may listen in, or send without credentials"
-        )
+    guarded = tls and values["clients_file"] is not None
+    errors += [
+        f"TENANTSCOPE_{field.upper()}: must be a loopback address (127.0.0.1, ::1 or localhost), or TLS and clients "
+        "must be set (TENANTSCOPE_TLS_CERTIFICATE_FILE, TENANTSCOPE_TLS_KEY_FILE, TENANTSCOPE_CLIENTS_FILE): nobody "
+        "beyond this machine may listen in, or send without credentials"
+        for field in ("listen", "listen_http")
+        if values[field] is not None and not values[field].is_loopback and not guarded
+    ]
     return errors
 
 
-def _about_upstream(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the upstream's files, seen together with its address."""
-    destination = values["upstream"]
-    files = {
-        setting.key: setting.field
-        for setting in SETTINGS
-        if setting.field.startswith("upstream_") and values[setting.field] is not None
-    }
-    if destination is None:
-        return [f"{key}: has no effect without TENANTSCOPE_UPSTREAM" for key in files]
-    errors = []
-    if not destination.secure:
-        errors += [
-            f"{key}: has no effect without TLS; TENANTSCOPE_UPSTREAM must begin with https://"
-            for key, field in files.items()
-            if field in ("upstream_ca_file", "upstream_certificate_file", "upstream_key_file")
-        ]
-        if values["upstream_headers_file"] is not None and not destination.address.is_loopback:
-            errors.append(
-                "TENANTSCOPE_UPSTREAM_HEADERS_FILE: what is in it would cross the network in the clear; "
-                "TENANTSCOPE_UPSTREAM must begin with https://"
-            )
-    if (values["upstream_certificate_file"] is None) != (values["upstream_key_file"] is None):
-        errors.append(
-            "TENANTSCOPE_UPSTREAM_CERTIFICATE_FILE, TENANTSCOPE_UPSTREAM_KEY_FILE: one is of no use without the other"
-        )
-    return errors
+def _upstreams(given: dict[str, Any], own: Sequence[Address | None]) -> Upstreams:
+    """Raises UpstreamsError."""
+    file, texts = given.pop("upstreams_file"), given.pop("upstream")
+    options = {field.removeprefix("upstream_"): value for field, value in given.items()}
+    if file is None:
+        found = from_settings(options, texts or ())
+    elif texts or any(value is not None for value in options.values()):
+        raise UpstreamsError([f"{UPSTREAMS_FILE_KEY}: takes the place of {UPSTREAM_KEY} and its options"])
+    else:
+        found = from_file(file)
+    for route in found.routes:
+        if any(address is not None and _is_itself(route.upstream.address, address) for address in own):
+            key = UPSTREAM_KEY if file is None else UPSTREAMS_FILE_KEY
+            raise UpstreamsError([f"{key}: is the sidecar's own listener; telemetry would go in circles"])
+    return found
 
 
-def _is_itself(destination: Upstream | None, own: Address) -> bool:
-    if destination is None:
-        return False
-    other = destination.address
+def _is_itself(other: Address, own: Address) -> bool:
     if own.path is not None or other.path is not None:
         return own.path == other.path
     return other.port == own.port and own.port != 0 and other.is_loopback

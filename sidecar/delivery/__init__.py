@@ -8,6 +8,7 @@ from .delivery import Delivery, Exit
 from .forwarder import BACKOFF, Forwarder
 from .store import EmbeddedStore
 from .upstream import UpstreamOtlp
+from .upstream_http import UpstreamHttp
 
 __all__ = [
     "BACKOFF",
@@ -22,6 +23,7 @@ __all__ = [
     "Forwarder",
     "Refused",
     "RetryLater",
+    "UpstreamHttp",
     "UpstreamOtlp",
     "Way",
 ]

@@ -10,6 +10,8 @@ of a file's content.
 from __future__ import annotations
 
 import re
+import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,18 +19,16 @@ from typing import Final
 import grpc
 
 from sidecar.ownership import private_file
-from sidecar.pem import read_authorities, read_pair
+from sidecar.pem import client_context, read_authorities, read_pair
 from sidecar.renewal import Renewed
 from sidecar.settings import ConfigurationError
 
-HEADERS_KEY: Final = "TENANTSCOPE_UPSTREAM_HEADERS_FILE"
-CA_KEY: Final = "TENANTSCOPE_UPSTREAM_CA_FILE"
-CERTIFICATE_KEY: Final = "TENANTSCOPE_UPSTREAM_CERTIFICATE_FILE"
-PRIVATE_KEY_KEY: Final = "TENANTSCOPE_UPSTREAM_KEY_FILE"
 MAX_BYTES: Final = 16 * 1024  # of the headers: a server takes no more
 _NAME: Final = re.compile(r"[a-z0-9_.-]+")
-# gRPC's own, which a call must not set; names that end in -bin hold bytes, which a line of text does not.
-_NOT_OURS: Final = re.compile(r"grpc-.*|.*-bin|te|content-type|user-agent")
+# The protocols' own, which a request must not set; names that end in -bin hold bytes, which a line of text does not.
+_NOT_OURS: Final = re.compile(
+    r"grpc-.*|.*-bin|te|content-.*|user-agent|host|connection|keep-alive|transfer-encoding|upgrade|expect|trailer"
+)
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -46,7 +46,8 @@ class Credentials:
 
     Args:
         headers: lines of `name: value`. ca: who may have signed the upstream's certificate; without it, whom gRPC
-            trusts. certificate, key: what we show of ourselves (mutual TLS); both or none.
+            or the system trusts. certificate, key: what we show of ourselves (mutual TLS); both or none.
+        setting: the name of the setting that an option was given in.
 
     Raises:
         ConfigurationError: a file cannot be used; a line for each, which names its setting.
@@ -59,7 +60,9 @@ class Credentials:
         ca: Path | None = None,
         certificate: Path | None = None,
         key: Path | None = None,
+        setting: Callable[[str], str] = lambda option: f"TENANTSCOPE_UPSTREAM_{option.upper()}",
     ) -> None:
+        self._setting = setting
         self._headers, self._ca, self._certificate, self._key = headers, ca, certificate, key
         files = [path for path in (headers, ca, certificate, key) if path is not None]
         self._content = Renewed("credentials for the upstream", files, self._read)
@@ -74,6 +77,11 @@ class Credentials:
         content = self._content.value
         return grpc.ssl_channel_credentials(content.roots, content.key, content.certificates)
 
+    def for_context(self) -> ssl.SSLContext:
+        """What a TLS connection is made with where gRPC makes none."""
+        content = self._content.value
+        return client_context(content.roots, content.certificates, content.key)
+
     def renew(self) -> bool:
         """Look at the files: whether there is something new in them, and it is in use from now on."""
         return self._content.renew()
@@ -86,15 +94,17 @@ class Credentials:
             try:
                 headers = _headers(private_file(self._headers, MAX_BYTES + 1))
             except ValueError as error:
-                errors.append(f"{HEADERS_KEY}: {error}")
+                errors.append(f"{self._setting('headers_file')}: {error}")
         try:
             if self._ca is not None:
-                roots = read_authorities(CA_KEY, self._ca)
+                roots = read_authorities(self._setting("ca_file"), self._ca)
         except ConfigurationError as error:
             errors += error.lines
         try:
             if self._certificate is not None and self._key is not None:
-                certificates, key = read_pair(CERTIFICATE_KEY, self._certificate, PRIVATE_KEY_KEY, self._key)
+                certificates, key = read_pair(
+                    self._setting("certificate_file"), self._certificate, self._setting("key_file"), self._key
+                )
         except ConfigurationError as error:
             errors += error.lines
         if errors:
@@ -116,7 +126,7 @@ def _headers(content: bytes) -> Headers:
         if not colon or not _NAME.fullmatch(header) or not value:
             raise ValueError(f"line {number} is not `name: value`")
         if _NOT_OURS.fullmatch(header):
-            raise ValueError(f"line {number} sets a header that is gRPC's own or binary")
+            raise ValueError(f"line {number} sets a header that is the protocol's own or binary")
         if any(not 0x20 <= byte < 0x7F for byte in value):
             raise ValueError(f"line {number} has a value with characters that are not printable ASCII")
         if header in found:

@@ -111,7 +111,7 @@ class UpstreamOtlp:
     def probe(self) -> None:
         """Connect and hang up: says whether anybody is there without sending anything."""
         try:
-            _connect(self._upstream.address).close()
+            connect(self._upstream.address).close()
         except OSError:
             raise RetryLater("upstream_unreachable") from None
 
@@ -137,7 +137,8 @@ class UpstreamOtlp:
             self._channel.close()
 
 
-def _connect(address: Address) -> socket.socket:
+def connect(address: Address) -> socket.socket:
+    """A connection to this address. Raises OSError."""
     if address.path is None:
         return socket.create_connection((address.host, address.port), _PROBE_SECONDS)
     connection = socket.socket(socket.AF_UNIX)

@@ -2,6 +2,7 @@
 
 from .admission import Admission, Busy, Consumer, Malformed
 from .certificate import Certificate
+from .http_server import HttpIntake
 from .server import Intake, refuse_unsafe_grpc
 
-__all__ = ["Admission", "Busy", "Certificate", "Consumer", "Intake", "Malformed", "refuse_unsafe_grpc"]
+__all__ = ["Admission", "Busy", "Certificate", "Consumer", "HttpIntake", "Intake", "Malformed", "refuse_unsafe_grpc"]

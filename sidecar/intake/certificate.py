@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 
 import grpc
 
-from sidecar.pem import read_authorities, read_pair
+from sidecar.pem import read_authorities, read_pair, server_context
 from sidecar.renewal import Renewed
 
 CERTIFICATE_KEY: Final = "TENANTSCOPE_TLS_CERTIFICATE_FILE"
@@ -43,15 +44,35 @@ class Certificate:
             return _Content(chain, secret, None if client_ca is None else read_authorities(CLIENT_CA_KEY, client_ca))
 
         self._content = Renewed("certificates of the listener", files, read)
+        content = self._content.value
+        self._context = content, server_context(content.chain, content.key, content.client_roots)
 
     def credentials(self) -> grpc.ServerCredentials:
         """For a port of a gRPC server; each handshake is done with what is in the files by then."""
         # The client's certificate is either proved or not asked for: a name in it can be believed.
         return grpc.dynamic_ssl_server_credentials(self._configuration(), self._renewed(), self._mutual)
 
+    def context(self) -> ssl.SSLContext:
+        """For a connection of any other server, with what is in the files by now."""
+        self._content.renew()
+        content = self._content.value
+        if self._context[0] is not content:
+            self._context = content, server_context(content.chain, content.key, content.client_roots)
+        return self._context[1]
+
     def _configuration(self) -> grpc.ServerCertificateConfiguration:
         content = self._content.value
         return grpc.ssl_server_certificate_configuration([(content.key, content.chain)], content.client_roots)
 
     def _renewed(self) -> Callable[[], grpc.ServerCertificateConfiguration | None]:
-        return lambda: self._configuration() if self._content.renew() else None
+        given = self._content.value
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal given
+            self._content.renew()
+            if self._content.value is given:
+                return None
+            given = self._content.value
+            return self._configuration()
+
+        return renewed

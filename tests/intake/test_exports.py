@@ -19,7 +19,7 @@ from sidecar.address import listener
 from sidecar.clients import Client, Clients
 from sidecar.conventions import SIGNALS, Signal
 from sidecar.intake import Admission, Busy, Intake, Malformed
-from sidecar.intake.exports import BUSY, DROPPED, FAULT, MALFORMED
+from sidecar.intake.verdicts import BUSY, DROPPED, FAULT, MALFORMED
 from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
 
 SECRET = "sk-live-4242"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.address import Address, Upstream
 from sidecar.settings import SETTINGS, ConfigurationError, Settings
+from sidecar.upstreams import Upstreams
 
 
 def errors(**environment: str) -> tuple[str, ...]:
@@ -27,8 +28,8 @@ def test_nothing_has_to_be_set() -> None:
     settings = Settings.from_environment({"XDG_STATE_HOME": "/var/lib/me"})
     assert settings.listen == Address("127.0.0.1", 4317)
     assert settings.admin == Address("127.0.0.1", 8889)
-    assert (settings.upstream, settings.policy, settings.stall_ms, settings.runbook_url) == (
-        None,
+    assert (settings.upstreams, settings.policy, settings.stall_ms, settings.runbook_url) == (
+        Upstreams(),
         "default",
         100,
         "",
@@ -44,7 +45,7 @@ def test_a_relative_state_home_is_ignored() -> None:
 
 def test_an_empty_value_counts_as_unset() -> None:
     """`TENANTSCOPE_UPSTREAM= python -m sidecar` means: without an upstream."""
-    assert read(UPSTREAM="", LISTEN=" ").upstream is None
+    assert read(UPSTREAM="", LISTEN=" ").upstreams == Upstreams()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,8 @@ def test_metrics_for_other_machines_are_served_when_asked_for() -> None:
 )
 def test_upstreams_come_in_three_forms(text: str, upstream: Upstream) -> None:
     """Plain, TLS, Unix socket."""
-    assert read(UPSTREAM=text).upstream == upstream
+    (route,) = read(UPSTREAM=text).upstreams.routes
+    assert route.upstream == upstream
 
 
 @pytest.mark.parametrize(
@@ -206,7 +208,8 @@ def test_the_runbooks_are_at_an_http_url(text: str) -> None:
 def test_the_table_says_what_every_setting_is() -> None:
     """Documents are made from it."""
     fields = set(Settings.__dataclass_fields__)
-    assert {setting.field for setting in SETTINGS} == fields
+    given = {setting.field for setting in SETTINGS}
+    assert {field for field in given if not field.startswith("upstream")} == fields - {"upstreams"}
     assert all(setting.description and setting.key == f"TENANTSCOPE_{setting.field.upper()}" for setting in SETTINGS)
 
 
@@ -245,23 +248,23 @@ def test_credentials_that_do_not_fit_the_upstream_are_refused(
 @pytest.mark.parametrize(
     ("upstream", "given", "compressed"),
     [
-        ("https://collector.example", "", True),
-        ("http://127.0.0.1:14317", "", False),
-        ("unix:/run/collector.sock", "", False),
-        ("https://collector.example", "none", False),
-        ("http://127.0.0.1:14317", "gzip", True),
-        ("", "", False),
+        ("https://collector.example", "", "gzip"),
+        ("http://127.0.0.1:14317", "", "none"),
+        ("unix:/run/collector.sock", "", "none"),
+        ("https://collector.example", "none", "none"),
+        ("http://127.0.0.1:14317", "gzip", "gzip"),
     ],
 )
-def test_what_leaves_the_machine_is_compressed(upstream: str, given: str, compressed: bool) -> None:
+def test_what_leaves_the_machine_is_compressed(upstream: str, given: str, compressed: str) -> None:
     """CPU is cheaper than a network, and dearer than the loopback; whoever knows better says so."""
-    assert read(UPSTREAM=upstream, UPSTREAM_COMPRESSION=given).upstream_compression is compressed
+    (route,) = read(UPSTREAM=upstream, UPSTREAM_COMPRESSION=given).upstreams.routes
+    assert route.compression == compressed
 
 
 def test_an_unknown_compression_is_refused() -> None:
-    """Python's gRPC speaks gzip alone."""
-    assert errors(UPSTREAM="http://h", UPSTREAM_COMPRESSION="zstd") == (
-        "TENANTSCOPE_UPSTREAM_COMPRESSION: must be gzip or none",
+    """Three words."""
+    assert errors(UPSTREAM="http://h", UPSTREAM_COMPRESSION="snappy") == (
+        "TENANTSCOPE_UPSTREAM_COMPRESSION: must be gzip, zstd or none",
     )
 
 
