@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 PEERS  := $(VENV)/.peers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-heavy soak lint bench bench-sidecar lock docs docs-site screenshots proto collector broker clean help
+.PHONY: demo test test-heavy soak lint bench bench-sidecar lock docs docs-site screenshots proto collector broker validator clean help
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,11 +40,18 @@ bench-sidecar: $(READY) ## the sidecar end to end, targets beside the figures; A
 	@$(BIN)/python -m benchmarks.sidecar_cost $(ARGS)
 
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-package tenantscope \
-	  --extra demo --group dev --custom-compile-command "make lock"
-lock: $(READY) ## renew requirements.lock and requirements-test.lock from pyproject.toml
+	  --custom-compile-command "make lock"
+IMAGE = $(COMPILE) --no-annotate --constraint requirements.lock --output-file deploy/containers
+# What runs in the sidecar's image: its extra and the one library of the rest that it needs; neither AutoGen nor an SDK.
+SIDECAR = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print("structlog", *p["optional-dependencies"]["sidecar"], sep="\n")
+lock: $(READY) ## renew requirements*.lock and those of the images from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(COMPILE) --output-file requirements.lock pyproject.toml
-	@$(COMPILE) --group peers --group site --constraint requirements.lock --output-file requirements-test.lock pyproject.toml
+	@$(COMPILE) --extra demo --group dev --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --extra demo --group dev --group peers --group site --constraint requirements.lock --output-file requirements-test.lock pyproject.toml
+	@$(IMAGE)/demo.lock --extra demo pyproject.toml
+	@$(BIN)/python -c '$(SIDECAR)' | $(IMAGE)/sidecar.lock -
+	@printf 'hatchling\neditables\n' | $(IMAGE)/build.lock -
 
 docs: $(READY) ## renew the reference, what is covered, dashboards and the Collector's lists
 	@$(BIN)/python docs/reference.py
@@ -66,6 +73,9 @@ collector: ## the OpenTelemetry Collector of deploy/collector, into the cache, o
 
 broker: ## Apache Kafka as a peer of the gateway's test, into the cache, once (needs Maven)
 	@$(PYTHON) tests/collector/broker/fetch.py
+
+validator: ## what says whether deploy/ is right: kustomize, the API server's rules, Compose, BuildKit; once (needs Go)
+	@$(PYTHON) tests/deploy/validator/build.py
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -219,17 +219,19 @@ def sidecar(folder: Path, program: tuple[str, ...] = ("-m", "sidecar"), **settin
 
 
 @contextmanager
-def published(folder: Path) -> Iterator[str]:
-    """The URL below which the files of `folder` are served, as any web server would."""
+def published(folder: Path, port: int = 0) -> Iterator[str]:
+    """The URL below which the files of `folder` are served, as any web server would; on any port when it is 0."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args: Any) -> None:
             """Not on the terminal."""
 
     handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:  # or a test that failed never ends
+            server.shutdown()
+            thread.join()
