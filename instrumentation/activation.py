@@ -11,7 +11,6 @@ Why these seams, and what else was tried: docs/decisions/0001-how-we-hook-autoge
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import sys
 import threading
@@ -20,20 +19,24 @@ from typing import Any, Final
 
 import autogen_core._single_threaded_agent_runtime as runtime_module
 from autogen_core import EVENT_LOGGER_NAME, ComponentBase, SingleThreadedAgentRuntime
+from autogen_core._runtime_impl_helpers import SubscriptionManager
 from autogen_core._telemetry import _genai as genai_module
 
 from . import budgets, tenancy
 from .diagnostics import fault
-from .hooks import agents_and_tools, event_log, seams, states
+from .hooks import agents_and_tools, event_log, host, seams, states, worker
 from .hooks.construction import InstantiationTap
 from .hooks.interception import First, TransparentHandler, quiet_about
-from .hooks.passport import issue_passport
+from .hooks.methods import all_subclasses, in_place_of, is_a_method, unbound
+from .hooks.passport import Awaited, issue_passport
 from .hooks.run_loop import ended
 from .hooks.runtime import Resolver, TraceTap, look_up_agents
 from .hooks.seams import Wrapper
+from .hooks.tracestate import Wire
 from .hooks.turn import Overran
 from .hooks.waiting import Waiting
 from .isolation import Isolation
+from .peers import Peers
 from .telemetry.recorder import Recorder
 
 _ABSENT: Final = object()
@@ -51,11 +54,20 @@ class Activation:
         resolver: Resolver | None = None,
         tiers: budgets.Tiers | None = None,
         overran: Overran = lambda _loop, _slot, _budget: None,
+        peers: Peers | None = None,
     ) -> None:
         self._recorder = recorder
         self._waiting = waiting
         self.isolation = Isolation(recorder)
         self._trace_tap = TraceTap(recorder, self.isolation, resolver, tiers or budgets.Tiers(None), overran)
+        wire, self.awaited = Wire(peers or Peers(), self.isolation), Awaited()
+        # AutoGen's distributed runtime, by the modules that may be imported some day.
+        self._distributed: dict[str, Callable[[Any], list[tuple[Any, str, Any]]]] = {
+            worker.MODULE: worker.Worker(
+                recorder, self.isolation, self._trace_tap, wire, waiting, self.awaited
+            ).changes,
+            host.MODULE: host.Host(recorder, wire).changes,
+        }
         self._handler = TransparentHandler()
         # (owner, name, what stood in the owner's own dictionary, what we put there), in the order of attachment.
         self._changes: list[tuple[Any, str, object, object]] = []
@@ -63,7 +75,7 @@ class Activation:
         self._methods: dict[tuple[str, str], Wrapper] = dict(seams.METHODS)
         for name, call in seams.MODEL_CALLS.items():
             self._methods[seams.CLIENT, name] = functools.partial(call, prepare=self._attach_loaded)
-        self._awaited = list(seams.LIBRARIES)  # those whose library nobody has imported yet
+        self._unloaded = self._of_other_modules()
         self._logger_class: tuple[type[logging.Logger], type[logging.Logger]] | None = None
         self._lock = threading.RLock()
 
@@ -78,6 +90,7 @@ class Activation:
                 self._attach_runtime,
                 self._attach_trace_spans,
                 self._attach_components,
+                self._attach_subscriptions,
                 self._attach_logger,
             ):
                 try:
@@ -100,9 +113,9 @@ class Activation:
                 except Exception as error:
                     fault("detach", error)
             self._changes.clear()
-            self._awaited = list(seams.LIBRARIES)
+            self._unloaded = self._of_other_modules()
             self._attached = False
-            for cls in _all_subclasses(ComponentBase):
+            for cls in all_subclasses(ComponentBase):
                 try:
                     self._unwrap_methods(cls)
                 except Exception as error:
@@ -173,8 +186,8 @@ class Activation:
                 return own
             return First(handler, own, recorder) if own else alone
 
-        self._put(runtime, "_tracer_helper", _in_place_of("_tracer_helper", lambda _: trace_tap))
-        self._put(runtime, "_intervention_handlers", _in_place_of("_intervention_handlers", handlers))
+        self._put(runtime, "_tracer_helper", in_place_of("_tracer_helper", lambda _: trace_tap))
+        self._put(runtime, "_intervention_handlers", in_place_of("_intervention_handlers", handlers))
         self._put(runtime_module, "_warn_if_none", quiet_about(handler, warn_if_none))
         self._put(runtime, "start", start_unbound)
         self._put(runtime, "_process_next", process_next_unbound)
@@ -207,7 +220,7 @@ class Activation:
 
         self._put(ComponentBase, "__init_subclass__", classmethod(announce))
         self._attach_loaded()
-        for cls in _all_subclasses(ComponentBase):
+        for cls in all_subclasses(ComponentBase):
             try:
                 wrap(cls)
             except Exception as error:  # a class that does not let itself be changed
@@ -217,8 +230,8 @@ class Activation:
         bases = {f"{base.__module__}.{base.__qualname__}" for base in cls.__mro__}
         for (base, name), wrapper in self._methods.items():
             method = vars(cls).get(name)
-            if base in bases and _is_a_method(method):
-                ours = wrapper(_unbound(method), self._recorder)
+            if base in bases and is_a_method(method):
+                ours = wrapper(unbound(method), self._recorder)
                 ours.__wrapped__ = method  # type: ignore[attr-defined]
                 vars(ours)[_MARK] = self
                 setattr(cls, name, ours)
@@ -229,29 +242,59 @@ class Activation:
             if getattr(method, _MARK, None) is self:
                 setattr(cls, name, method.__wrapped__)
 
-    # The providers' libraries ----------------------------------------------------------------------------------------
+    # What may be imported later: the providers' libraries, AutoGen's distributed runtime ------------------------------
+    def _of_other_modules(self) -> list[tuple[str, Callable[[Any], bool]]]:
+        """(module, what attaches to it): those that nobody has imported yet. False: it is only half imported."""
+        return [
+            *(
+                (module, functools.partial(self._attach_method, cls, name, wrapper))
+                for module, cls, name, wrapper in seams.LIBRARIES
+            ),
+            *((module, functools.partial(self._attach_all, what)) for module, what in self._distributed.items()),
+        ]
+
     def _attach_loaded(self) -> None:
-        """Attach to what has been imported since; called before each model call, and when a component is defined: its
-        module has imported what it needs. Never raises."""
+        """Attach to what has been imported since. Called before each model call; when a component is defined, for its
+        module has imported what it needs; and when a runtime or a host of one is made. Never raises."""
         try:
-            ready = [seam for seam in self._awaited if seam[0] in sys.modules]
+            ready = [seam for seam in self._unloaded if seam[0] in sys.modules]
             if ready:
                 with self._lock:
                     for seam in ready:
-                        self._attach_provider(*seam)
+                        if self._attached and seam in self._unloaded and seam[1](sys.modules[seam[0]]):
+                            self._unloaded.remove(seam)
         except BaseException as error:
-            fault("attach.provider", error)
+            fault("attach.loaded", error)
 
-    def _attach_provider(self, module: str, cls: str, name: str, wrapper: Wrapper) -> None:
-        owner = getattr(sys.modules.get(module), cls, None)
-        if owner is None or not self._attached:
-            return  # half imported, in another thread; the next call will find it
-        seam = (module, cls, name, wrapper)
-        if seam in self._awaited:
-            self._awaited.remove(seam)
-            method = vars(owner).get(name)
-            if _is_a_method(method):
-                self._put(owner, name, wrapper(_unbound(method), self._recorder))
+    def _attach_method(self, cls: str, name: str, wrapper: Wrapper, module: Any) -> bool:
+        owner = getattr(module, cls, None)
+        if owner is None:
+            return False  # half imported, in another thread; the next call will find it
+        method = vars(owner).get(name)
+        if is_a_method(method):
+            self._put(owner, name, wrapper(unbound(method), self._recorder))
+        return True
+
+    def _attach_all(self, what: Callable[[Any], list[tuple[Any, str, Any]]], module: Any) -> bool:
+        try:
+            changes = what(module)  # all of them before the first is made
+        except AttributeError as error:
+            fault("attach.distributed", error)
+            return True
+        for change in changes:
+            self._put(*change)
+        return bool(changes)
+
+    def _attach_subscriptions(self) -> None:
+        """Every runtime, and every host of one, makes itself one of these: its module is imported by then."""
+        init, attach_loaded = SubscriptionManager.__init__, self._attach_loaded
+
+        @functools.wraps(init)
+        def prepared(self: SubscriptionManager) -> None:
+            attach_loaded()
+            init(self)
+
+        self._put(SubscriptionManager, "__init__", prepared)
 
     # The event logger -----------------------------------------------------------------------------------------------
     def _attach_logger(self) -> None:
@@ -260,47 +303,3 @@ class Activation:
         ours = event_log.tapped(original, self._recorder)
         self._logger_class = (original, ours)
         logger.__class__ = ours
-
-
-def _in_place_of(name: str, answer: Callable[[Any], Any]) -> property:
-    """A data descriptor on the class, which wins over the instance's own attribute and keeps it up to date."""
-
-    def keep(instance: Any, value: Any) -> None:
-        vars(instance)[name] = value
-
-    return property(answer, keep)
-
-
-def _is_a_method(value: Any) -> bool:
-    """A function, or another instrumentation's object that binds like one.
-
-    A mock is called without `self`, and is asked afterwards how often: it stays what it is.
-    """
-    return (
-        callable(value)
-        and hasattr(type(value), "__get__")
-        and not isinstance(value, staticmethod | type)
-        and not getattr(value, "__isabstractmethod__", False)
-    )
-
-
-def _unbound(method: Any) -> Callable[..., Any]:
-    if inspect.isfunction(method):
-        return method
-
-    @functools.wraps(method)
-    def bind_and_call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return method.__get__(self, type(self))(*args, **kwargs)
-
-    return bind_and_call
-
-
-def _all_subclasses(base: type) -> list[type]:
-    found: dict[type, None] = {}
-    waiting: list[Any] = [base]
-    while waiting:
-        for cls in waiting.pop().__subclasses__():
-            if cls not in found:
-                found[cls] = None
-                waiting.append(cls)
-    return list(found)

@@ -93,7 +93,9 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         ACTIVITY,
         "string",
         "what an error counts for: process, chat, execute_tool ...; `intercept` (an intervention handler of the "
-        "application's failed), `run_loop` (a background exception ended the runtime's loop)",
+        "application's failed), `run_loop` (a background exception ended the runtime's loop); of the distributed "
+        "runtime `send` (a caller gave up waiting), `deliver` (the worker went away), `respond` (an answer could not "
+        "be written, or nobody waited for it), `connection` (the host went away)",
     ),
     Attribute(OPERATION_NAME, "string", "GenAI operation: chat, execute_tool, create_agent, invoke_agent ..."),
     Attribute(PROVIDER_NAME, "string", "GenAI provider of the model client"),
@@ -239,6 +241,11 @@ QUEUE_DURATION: Final = Metric(
 QUEUE_SIZE: Final = Metric(
     "autogen.message.queue.size", "gauge", "{message}",
     "messages and responses that wait in the runtimes' queues", (TENANT_ID,),
+)  # fmt: skip
+AWAITED: Final = Metric(
+    "autogen.calls.awaited", "gauge", "{call}",
+    "calls through AutoGen's distributed runtime that wait for their answer; for ever, if the agent's process has gone",
+    (TENANT_ID,),
 )  # fmt: skip
 RESPONSE_DURATION: Final = Metric(
     "autogen.message.response.duration", "histogram", "s",
@@ -388,7 +395,7 @@ MODEL_METRICS: Final[tuple[Metric, ...]] = (
 METRICS: Final[tuple[Metric, ...]] = (
     LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
     TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED, TENANT_LOOP_DELAY_PAIR,
-    MESSAGES, QUEUE_DURATION, QUEUE_SIZE, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
+    MESSAGES, QUEUE_DURATION, QUEUE_SIZE, AWAITED, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
     *MODEL_METRICS, TOOL_DURATION, MCP_DURATION, MEMORY_DURATION, MEMORY_ENTRIES,
     AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, STATE, ERRORS, FINDINGS,
     TURN_OVERRUNS, FAULTS,

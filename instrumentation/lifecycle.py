@@ -68,9 +68,9 @@ class Running:
             latest_conventions=settings.latest_conventions,
         )
         self.activation = Activation(
-            self.recorder, self.waiting, resolver, budgets.Tiers(settings.limits), self._overran
+            self.recorder, self.waiting, resolver, budgets.Tiers(settings.limits), self._overran, settings.peers
         )
-        self.census = Census(self.waiting, self.activation.isolation)
+        self.census = Census(self.waiting, self.activation.isolation, self.activation.awaited)
 
     def _open_telemetry(self) -> None:
         """Resource, accumulators, exporter, loops: all that belongs to one process."""
@@ -130,6 +130,7 @@ class Running:
             fault("loop_metrics", error)
         for metric, figures in (
             (conventions.QUEUE_SIZE, self.census.queued()),
+            (conventions.AWAITED, self.census.awaited()),
             (conventions.AGENTS, self.census.agents()),
         ):
             if figures:

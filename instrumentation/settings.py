@@ -17,6 +17,9 @@ from sidecar.wire.limits import DESCRIPTION as LIMITS_DESCRIPTION
 from sidecar.wire.limits import KEY as LIMITS_KEY
 from sidecar.wire.limits import Limits, LimitsError, load
 
+from .peers import Peers, PeersError
+from .peers import load as load_peers
+
 Number = TypeVar("Number", int, float)
 
 
@@ -32,6 +35,8 @@ class Setting:
     default: str
     description: str
 
+
+PEERS_KEY: Final = "TENANTSCOPE_PEER_KEYS_FILE"
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("OTEL_SERVICE_NAME", "unknown_service", "name of the application; `service.name`"),
@@ -72,6 +77,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("TENANTSCOPE_EVENT_LOG", "none", "file for one line of JSON an activity, without content; absolute path"),
     Setting("TENANTSCOPE_EVENT_LOG_BYTES", "10485760", "size at which it is set aside; five such files are kept"),
     Setting(LIMITS_KEY, "none", LIMITS_DESCRIPTION),
+    Setting(
+        PEERS_KEY,
+        "none",
+        "file of the keys with which the processes of AutoGen's distributed runtime vouch for a message's tenant, not "
+        "readable by everybody; without it a tenant is believed in the process that bound it only (docs/security.md)",
+    ),
     Setting(
         "TENANTSCOPE_READ_STACKS",
         "permitted",
@@ -115,6 +126,7 @@ class Settings:
     max_tenants: int = 254
     cell_dir: Path | None = None
     limits: Limits | None = None
+    peers: Peers | None = field(default=None, repr=False)
     read_stacks: str = PERMITTED
     span_queue: int = 2048
     span_batch: int = 512
@@ -161,6 +173,7 @@ class Settings:
             max_tenants=tenants,
             cell_dir=None if folder is None else Path(folder),
             limits=reader.limits(),
+            peers=reader.peers(),
             read_stacks=reader.one_of("TENANTSCOPE_READ_STACKS", READ_STACKS),
             span_queue=reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1, 1_000_000),
             span_batch=reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 10_000),
@@ -212,6 +225,14 @@ class _Reader:
             return load(Path(path)) if path else None
         except LimitsError as error:
             self.mistakes += [f"{LIMITS_KEY}: {mistake}" for mistake in error.mistakes]
+            return None
+
+    def peers(self) -> Peers | None:
+        path = self.file(PEERS_KEY)
+        try:
+            return None if path is None else load_peers(path)
+        except PeersError as error:
+            self.mistakes += [f"{PEERS_KEY}: {mistake}" for mistake in error.mistakes]
             return None
 
     def check_endpoint(self, endpoint: object) -> None:

@@ -220,6 +220,7 @@ LIBRARY_KEYS: Final = frozenset(
         "TENANTSCOPE_EVENT_LOG",
         "TENANTSCOPE_EVENT_LOG_BYTES",
         "TENANTSCOPE_SAMPLING",
+        "TENANTSCOPE_PEER_KEYS_FILE",
         LIMITS_KEY,
     }
 )

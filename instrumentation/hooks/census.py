@@ -1,4 +1,5 @@
-"""What the runtimes hold at this moment: messages in their queues, agents that they keep. Read in the export thread.
+"""What the runtimes hold at this moment: messages in their queues, calls that another process owes an answer to, agents
+that they keep. Read in the export thread.
 
 The queue and the table of agents are AutoGen's own and are read where they are, so that nothing needs to be counted on
 the way, and nothing is left over when a runtime throws its queue away. Each reading copies at most `_LIMIT` entries of
@@ -16,8 +17,8 @@ from instrumentation.activity import name_of
 from instrumentation.diagnostics import fault
 from instrumentation.isolation import Isolation
 
-from .passport import Passport
-from .waiting import Waiting
+from .passport import Awaited, Passport
+from .waiting import Waiting, queue_of
 
 _LIMIT: Final = 20_000
 #: Pairs of tenant and agent type that have a figure of their own; the rest counts for its tenant.
@@ -28,10 +29,12 @@ Figures = dict[tuple[str | None, ...], int]
 class Census:
     """Reads all runtimes that dispatch. A figure that has come down to nothing is told once more, as 0."""
 
-    def __init__(self, waiting: Waiting, isolation: Isolation) -> None:
+    def __init__(self, waiting: Waiting, isolation: Isolation, awaited: Awaited) -> None:
         self._waiting = waiting
+        self._awaited = awaited
         self._isolation = isolation
         self._queued: Figures = {}
+        self._owed: Figures = {}
         self._agents: Figures = {}
 
     def queued(self) -> Figures:
@@ -39,10 +42,18 @@ class Census:
         found: Counter[tuple[str | None, ...]] = Counter()
         for runtime in self._waiting.runtimes():
             try:
-                _count_messages(runtime._message_queue._queue, found)  # noqa: SLF001
+                _count_messages(queue_of(runtime), found)
             except Exception as error:
                 fault("census.queue", error)
         before, self._queued = self._queued, dict(found)
+        return dict.fromkeys(before, 0) | found
+
+    def awaited(self) -> Figures:
+        """Calls that another process owes an answer to, by (tenant,). Never raises."""
+        found: Counter[tuple[str | None, ...]] = Counter()
+        for passport in self._awaited.passports():
+            found[passport.tenant.id,] += 1
+        before, self._owed = self._owed, dict(found)
         return dict.fromkeys(before, 0) | found
 
     def agents(self) -> Figures:

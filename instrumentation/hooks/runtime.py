@@ -43,7 +43,7 @@ Resolver = Callable[[AgentId | TopicId], str | None]
 DELIVERING: ContextVar[Passport | None] = ContextVar("tenantscope_delivering", default=None)
 
 SENDER: Final = "sender"
-MESSAGE: Final = "message"
+MESSAGE_TYPE: Final = "message_type"
 KIND: Final = "kind"
 AGENT: Final = "agent"
 
@@ -52,7 +52,7 @@ class About(dict[str, Any]):
     """What `look_up_agents` found out. A runtime that looks up something else is not asked what it says."""
 
 
-class _Stage:
+class Stage:
     """A stage that needs nothing from us."""
 
     __slots__ = ()
@@ -66,7 +66,7 @@ class _Stage:
         return None
 
 
-class _Sending(_Stage):
+class _Sending(Stage):
     """`create` of a send: the caller waits inside for the answer."""
 
     __slots__ = ("_recorder", "passport")
@@ -88,17 +88,17 @@ class _Sending(_Stage):
                 if CALLING.get() is self:
                     CALLING.set(None)
             elif kind is not None:
-                passport.give_up(self._recorder)
+                passport.give_up(self._recorder, kind)
         except BaseException as broken:
             fault("stage.send", broken)
 
 
-class _Resolved(_Stage):
+class _Resolved(Stage):
     """`create`, when a resolver named the tenant: it is bound while the message is put into the queue."""
 
     __slots__ = ("_binding", "_inner")
 
-    def __init__(self, tenant: tenancy.Tenant, inner: _Stage) -> None:
+    def __init__(self, tenant: tenancy.Tenant, inner: Stage) -> None:
         # Its own, to be known again.
         self._binding = tenancy.Binding(tenant)
         self._inner = inner
@@ -117,7 +117,7 @@ class _Resolved(_Stage):
         self._inner.__exit__(kind, error, trace)
 
 
-class _Publishing(_Stage):
+class _Publishing(Stage):
     """`publish`: every subscriber's handler runs inside."""
 
     __slots__ = ("_passport", "_recorder")
@@ -147,7 +147,7 @@ class _Publishing(_Stage):
             self._recorder.lost_message(self._passport.tenant.id, Outcome.ERROR)
 
 
-class _Handling(_Stage):
+class _Handling(Stage):
     """`process`: the handler runs inside."""
 
     __slots__ = ("_passport", "_recorder", "_scope", "_turn")
@@ -189,7 +189,7 @@ class _Handling(_Stage):
             fault("stage.process", broken)
 
 
-_STAGE: Final = _Stage()
+NO_STAGE: Final = Stage()
 _NOTHING: Final = About()
 
 
@@ -218,21 +218,20 @@ class TraceTap:
         *,
         attributes: Mapping[str, Any] | None = None,
         **_: Any,
-    ) -> _Stage:
+    ) -> Stage:
         """What `TraceHelper.trace_block` is to AutoGen; see the table above. Never raises."""
         try:
             if operation == "process":
-                return self._process(destination, parent, attributes if type(attributes) is About else _NOTHING)
+                return self.process(destination, parent, attributes if type(attributes) is About else _NOTHING)
             if operation == "create":
-                return self._create(destination)
+                return self.create(destination)
             if type(parent) is Passport:
                 if operation == "intercept":
                     tenancy.bind(parent.binding)
                     budgets.bind(parent.budget)
                 elif operation == "ack":
                     tenancy.bind(parent.binding)
-                    waited = self._recorder.clock() - parent.sent_ns
-                    self._recorder.responded(parent.tenant.id, max(0, waited) / 1e9)
+                    self.answered(parent.tenant, parent.sent_ns)
                 elif operation in ("send", "publish"):
                     DELIVERING.set(parent)
                     if tenancy.BOUND.get() is None:
@@ -241,10 +240,16 @@ class TraceTap:
                         return _Publishing(parent, self._recorder)
         except BaseException as error:
             fault("stage", error)
-        return _STAGE
+        return NO_STAGE
 
-    def _create(self, destination: Any) -> _Stage:
-        stage: _Stage = _Sending(self._recorder) if type(destination) is AgentId else _STAGE
+    def answered(self, tenant: tenancy.Tenant, sent_ns: int | None) -> None:
+        """A response that was sent then is about to reach its caller."""
+        if sent_ns is not None:
+            self._recorder.responded(tenant.id, max(0, self._recorder.clock() - sent_ns) / 1e9)
+
+    def create(self, destination: Any) -> Stage:
+        """The stage of a message that is about to be sent or published. May raise."""
+        stage: Stage = _Sending(self._recorder) if type(destination) is AgentId else NO_STAGE
         if self._resolver is not None and tenancy.current() is None:
             try:
                 named = self._resolver(destination)
@@ -254,23 +259,27 @@ class TraceTap:
                 fault("resolver", error)
         return stage
 
-    def _process(self, agent_id: AgentId, passport: object, about: About) -> _Stage:
+    def process(self, agent_id: AgentId, passport: object, about: About) -> Stage:
+        """The stage of a handler that is about to begin, in its own task. May raise."""
         now = self._recorder.clock()
         tenant = tenancy.current() or tenancy.TABLE.unknown
         activity = Activity(Kind.PROCESS, tenant, name_of(agent_id.type), now)
         if about:
-            activity.message_type = name_of(type(about[MESSAGE]).__name__)
+            kind = about[MESSAGE_TYPE]  # a class; or its name, of a message that was read from the wire
+            activity.message_type = name_of(kind if type(kind) is str else kind.__name__)
         activity.message_kind = about.get(KIND)
         sender = about.get(SENDER)
         if sender is not None:
             activity.sender = name_of(sender.type)
         if AGENT in about:
             self._isolation.handled(about[AGENT], tenant)
-        if type(passport) is not Passport:
+        if not isinstance(passport, Passport):
             count("passport.foreign")  # sent before we were attached
             scope = self._recorder.scope(activity)
             return _Handling(scope, None, self._recorder, self._turn(scope, None))
-        activity.queue_seconds = max(0, now - passport.sent_ns) / 1e9
+        if passport.sent_ns is not None:
+            activity.queue_seconds = max(0, now - passport.sent_ns) / 1e9
+        activity.conversation = passport.conversation
         scope = self._recorder.scope(activity, passport.context)
         handling = _Handling(scope, passport, self._recorder, self._turn(scope, passport.budget))
         DELIVERING.set(None)
@@ -306,6 +315,6 @@ async def look_up_agents(
         about[AGENT] = await runtime._get_agent(recipient_agent_id)  # noqa: SLF001
     bool(message)
     about[SENDER] = sender_agent_id
-    about[MESSAGE] = message
+    about[MESSAGE_TYPE] = type(message)
     about[KIND] = None if message_context is None else "send" if message_context.is_rpc else "publish"
     return about

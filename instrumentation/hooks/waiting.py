@@ -21,6 +21,12 @@ from .passport import Passport
 _LIMIT: Final = 2_000  # messages of one runtime that one look examines
 
 
+def queue_of(runtime: Any) -> Any:
+    """The envelopes in a runtime's queue; a worker of a distributed runtime has none."""
+    queue = getattr(runtime, "_message_queue", None)
+    return () if queue is None else queue._queue  # noqa: SLF001
+
+
 class Waiting:
     """The runtimes that dispatch, each with the loop it does so on; neither is kept alive."""
 
@@ -49,9 +55,9 @@ class Waiting:
         for runtime_ref, loop_ref in list(self._runtimes.values()):
             runtime = runtime_ref()
             if runtime is not None and loop_ref() is loop:
-                for envelope in list(islice(runtime._message_queue._queue, _LIMIT)):  # noqa: SLF001
+                for envelope in list(islice(queue_of(runtime), _LIMIT)):
                     passport = envelope.metadata
-                    if type(passport) is Passport:
+                    if type(passport) is Passport and passport.sent_ns is not None:
                         binding = passport.binding
                         slot = tenancy.UNKNOWN_SLOT if binding is None else binding.tenant.slot
                         yield slot, passport.sent_ns

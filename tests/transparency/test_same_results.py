@@ -158,9 +158,9 @@ def boom(*_: Any, **__: Any) -> Any:
 
 
 BREAKABLE: list[tuple[Any, str]] = [
-    (runtime, "name_of"), (runtime.TraceTap, "_process"), (runtime, "_Sending"),
+    (runtime, "name_of"), (runtime.TraceTap, "process"), (runtime, "_Sending"),
     (passport.Passport, "__init__"), (passport.Passport, "give_up"), (runtime._Publishing, "_nobody_had_it"),
-    (runtime.TraceTap, "_create"), (construction, "name_of"), (run_loop, "_tenant"), (interception, "Passport"),
+    (runtime.TraceTap, "create"), (construction, "name_of"), (run_loop, "_tenant"), (interception, "Passport"),
     (recorder.Recorder, "responded"), (digests.Digests, "_begin"), (calls, "current_activity"),
     (termination, "_names"), (handoffs, "mark"), (states, "count"), (recorder.Recorder, "abandoned"),
     (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_innermost"),
