@@ -19,6 +19,9 @@ from .tracestate import TRACEPARENT, TRACESTATE
 
 #: Trace context, kind of message, type and key of the sender.
 Came = tuple[Mapping[str, str], str, tuple[str, str] | None]
+#: AutoGen's attributes of an event.
+SENDER_TYPE: Final = "agagentsendertype"
+SENDER_KEY: Final = "agagentsenderkey"
 _NOBODY: Final = "unknown"  # what AutoGen calls the sender of an event that no agent published
 
 
@@ -48,8 +51,8 @@ def of_event(event: Any) -> Came:
     about = event.attributes
     metadata = {name: about[name].ce_string for name in (TRACEPARENT, TRACESTATE) if name in about}
     sender = None
-    if "agagentsendertype" in about and "agagentsenderkey" in about:
-        sender = about["agagentsendertype"].ce_string, about["agagentsenderkey"].ce_string
+    if SENDER_TYPE in about and SENDER_KEY in about:
+        sender = about[SENDER_TYPE].ce_string, about[SENDER_KEY].ce_string
     return metadata, "publish", None if sender == (_NOBODY, _NOBODY) else sender
 
 

@@ -5,7 +5,7 @@ The host hands on what it gets and tells nobody when it cannot: a call of an age
 worker goes away in the middle, is never answered. Only the host sees that, so it is counted here.
 
 What it refuses: to say anything of a tenant that it may not believe. It has the same keys as the workers, or all
-messages are `unknown` here; forgeries are found where they arrive, not twice.
+messages are `unknown` here. What a worker will find, a forgery say, is not counted twice.
 """
 
 from __future__ import annotations
@@ -88,8 +88,7 @@ class Host:
             try:
                 await original(servicer, future, client_id)
             except BaseException as error:
-                if future.cancelled():  # the worker has gone
-                    self._guarded(self._lost, Outcome.ERROR)
+                if future.cancelled():  # the worker has gone; how far it was with the message is not known
                     self._guarded(self._failed, "deliver", type(error).__name__)
                 raise
 
@@ -104,16 +103,13 @@ class Host:
     def _undeliverable(self, servicer: Any, request: Any) -> None:
         client = servicer._agent_type_to_client_id.get(request.target.type)  # noqa: SLF001
         if client is None or client not in servicer._data_connections:  # noqa: SLF001
-            self._lost(Outcome.UNHANDLED)
+            self._recorder.lost_message(_tenant(), Outcome.UNHANDLED)
 
     def _unhandled(self, servicer: Any, event: Any) -> None:
         topic = TopicId(event.type, event.source)
         recipients = servicer._subscription_manager._subscribed_recipients.get(topic, ())  # noqa: SLF001
         if not any(recipient.type in servicer._agent_type_to_client_id for recipient in recipients):  # noqa: SLF001
-            self._lost(Outcome.UNHANDLED)
-
-    def _lost(self, outcome: Outcome) -> None:
-        self._recorder.lost_message(_tenant(), outcome)
+            self._recorder.lost_message(_tenant(), Outcome.UNHANDLED)
 
     def _failed(self, what: str, error_type: str) -> None:
         self._recorder.error(_tenant(), what, name_of(error_type))

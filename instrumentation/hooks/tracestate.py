@@ -110,7 +110,7 @@ class Wire:
         """The passport of a message that came in with `metadata`.
 
         Args:
-            report: whether a forgery found here is a finding; not where the message only passes through.
+            report: whether a claim that is not believed is counted; not where the message only passes through.
         """
         carrier = {name: metadata[name] for name in (TRACEPARENT, TRACESTATE) if name in metadata}
         context = _PROPAGATOR.extract(carrier, Context())
@@ -138,7 +138,7 @@ class Wire:
             passport.context = Context()
         key = self._peers.whose(_text(passport.trace_id or 0, sealed), seal)
         if key is None:
-            return self._disbelieve("forged", report and bool(name)) if self._peers.shared else _unknown_peer()
+            return self._disbelieve("forged" if self._peers.shared else "unknown", report and bool(name))
         tenant = unquote(name, errors="strict")
         if tenant and not key.speaks_for(tenant):
             return self._disbelieve("foreign_tenant", report)
@@ -153,14 +153,12 @@ class Wire:
         return None
 
     def _disbelieve(self, reason: str, report: bool) -> None:
-        count(f"peer.{reason}")
-        if report and self._peers.shared:
-            self._isolation.forged()
-
-
-def _unknown_peer() -> None:
-    count("peer.unknown")
-    log.warning("the tenants of other processes are not believed: TENANTSCOPE_PEER_KEYS_FILE is not set")
+        if report:
+            count(f"peer.{reason}")
+            if self._peers.shared:
+                self._isolation.forged()
+            else:
+                log.warning("the tenants of other processes are not believed: TENANTSCOPE_PEER_KEYS_FILE is not set")
 
 
 def _text(trace_id: int, sealed: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc.aio
@@ -50,7 +50,8 @@ async def working(address: str, *, started_as: str | None = None, **agents: Call
     try:
         yield worker
     finally:
-        await worker.stop()
+        with suppress(grpc.aio.AioRpcError):  # what the connection to a host that has gone ended with
+            await worker.stop()
 
 
 async def eventually(condition: Callable[[], Any]) -> Any:

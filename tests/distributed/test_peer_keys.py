@@ -1,0 +1,101 @@
+"""The file of keys: what it may hold, and what it is refused for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from instrumentation.peers import Peers, PeersError, load
+from instrumentation.settings import ConfigurationError, Settings
+
+KEY = "0123456789abcdef" * 2
+
+
+def written(folder: Path, content: str | bytes, mode: int = 0o600) -> Path:
+    file = folder / "peer.keys"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    file.chmod(mode)
+    return file
+
+
+def test_keys_and_whom_they_speak_for(tmp_path: Path) -> None:
+    """One a line, the first seals; behind a key the tenants that it may speak for."""
+    peers = load(written(tmp_path, f"# old and new\n\n{KEY}\n{KEY[::-1]} acme a%20b # both\n"))
+    first, second = peers._keys
+    assert peers.seal(b"x") == first.seal(b"x") != second.seal(b"x")
+    assert first.speaks_for("anybody")
+    assert second.speaks_for("acme")
+    assert second.speaks_for("a b")
+    assert not second.speaks_for("globex")
+    assert peers.whose(b"x", second.seal(b"x")) is second
+    assert peers.whose(b"x", second.seal(b"y")) is None
+    assert peers.shared
+
+
+def test_without_keys_there_is_one_of_the_process() -> None:
+    """Nobody else has it."""
+    one, other = Peers(), Peers()
+    assert one.whose(b"x", one.seal(b"x")) is not None
+    assert one.whose(b"x", other.seal(b"x")) is None
+    assert not one.shared
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "mistake"),
+    [
+        ("", 0o600, "has no key in it"),
+        ("# nothing\n", 0o600, "has no key in it"),
+        ("tooshort\n", 0o600, "line 1: a key has at least 32 characters"),
+        (f"{KEY} %ff\n", 0o600, "line 1: a tenant's id is UTF-8"),
+        (f"{KEY}\n{KEY}\n", 0o600, "the same key twice"),
+        ("".join(f"{n:032}\n" for n in range(17)), 0o600, "more than 16 keys"),
+        (b"\xff" * 40, 0o600, "is not UTF-8"),
+        (" " * 70_000, 0o600, "more than 65536 bytes"),
+        (KEY, 0o604, "can be read by everybody"),
+    ],
+)
+def test_a_mistake_is_a_line_that_names_the_setting(
+    tmp_path: Path, content: str | bytes, mode: int, mistake: str
+) -> None:
+    """And has nothing of a key in it."""
+    file = written(tmp_path, content, mode)
+    with pytest.raises(ConfigurationError, match=mistake) as raised:
+        Settings.read(environ={"TENANTSCOPE_PEER_KEYS_FILE": str(file)})
+    assert str(raised.value).startswith("TENANTSCOPE_PEER_KEYS_FILE: ")
+    assert KEY not in str(raised.value)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A folder, a pipe, nothing at all, a relative path: a mistake, and no waiting for a writer."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path), str(tmp_path / "pipe"), str(tmp_path / "nothing"), "keys"):
+        with pytest.raises(ConfigurationError, match="TENANTSCOPE_PEER_KEYS_FILE"):
+            Settings.read(environ={"TENANTSCOPE_PEER_KEYS_FILE": path})
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.text(max_size=200), st.binary(max_size=200)))
+def test_any_content_is_keys_or_mistakes(tmp_path: Path, content: str | bytes) -> None:
+    """Nothing else comes out of a file, and never a key that is too short."""
+    try:
+        file = written(tmp_path, content)
+    except UnicodeEncodeError:
+        return
+    try:
+        peers = load(file)
+    except PeersError as error:
+        assert error.mistakes
+    else:
+        assert all(len(key.secret) >= 32 for key in peers._keys)
+
+
+def test_a_key_is_in_no_repr(tmp_path: Path) -> None:
+    """Settings are logged and printed; keys are not."""
+    settings_ = Settings.read(environ={"TENANTSCOPE_PEER_KEYS_FILE": str(written(tmp_path, KEY))})
+    assert settings_.peers is not None
+    assert KEY not in repr(settings_)
+    assert KEY not in repr(settings_.peers._keys)
