@@ -46,8 +46,20 @@ ROWS: Final = (
     ),
     Row(
         "Distributed runtime",
-        (),
-        ("`GrpcWorkerAgentRuntime` is not observed: neither the tenant nor the trace cross processes.",),
+        (
+            "distributed/test_three_processes.py",
+            "distributed/test_tenant_and_trace.py",
+            "distributed/test_messages_of_workers.py",
+            "distributed/test_believing.py",
+            "distributed/test_same_results_of_workers.py",
+        ),
+        (
+            "Time on the way between two machines: their clocks are not the same. Between processes of one it is told.",
+            "Whether a handler in another process runs on after its caller gave up.",
+            "Messages in gRPC's own buffers: while a worker's loop is held, they are nobody's that waits.",
+            "What becomes of messages in a host that nobody watches. Workers in other languages carry no tenant.",
+            "The reason why a team stopped, where its runtime is a distributed one.",
+        ),
     ),
     Row(
         "Agents and teams",
@@ -91,7 +103,7 @@ ROWS: Final = (
     ),
     Row(
         "AutoGen as it was when this was written",
-        ("drift/test_autogen_surface.py", "drift/test_agentchat_surface.py"),
+        ("drift/test_autogen_surface.py", "drift/test_agentchat_surface.py", "drift/test_distributed_surface.py"),
     ),
 )
 

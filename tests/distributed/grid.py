@@ -1,4 +1,4 @@
-"""A host and workers of AutoGen's distributed runtime, over real sockets of the loopback address, all in one process."""
+"""A host and workers of AutoGen's distributed runtime, over real sockets of the loopback address, in one process."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ async def worker(address: str, name: str, deeper: str | None = None) -> None:
                 if "connect" in job:
                     return str(job["connect"])
                 if "hear" in job:
-                    await eventually(lambda: len(heard) >= job["hear"])
+                    await eventually(lambda enough=job["hear"]: len(heard) >= enough)
                     print(json.dumps({"heard": heard}), flush=True)
                 elif "give_up" in job:
                     for task in jobs:

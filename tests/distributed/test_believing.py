@@ -1,4 +1,4 @@
-"""Whose word is taken for a tenant: whoever has a key, for the tenants of that key, of the trace that he sealed it for."""
+"""Whose word is taken for a tenant: of whoever has a key, for the tenants of that key, in the trace that was sealed."""
 
 from __future__ import annotations
 
@@ -179,9 +179,12 @@ def test_an_answer_to_somebody_elses_question(first: str, second: str, found: in
             await gates[text].wait()
 
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # the host's, about the second answer
-        async with hosting() as address, working(address, desk=lambda: Desk(work=waits)), working(
-            address
-        ) as one, working(address) as two:
+        async with (
+            hosting() as address,
+            working(address, desk=lambda: Desk(work=waits)),
+            working(address) as one,
+            working(address) as two,
+        ):
             calls = []
             for worker, text, whose in ((one, "one", first), (two, "two", second)):
                 with tenant(whose):

@@ -86,11 +86,10 @@ def test_any_content_is_keys_or_mistakes(tmp_path: Path, content: str | bytes) -
     except UnicodeEncodeError:
         return
     try:
-        peers = load(file)
-    except PeersError as error:
-        assert error.mistakes
-    else:
-        assert all(len(key.secret) >= 32 for key in peers._keys)
+        keys = load(file)._keys
+    except PeersError:
+        keys = ()
+    assert all(len(key.secret) >= 32 for key in keys)
 
 
 def test_a_key_is_in_no_repr(tmp_path: Path) -> None:

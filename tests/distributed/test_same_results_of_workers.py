@@ -56,9 +56,11 @@ async def everything() -> list[str]:
         complaints.append(f"{type(about.get('exception')).__name__}: {about.get('exception')}")
 
     asyncio.get_running_loop().set_exception_handler(complain)
-    async with hosting() as address, working(
-        address, front=lambda: Desk(deeper=AgentId("back", "k"), heard=heard)
-    ) as first, working(address, back=lambda: Desk(work=work, heard=heard)) as second:
+    async with (
+        hosting() as address,
+        working(address, front=lambda: Desk(deeper=AgentId("back", "k"), heard=heard)) as first,
+        working(address, back=lambda: Desk(work=work, heard=heard)) as second,
+    ):
         await second.register_factory("broken", broken)
         with tenant("acme"):
             results = [
@@ -103,10 +105,10 @@ BREAKABLE: list[tuple[Any, str]] = [
     (tracestate.Wire, "write"), (tracestate.Wire, "read"), (tracestate.Wire, "answer"), (tracestate, "clock_id"),
     (peers.Peers, "seal"), (peers.Peers, "whose"), (worker, "about_handling"), (worker, "known_sender"),
     (worker, "issue_passport"), (worker, "DELIVERING"), (worker, "of_event"), (worker, "of_request"),
-    (arrival.Arrival, "__init__"), (passport.Awaited, "put"), (passport.Awaited, "get"), (passport.Passport, "__init__"),
-    (passport.Passport, "give_up"), (runtime.TraceTap, "process"), (runtime.TraceTap, "create"),
-    (runtime.TraceTap, "answered"), (host, "of_event"), (host, "_tenant"), (host.Host, "_undeliverable"),
-    (host.Host, "_unhandled"), (host.Host, "_failed"), (worker.Worker, "changes"),
+    (arrival.Arrival, "__init__"), (passport.Awaited, "put"), (passport.Awaited, "get"),
+    (passport.Passport, "__init__"), (passport.Passport, "give_up"), (runtime.TraceTap, "process"),
+    (runtime.TraceTap, "create"), (runtime.TraceTap, "answered"), (host, "of_event"), (host, "_tenant"),
+    (host.Host, "_undeliverable"), (host.Host, "_unhandled"), (host.Host, "_failed"), (worker.Worker, "changes"),
     (host.Host, "changes"), (Isolation, "handled"), (recorder.Recorder, "lost_message"), (recorder.Recorder, "scope"),
     (recorder.Recorder, "error"), (spans.SpanFactory, "open"), (tenancy.TenantTable, "_add"),
 ]  # fmt: skip
@@ -164,7 +166,11 @@ def test_a_runtime_that_is_imported_after_start() -> None:
     here = Path(__file__).parent
     paths = os.pathsep.join(map(str, (here.parent.parent, here.parent, here)))
     ran = subprocess.run(
-        [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": paths}
+        [sys.executable, "-c", LATE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": paths},
     )
     assert ran.stdout.split("\n")[:2] == ["acme", "create_agent desk process desk"], ran.stderr
 

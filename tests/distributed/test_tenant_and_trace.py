@@ -6,14 +6,13 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import pytest
-from autogen_apps import Ask, Note, one_tree
+from autogen_apps import Ask
 from autogen_core import AgentId
-from grid import PATIENCE, TOPIC, Desk, eventually, hosting, working
+from grid import PATIENCE, Desk, eventually, hosting, working
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from instrumentation import budget, current_tenant, tenant
+from instrumentation import current_tenant, tenant
 from instrumentation.testing import Captured
 
 
@@ -30,8 +29,9 @@ def points(captured: Captured, metric: str) -> dict[tuple[str, ...], float]:
 
 
 def test_sends_and_events_carry_tenant_and_trace(captured: Captured) -> None:
-    """Three tenants at once, through two workers and back, by calls and by events: each handler sees the sender's tenant,
-    whoever started the workers, and each tenant's spans are one tree under the span that was current at the send."""
+    """Three tenants at once, through two workers and back, by calls and by events: each handler sees the sender's
+    tenant, whoever started the workers, and each tenant's spans are one tree under the span that was current at the
+    send."""
     own = TracerProvider(shutdown_on_exit=False).get_tracer("application")
     heard: list[tuple[str, str | None]] = []
     roots: dict[str, trace.SpanContext] = {}
@@ -45,9 +45,11 @@ def test_sends_and_events_carry_tenant_and_trace(captured: Captured) -> None:
             assert trace.get_current_span() is span
 
     async def main() -> None:
-        async with hosting() as address, working(
-            address, started_as="starter", front=lambda: Desk(AgentId("back", "k"), heard=heard)
-        ) as first, working(address, started_as="starter", back=lambda: Desk(heard=heard)):
+        async with (
+            hosting() as address,
+            working(address, started_as="starter", front=lambda: Desk(AgentId("back", "k"), heard=heard)) as first,
+            working(address, started_as="starter", back=lambda: Desk(heard=heard)),
+        ):
             await asyncio.gather(*[one(first, who) for who in ("acme", "globex", "initech")])
             await eventually(lambda: len(heard) == 3 * 3)
 

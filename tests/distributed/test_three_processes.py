@@ -171,8 +171,8 @@ def test_a_run_over_three_processes_is_one_tree(grid: Grid) -> None:
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_call(grid: Grid) -> None:
-    """AutoGen never answers such a call. The host counts an error of that tenant, the caller's process the call as awaited
-    until its caller gives up, which is an error too. A worker that comes in its place is asked as before."""
+    """AutoGen never answers such a call. The host counts an error of that tenant, the caller's process the call as
+    awaited until its caller gives up, which is an error too. A worker that comes in its place is asked as before."""
     host, address = grid.host()
     front, back = grid.pair(address)
     front.tell(tenant="acme", to="back", text="die now")
@@ -194,8 +194,8 @@ def test_a_worker_that_dies_in_the_middle_of_a_call(grid: Grid) -> None:
 
 
 def test_a_host_that_dies_and_a_reconnect(grid: Grid) -> None:
-    """The end of a connection is an error of nobody's. AutoGen's workers do not connect again; an application that makes
-    a new one to another host, in the same process, has tenants and trace as before."""
+    """The end of a connection is an error of nobody's. AutoGen's workers do not connect again; an application that
+    makes a new one to another host, in the same process, has tenants and trace as before."""
     host, address = grid.host()
     front, back = grid.pair(address)
     assert front.ask(tenant="acme", to="front", text="one")["tenant"] == "acme"

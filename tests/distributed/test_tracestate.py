@@ -1,4 +1,4 @@
-"""A passport as W3C trace context: what is written can be read by anybody's parser, and what is read may be anything."""
+"""A passport as W3C trace context: what is written anybody's parser can read, and what is read may be anything."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ SPANS = st.builds(
     st.integers(1, 2**64 - 1),
     st.just(False),
     st.sampled_from((TraceFlags(0), TraceFlags(1))),
-    st.lists(st.tuples(st.text(string.ascii_lowercase, min_size=1, max_size=5), st.just("v")), max_size=32, unique=True).map(
-        lambda pairs: TraceState(list(dict(pairs).items()))
-    ),
+    st.lists(
+        st.tuples(st.text(string.ascii_lowercase, min_size=1, max_size=5), st.just("v")), max_size=32, unique=True
+    ).map(lambda pairs: TraceState(list(dict(pairs).items()))),
 )
 LIMITS = st.one_of(st.none(), st.integers(0, 86_400 * 10**9))
 BUDGETS = st.one_of(st.none(), st.builds(budgets.Budget, LIMITS, LIMITS, st.booleans()))
@@ -164,7 +164,7 @@ def test_a_root_stays_one() -> None:
 
 
 def test_time_of_another_clock_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Monotonic time means something on one machine only; across two, nobody knows how long a message was on its way."""
+    """Monotonic time means something on one machine only; across two, nobody knows how long a message took."""
     written = wire("k" * 32)[0].write(passport("acme"))
     monkeypatch.setattr("instrumentation.hooks.tracestate.clock_id", lambda: "another0")
     came = wire("k" * 32)[0].read(written)

@@ -80,7 +80,7 @@ def test_every_runtime_and_host_has_a_subscription_manager() -> None:
 
 
 def test_stages_and_metadata_of_a_worker() -> None:
-    """The stages that the trace helper is told of; who asks for metadata, and what is awaited before it is asked for."""
+    """The stages that the trace helper is told of; who asks for metadata, and what is awaited before."""
     source = inspect.getsource(GrpcWorkerAgentRuntime)
     assert source.count("trace_block(") == 6
     assert source.count('"process",') == 2
