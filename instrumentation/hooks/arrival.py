@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from autogen_core import JSON_DATA_CONTENT_TYPE, PROTOBUF_DATA_CONTENT_TYPE, AgentId
 
-from .passport import Passport
+from .passport import PassportAbroad
 from .runtime import AGENT, KIND, MESSAGE_TYPE, SENDER, About
 from .tracestate import TRACEPARENT, TRACESTATE
 
@@ -30,7 +30,7 @@ class Arrival:
 
     __slots__ = ("kind", "passport", "runtime", "sender")
 
-    def __init__(self, runtime: Any, passport: Passport, kind: str, sender: AgentId | None) -> None:
+    def __init__(self, runtime: Any, passport: PassportAbroad, kind: str, sender: AgentId | None) -> None:
         self.runtime = runtime
         self.passport = passport
         self.kind = kind
@@ -56,7 +56,7 @@ def of_event(event: Any) -> Came:
     return metadata, "publish", None if sender == (_NOBODY, _NOBODY) else sender
 
 
-def known_sender(runtime: Any, passport: Passport, sender: tuple[str, str] | None) -> AgentId | None:
+def known_sender(runtime: Any, passport: PassportAbroad, sender: tuple[str, str] | None) -> AgentId | None:
     """The sender, if its type is a name that a developer gave: a stranger may call himself anything."""
     if sender is None or not (passport.believed or sender[0] in runtime._agent_factories):  # noqa: SLF001
         return None

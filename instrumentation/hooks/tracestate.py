@@ -39,7 +39,7 @@ from instrumentation.isolation import Isolation
 from instrumentation.peers import Peers
 from instrumentation.telemetry.recorder import current_activity
 
-from .passport import Passport
+from .passport import PassportAbroad
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -61,7 +61,7 @@ class Wire:
         self._isolation = isolation
 
     # Out ------------------------------------------------------------------------------------------------------------
-    def write(self, passport: Passport) -> dict[str, str]:
+    def write(self, passport: PassportAbroad) -> dict[str, str]:
         """`traceparent` and `tracestate` of a message. Remembers in the passport which trace it went out with."""
         span = get_current_span(passport.context).get_span_context()
         if span.is_valid:
@@ -70,15 +70,15 @@ class Wire:
         passport.trace_id = passport.trace_id or secrets.randbits(128) | 1
         return self._written(_ROOT, passport, SpanContext(passport.trace_id, secrets.randbits(64) | 1, False))
 
-    def answer(self, passport: Passport) -> dict[str, str]:
+    def answer(self, passport: PassportAbroad) -> dict[str, str]:
         """Those of the answer to a message that came with `passport`; nothing when it came without a trace."""
         if passport.trace_id is None:
             return {}
-        answer = Passport(passport.binding, None, passport.context, time.monotonic_ns())
+        answer = PassportAbroad(passport.binding, None, passport.context, time.monotonic_ns())
         answer.trace_id = passport.trace_id
         return self.write(answer)
 
-    def _written(self, version: str, passport: Passport, span: SpanContext) -> dict[str, str]:
+    def _written(self, version: str, passport: PassportAbroad, span: SpanContext) -> dict[str, str]:
         others = [(key, value) for key, value in span.trace_state.items() if key != KEY][: MAX_ENTRIES - 1]
         entries = [(KEY, self._entry(version, passport, span.trace_id)), *others]
         return {
@@ -86,7 +86,7 @@ class Wire:
             TRACESTATE: ",".join(f"{key}={value}" for key, value in entries),
         }
 
-    def _entry(self, version: str, passport: Passport, trace_id: int) -> str:
+    def _entry(self, version: str, passport: PassportAbroad, trace_id: int) -> str:
         tenant = passport.tenant
         name = "" if tenant.slot == tenancy.UNKNOWN_SLOT else quote(tenant.name, safe=_AS_IT_IS)
         activity = current_activity(passport.context)
@@ -106,7 +106,7 @@ class Wire:
         return f"{sealed};{self._peers.seal(_text(trace_id, sealed))}"
 
     # In -------------------------------------------------------------------------------------------------------------
-    def read(self, metadata: Mapping[str, str], report: bool = True) -> Passport:
+    def read(self, metadata: Mapping[str, str], report: bool = True) -> PassportAbroad:
         """The passport of a message that came in with `metadata`.
 
         Args:
@@ -116,18 +116,18 @@ class Wire:
         context = _PROPAGATOR.extract(carrier, Context())
         span = get_current_span(context).get_span_context()
         if not span.is_valid:
-            return Passport(None, None, Context(), None)
+            return PassportAbroad(None, None, Context(), None)
         entry = span.trace_state.get(KEY)
         if entry is not None:
             state = span.trace_state.delete(KEY)
             span = SpanContext(span.trace_id, span.span_id, True, span.trace_flags, state)
-        passport = Passport(None, None, set_span_in_context(NonRecordingSpan(span), Context()), None)
+        passport = PassportAbroad(None, None, set_span_in_context(NonRecordingSpan(span), Context()), None)
         passport.trace_id = span.trace_id
         if entry is not None:
             self._believe(entry, passport, report)
         return passport
 
-    def _believe(self, entry: str, passport: Passport, report: bool) -> None:
+    def _believe(self, entry: str, passport: PassportAbroad, report: bool) -> None:
         """Fill in what the entry says, if it may be believed."""
         sealed, _, seal = entry.rpartition(";")
         fields = sealed.split(";")

@@ -36,7 +36,7 @@ from instrumentation.telemetry.recorder import Recorder
 from .arrival import ARRIVED, Arrival, Came, about_handling, known_sender, of_event, of_request
 from .construction import InstantiationTap
 from .methods import in_place_of
-from .passport import Awaited, issue_passport
+from .passport import Awaited, PassportAbroad, issue_passport
 from .runtime import DELIVERING, NO_STAGE, About, Stage, TraceTap
 from .tracestate import Wire
 from .waiting import Waiting

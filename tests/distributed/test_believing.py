@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from instrumentation import diagnostics, tenancy, tenant
-from instrumentation.hooks.passport import Passport
+from instrumentation.hooks.passport import PassportAbroad
 from instrumentation.hooks.tracestate import Wire
 from instrumentation.peers import Key, Peers, load
 from instrumentation.testing import Captured, capture
@@ -38,7 +38,7 @@ def sealed(peers: Peers, tenant_id: str, span: SpanContext = SPAN) -> dict[str, 
     """What a process with these keys sends along for a message of this tenant."""
     context = trace.set_span_in_context(NonRecordingSpan(span), Context())
     binding = tenancy.TABLE.intern(tenant_id).binding
-    return Wire(peers, Nobody()).write(Passport(binding, None, context, 1))  # type: ignore[arg-type]
+    return Wire(peers, Nobody()).write(PassportAbroad(binding, None, context, 1))  # type: ignore[arg-type]
 
 
 async def stranger(address: str, metadata: Mapping[str, str], sender: str = "stranger", kind: str = "Ask") -> str:

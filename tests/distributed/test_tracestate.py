@@ -16,7 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, Trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from instrumentation import budgets, diagnostics, tenancy
-from instrumentation.hooks.passport import Passport
+from instrumentation.hooks.passport import PassportAbroad
 from instrumentation.hooks.tracestate import KEY, MAX_ENTRIES, MAX_VALUE, Wire, clock_id
 from instrumentation.peers import Key, Peers
 
@@ -40,11 +40,11 @@ def wire(*keys: str) -> tuple[Wire, Findings]:
     return Wire(Peers(tuple(Key(key.encode()) for key in keys)), findings), findings  # type: ignore[arg-type]
 
 
-def passport(tenant: str | None = None, span: SpanContext | None = None, budget: Any = None) -> Passport:
+def passport(tenant: str | None = None, span: SpanContext | None = None, budget: Any = None) -> PassportAbroad:
     context = Context() if span is None else trace.set_span_in_context(NonRecordingSpan(span), Context())
     # A table of its own: the one of the process would be full after so many.
     binding = None if tenant is None else tenancy.TenantTable().intern(tenant).binding
-    return Passport(binding, None if budget is None else budgets.Bound(budget), context, 12_345)
+    return PassportAbroad(binding, None if budget is None else budgets.Bound(budget), context, 12_345)
 
 
 def is_valid(tenant: str) -> bool:
