@@ -86,6 +86,12 @@ WORKERS_REPLACED: Final = Metric(
     "tenantscope_workers_replaced", "counter", "worker processes that failed on a request and were replaced, by how",
     ("reason",),
 )  # fmt: skip
+PART_SILENT: Final = Metric(
+    "tenantscope_part_silent_seconds",
+    "gauge",
+    "time since a part of the sidecar with work to do was heard of",
+    ("part",),
+)
 LOOPS: Final = Metric("tenantscope_loops", "gauge", "event loops under watch")
 STALLS: Final = Metric("tenantscope_stalls", "counter", "stalls, by the tenant who held the loop", ("tenant_id",))
 STALL_SECONDS: Final = Metric(
@@ -161,7 +167,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     QUOTA_REFUSED,
     REDACTIONS,
     FORWARD_RETRIES, WORKERS, WORKERS_REPLACED,
-    LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, ALERTS_WITHHELD, CELLS_REFUSED, STREAMS_REFUSED,
+    PART_SILENT, LOOPS, STALLS, STALL_SECONDS, STALL_ACTIVE, ALERTS, ALERTS_WITHHELD, CELLS_REFUSED, STREAMS_REFUSED,
     HEARTBEATS_REFUSED,
     CHANGES_TAKEN, CHANGES_TOLD, CHANGES_DROPPED, CHANGES_WAITING, RECEIVER_FAILURES, SINK_FAILURES,
 )  # fmt: skip

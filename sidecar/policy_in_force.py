@@ -32,6 +32,7 @@ from .conventions import Signal
 from .debtors import Debtors
 from .keyring import NAME as KEYS_NAME
 from .keyring import read_keys
+from .pulse import Pulse
 from .redaction import Kernel, MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
 from .settings import ConfigurationError, Settings
 from .workers import Workers
@@ -41,6 +42,7 @@ TRIAL_SETTING: Final = "TENANTSCOPE_TRIAL_POLICY"
 STATE_SETTING: Final = "TENANTSCOPE_STATE_DIR"
 SERVICE: Final = "tenantscope-sidecar"
 LOOK_SECONDS: Final = 1.0
+PULSE_SECONDS: Final = 30.0  # a policy that is large takes some to be compiled
 #: Versions that are counted one by one in the life of a process; later ones are `other`.
 MAX_COUNTED: Final = 32
 OTHER: Final = "other"
@@ -108,6 +110,7 @@ class PolicyInForce(Collector):
         policies: as loaded from them.
         alert: told when a reload is refused, and when one succeeds after that.
         workers: redact in this process's place.
+        pulse: is told of every look at the files.
         wall: the present time, for alerts.
 
     Raises:
@@ -121,8 +124,10 @@ class PolicyInForce(Collector):
         alert: Callable[[Alert], None],
         workers: Workers | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pulse: Pulse | None = None,
     ) -> None:
         self._settings = settings
+        self._pulse = pulse or Pulse(PULSE_SECONDS)
         self._alert = alert
         self._wall = wall
         self._workers = workers
@@ -226,8 +231,10 @@ class PolicyInForce(Collector):
             return outcome
 
     def _watch(self) -> None:
+        self._pulse.beat()
         while not self._stopping.wait(LOOK_SECONDS):
             self.look()
+            self._pulse.beat()
 
     def _looks(self) -> _Looks:
         return tuple(_look_of(file) for file in self._files)

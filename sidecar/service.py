@@ -21,7 +21,7 @@ from typing import Any, Final
 import structlog
 from prometheus_client import CollectorRegistry
 
-from . import intake, redaction
+from . import intake, redaction, watchdog
 from .accounting import Ledger
 from .address import Address
 from .admin import Admin, Figures, scope
@@ -31,7 +31,9 @@ from .conventions import Signal
 from .delivery import Batch, Delivery, EmbeddedStore
 from .destinations import Destinations
 from .intake import Certificate, HttpIntake, Intake
+from .policy_in_force import PULSE_SECONDS as POLICY_PULSE_SECONDS
 from .policy_in_force import PolicyInForce, load_policies
+from .pulse import Busy, Pulses
 from .quotas import Quotas
 from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
@@ -81,6 +83,8 @@ class Sidecar:
             secret=load_secret(settings),
         )
         self._alerts = Alerts([LogSink(), MetricsSink(self.registry), *self._receivers.sinks], self.registry)
+        self._pulses = Pulses()
+        self.registry.register(self._pulses)
         self._clients = Clients(settings.clients_file)
         self._quotas = Quotas(lambda: settings.limits, self._shown)
         self.registry.register(self._quotas)
@@ -92,9 +96,11 @@ class Sidecar:
             runbook_url=settings.runbook_url,
             shown=self._shown,
             limits=settings.limits,
+            pulse=self._pulses.part("watchdog", watchdog.PULSE_SECONDS),
         )
         certificate = load_certificate(settings)
         admission = intake.Admission(self._clients, self._consume, quotas=self._quotas)
+        self._pulses.add("intake", Busy(intake.PULSE_SECONDS, lambda: admission.turns.longest))
         self._intake = Intake(settings.listen, admission, self.ledger, certificate, [self._watchdog.add_to])
         self._http_intake = (
             None
@@ -119,16 +125,24 @@ class Sidecar:
                 self.ledger,
                 self._destinations.exits,
                 self.settings.queue_bytes,
+                self._pulses,
             )
             if self._workers is not None:
                 self._workers.start()
-            self._policy = PolicyInForce(self.settings, self._policies, self._alerts.submit, self._workers)
+            self._policy = PolicyInForce(
+                self.settings,
+                self._policies,
+                self._alerts.submit,
+                self._workers,
+                pulse=self._pulses.part("policy", POLICY_PULSE_SECONDS),
+            )
             self.registry.register(self._policy)
             self._policy.start()
             self._delivery.start()
             self._admin = Admin(
                 self.settings.admin,
                 ready=self.readiness,
+                hanging=self._pulses.hanging,
                 status=self.status,
                 spans=self.spans,
                 registry=self.registry,
@@ -136,7 +150,9 @@ class Sidecar:
             )
             self._admin.start()
             if self.settings.metrics is not None:
-                self._figures = Figures(self.settings.metrics, ready=self.readiness, registry=self.registry)
+                self._figures = Figures(
+                    self.settings.metrics, ready=self.readiness, hanging=self._pulses.hanging, registry=self.registry
+                )
                 self._figures.start()
             self._receivers.start()
             self._watchdog.start()
@@ -146,6 +162,7 @@ class Sidecar:
         except BaseException:
             self.stop(0)
             raise
+        self._pulses.wait_until_heard(FIRST_ANSWER_SECONDS)
         # Not a condition, a courtesy: who is told "started" finds `/readyz` in agreement if the destination
         # is there.
         self._delivery.wait_until_ready(FIRST_ANSWER_SECONDS)
@@ -232,8 +249,8 @@ class Sidecar:
 
     # What an operator asks ----------------------------------------------------------------------------------
     def readiness(self) -> dict[str, bool]:
-        """What readiness depends on."""
-        return {
+        """What readiness depends on: that each part can do its work, and was heard of in time."""
+        able = {
             "intake": self._intake.ready and (self._http_intake is None or self._http_intake.ready),
             "policy": self._policy is not None,  # a stale one is alerted, and no reason to take no telemetry
             "queue": self._delivery is not None and self._delivery.queue.ready,
@@ -242,6 +259,8 @@ class Sidecar:
             "watchdog": self._watchdog.ready,
             **({} if self._workers is None else {"workers": self._workers.ready}),
         }
+        in_time = self._pulses.in_time()
+        return {name: able.get(name, True) and in_time.get(name, True) for name in (*able, *in_time)}
 
     def _by_destination(self) -> dict[str, dict[str, Any]]:
         ready = {} if self._delivery is None else self._delivery.ready

@@ -19,7 +19,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -90,6 +90,7 @@ class Admin(_Listener):
 
     Args:
         ready: what readiness depends on, by name; ready when all are true.
+        hanging: the parts that only a restart will bring back.
         status: the document of `/status`, as JSON knows it, for a client.
         spans: the newest spans that a client may see, of a trace or of all (None), at most so many; None when none are
             kept.
@@ -102,13 +103,14 @@ class Admin(_Listener):
         listen: Address,
         *,
         ready: Callable[[], Mapping[str, bool]],
+        hanging: Callable[[], Sequence[str]] = tuple,
         status: Callable[[Client], Mapping[str, Any]],
         spans: Callable[[Client, str | None, int], list[dict[str, Any]] | None],
         registry: CollectorRegistry,
         clients: Clients | None = None,
     ) -> None:
         pages: dict[str, Page] = {
-            **_figures(ready, registry),
+            **_figures(ready, hanging, registry),
             "/status": lambda _accept, _query, client: _json(HTTPStatus.OK, status(client)),
             "/spans": lambda _accept, query, client: _spans(lambda *asked: spans(client, *asked), query),
         }
@@ -119,14 +121,23 @@ class Figures(_Listener):
     """Health and metrics, for other machines: no stack, no span, no file's name; tenants as the policy shows them."""
 
     def __init__(
-        self, listen: Address, *, ready: Callable[[], Mapping[str, bool]], registry: CollectorRegistry
+        self,
+        listen: Address,
+        *,
+        ready: Callable[[], Mapping[str, bool]],
+        hanging: Callable[[], Sequence[str]] = tuple,
+        registry: CollectorRegistry,
     ) -> None:
-        super().__init__("TENANTSCOPE_METRICS", listen, _figures(ready, registry), Clients(None), by_any_name=True)
+        super().__init__(
+            "TENANTSCOPE_METRICS", listen, _figures(ready, hanging, registry), Clients(None), by_any_name=True
+        )
 
 
-def _figures(ready: Callable[[], Mapping[str, bool]], registry: CollectorRegistry) -> dict[str, Page]:
+def _figures(
+    ready: Callable[[], Mapping[str, bool]], hanging: Callable[[], Sequence[str]], registry: CollectorRegistry
+) -> dict[str, Page]:
     return {
-        "/healthz": lambda _accept, _query, _client: _json(HTTPStatus.OK, {"status": "ok"}),
+        "/healthz": lambda _accept, _query, _client: _health(hanging()),
         "/readyz": lambda _accept, _query, _client: _readiness(ready()),
         "/metrics": lambda accept, _query, client: _metrics(registry, accept, client),
     }
@@ -134,6 +145,12 @@ def _figures(ready: Callable[[], Mapping[str, bool]], registry: CollectorRegistr
 
 def _json(status: HTTPStatus, document: Mapping[str, Any]) -> Answer:
     return status, "application/json", json.dumps(document, ensure_ascii=True).encode() + b"\n"
+
+
+def _health(hanging: Sequence[str]) -> Answer:
+    if hanging:
+        return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"status": "hangs", "hanging": list(hanging)})
+    return _json(HTTPStatus.OK, {"status": "ok"})
 
 
 def _readiness(parts: Mapping[str, bool]) -> Answer:

@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 from sidecar.accounting import Ledger
 from sidecar.ownership import private_folder
+from sidecar.pulse import Pulses
 
 from .batch import Batch, Destination
 from .batch_queue import KEY, MAX_BYTES, BatchQueue, Way
 from .dead_letters import FOLDER_NAME, DeadLetters
-from .forwarder import Forwarder
+from .forwarder import PULSE_SECONDS, Forwarder
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Delivery:
         ledger: has an account for each destination.
         exits: one at least.
         max_bytes: of the queue.
+        pulses: has a part for each forwarder.
 
     Attributes:
         queue: on disk.
@@ -48,9 +50,17 @@ class Delivery:
         ConfigurationError: the state folder cannot be had, or a destination not be made.
     """
 
-    def __init__(self, state_dir: Path, ledger: Ledger, exits: Sequence[Exit], max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        ledger: Ledger,
+        exits: Sequence[Exit],
+        max_bytes: int = MAX_BYTES,
+        pulses: Pulses | None = None,
+    ) -> None:
         self.queue = BatchQueue(state_dir, ledger, max_bytes, ways=[leaving.way for leaving in exits])
         self._forwarders: dict[str, Forwarder] = {}
+        pulses = pulses or Pulses()
         try:
             for leaving in exits:
                 name = leaving.way.name
@@ -60,7 +70,12 @@ class Delivery:
                     folder = private_folder(folder, KEY) / quote(name, safe=":")
                 letters = DeadLetters(folder, ledger.account(name))
                 self._forwarders[name] = Forwarder(
-                    name, self.queue.outlets[name], leaving.make(), ledger.account(name), letters
+                    name,
+                    self.queue.outlets[name],
+                    leaving.make(),
+                    ledger.account(name),
+                    letters,
+                    pulse=pulses.part(f"forwarder {name}", PULSE_SECONDS),
                 )
         except BaseException:
             self.stop(0)

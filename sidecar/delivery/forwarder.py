@@ -20,6 +20,7 @@ import structlog
 
 from sidecar.accounting import Account
 from sidecar.backoff import Backoff
+from sidecar.pulse import Pulse
 
 from .batch import Batch, Destination, Refused, RetryLater
 from .dead_letters import DeadLetters
@@ -29,6 +30,8 @@ from .outlet import Outlet
 #: Back within 10 s of the destination.
 BACKOFF: Final = Backoff(first=0.25, longest=5.0, longest_asked=30.0)
 FAULT: Final = "delivery_fault"
+#: Longer than an attempt and the longest wait after it take together.
+PULSE_SECONDS: Final = 60.0
 # Finds four bad records among 512. A destination that refuses everything must not cost a thousand calls for each batch.
 MAX_HALVINGS: Final = 40
 _JOIN_SECONDS: Final = 5.0
@@ -41,6 +44,7 @@ class Forwarder:
 
     Args:
         name: of the destination, for the log. dead_letters: keeps what the destination refuses for good.
+        pulse: is told of every attempt; None: nobody asks.
         wait: waits so many seconds or until the forwarder is to give up; True in that case. For tests.
     """
 
@@ -53,6 +57,7 @@ class Forwarder:
         dead_letters: DeadLetters,
         *,
         backoff: Backoff = BACKOFF,
+        pulse: Pulse | None = None,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self._outlet = outlet
@@ -60,6 +65,7 @@ class Forwarder:
         self._account = account
         self._dead_letters = dead_letters
         self._backoff = backoff
+        self._pulse = pulse or Pulse(PULSE_SECONDS)
         self._abandon = threading.Event()
         self._wait = wait or self._abandon.wait
         self._able = threading.Event()
@@ -99,10 +105,19 @@ class Forwarder:
 
     # The thread ---------------------------------------------------------------------------------------------
     def _run(self) -> None:
+        try:
+            self._empty()
+        except BaseException:
+            self._pulse.lose()
+            raise
+
+    def _empty(self) -> None:
         while True:
             # Without work, a destination that is not known to be able is probed, so that readiness tells the
             # truth.
+            self._pulse.rest()
             batch = self._outlet.head(None if self._able.is_set() else 0)
+            self._pulse.beat()
             if batch is not None:
                 if not self._settle(batch):
                     return
@@ -154,6 +169,7 @@ class Forwarder:
     def _deliver(self, batch: Batch) -> bool:
         """Deliver the batch, or a part of one; False when there is no time left for it. Raises Refused."""
         while not self._abandon.is_set():
+            self._pulse.beat()
             try:
                 refused = min(self._destination.deliver(batch), batch.records)
             except RetryLater as later:

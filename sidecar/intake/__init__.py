@@ -4,5 +4,16 @@ from .admission import Admission, Busy, Consumer, Malformed
 from .certificate import Certificate
 from .http_server import HttpIntake
 from .server import Intake, refuse_unsafe_grpc
+from .turns import PULSE_SECONDS
 
-__all__ = ["Admission", "Busy", "Certificate", "Consumer", "HttpIntake", "Intake", "Malformed", "refuse_unsafe_grpc"]
+__all__ = [
+    "PULSE_SECONDS",
+    "Admission",
+    "Busy",
+    "Certificate",
+    "Consumer",
+    "HttpIntake",
+    "Intake",
+    "Malformed",
+    "refuse_unsafe_grpc",
+]

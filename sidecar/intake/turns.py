@@ -25,6 +25,8 @@ ROOM: Final = 64
 PATIENCE_SECONDS: Final = 4.0
 #: A body that somebody waits behind must be there by then.
 DAWDLING_SECONDS: Final = 1.0
+#: A request whose body is there takes longer only if something hangs: the disk, a worker.
+PULSE_SECONDS: Final = 30.0
 _REMEMBERED: Final = 4096
 
 

@@ -3,6 +3,6 @@
 What it refuses: cells that are not the announcing process's own, and to trust a word in them further than its bounds.
 """
 
-from .watchdog import Watchdog
+from .watchdog import PULSE_SECONDS, Watchdog
 
-__all__ = ["Watchdog"]
+__all__ = ["PULSE_SECONDS", "Watchdog"]

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sidecar import conventions
 from sidecar.alerts import Alerts
 from sidecar.clients import Clients, Unknown, shown_by
+from sidecar.pulse import Pulse
 from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
@@ -27,7 +28,8 @@ from .stacks import Answer, Asked, Found, ask
 from .stream import ClosedError, Stream
 from .tenants import TenantWatch
 
-_READY_WITHIN_NS: Final = 1_000_000_000
+#: A poller that has not looked for so long is not watching.
+PULSE_SECONDS: Final = 1.0
 _IDLE_SECONDS: Final = 0.25
 _SWEEP_NS: Final = 1_000_000_000
 _NOBODY: Final = "unknown"
@@ -49,6 +51,7 @@ class Watchdog:
         limits: targets of tenants; None: nobody has one.
         wall: the present time, for the alerts.
         clients: who may announce loops, and for which tenants; everybody without.
+        pulse: is told of every look.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Watchdog:
         limits: Limits | None = None,
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
         clients: Clients | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self._clients = clients or Clients(None)
         self._shown = shown
@@ -83,12 +87,11 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._news = Bell()
-        self._last_look = 0
         self._sweep_at = 0
+        self._pulse = pulse or Pulse(PULSE_SECONDS)
 
     def start(self) -> None:
         """Begin to poll."""
-        self._last_look = self._clock()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -102,8 +105,7 @@ class Watchdog:
     @property
     def ready(self) -> bool:
         """Whether the poller runs, and looked within the last second."""
-        alive = self._thread is not None and self._thread.is_alive()
-        return alive and self._clock() - self._last_look < _READY_WITHIN_NS
+        return self._thread is not None and self._thread.is_alive() and self._pulse.in_time
 
     def loops(self) -> list[dict[str, Any]]:
         """The loops under watch, as in `/status`."""
@@ -133,7 +135,7 @@ class Watchdog:
                 if now >= self._sweep_at:
                     self._sweep_at = now + _SWEEP_NS
                     self._room.end_silent(now)
-                self._last_look = now
+                self._pulse.beat()
             except Exception as error:  # noqa: BLE001  # nothing may end the watch
                 _log.error("a look at the loops failed", error=type(error).__name__)
                 time.sleep(_IDLE_SECONDS)
