@@ -58,6 +58,7 @@ docs: $(READY) ## renew the reference, what is covered, dashboards and the Colle
 	@$(BIN)/python docs/coverage.py
 	@PYTHONPATH=. $(BIN)/python deploy/collector/lists.py
 	@$(BIN)/python -m dashboards.grafana.build
+	@$(BIN)/python deploy/kubernetes/written.py
 
 screenshots: $(PEERS) ## renew docs/images: a demo, its console, and Chromium with chromedriver
 	@$(BIN)/python tests/console/screenshots.py

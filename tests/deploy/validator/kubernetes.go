@@ -8,6 +8,8 @@ import (
 
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -65,6 +67,11 @@ func mistakes(object runtime.Object) []string {
 	case *monitoring.PodMonitor, *monitoring.PrometheusRule, *monitoring.ServiceMonitor:
 		return nil // strictly decoded; what rules say is for promtool to judge
 	}
+	if named, ok := object.(metav1.Object); ok && named.GetNamespace() == "" {
+		if _, cluster := object.(*corev1.Namespace); !cluster {
+			named.SetNamespace(metav1.NamespaceDefault) // as kubectl says
+		}
+	}
 	legacyscheme.Scheme.Default(object)
 	internal, err := legacyscheme.Scheme.ConvertToVersion(object, runtime.InternalGroupVersioner)
 	if err != nil {
@@ -86,6 +93,9 @@ func mistakes(object runtime.Object) []string {
 	case *core.Secret:
 		found = validation.ValidateSecret(it)
 	case *core.Service:
+		if it.Spec.ClusterIP != "" && it.Spec.ClusterIPs == nil { // the API server fills the list from the one
+			it.Spec.ClusterIPs = []string{it.Spec.ClusterIP}
+		}
 		found = validation.ValidateServiceCreate(it)
 	case *core.ServiceAccount:
 		found = validation.ValidateServiceAccount(it)
