@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -23,12 +23,12 @@ from .settings import SETTINGS, ConfigurationError, Settings
 
 _EXAMPLES: Final = """\
 examples:
-  look around, nothing else needed        python -m sidecar
-  forward to a Collector                  python -m sidecar --upstream http://127.0.0.1:14317
-  forward to another machine              python -m sidecar --upstream https://collector.example:4317 \\
+  look around, nothing else needed        {program}
+  forward to a Collector                  {program} --upstream http://127.0.0.1:14317
+  forward to another machine              {program} --upstream https://collector.example:4317 \\
                                             --upstream-headers-file /run/secrets/headers
-  take telemetry on a Unix socket         python -m sidecar --listen unix:/run/user/1000/tenantscope/otlp.sock
-  check a policy and the settings         python -m sidecar --policy policy.yaml --check
+  take telemetry on a Unix socket         {program} --listen unix:/run/user/1000/tenantscope/otlp.sock
+  check a policy and the settings         {program} --policy policy.yaml --check
 
 Every option is also a variable of the environment, such as TENANTSCOPE_LISTEN; the option wins.
 """
@@ -113,11 +113,18 @@ def _run(settings: Settings) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistake is one line, as for settings."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {printable(message, MAX_LINE)}; see `{self.prog} --help`\n")
+
+
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=program,
         description="Takes OTLP from applications, redacts it, hands it on; watches their event loops.",
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -7,22 +7,15 @@ traceback.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib.metadata
 import importlib.util
-import math
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final
 
-if TYPE_CHECKING:
-    from .view.client import Admin
+from .arguments import USAGE_ERROR, Parser, add_admin, admin, new_file, port, refuse, seconds
 
-USAGE_ERROR: Final = 2
-_MAX_SECONDS: Final = 24 * 3600
 _MIN_INTERVAL: Final = 0.1
 
 _SIDECAR_NEEDS: Final = ("grpc", "grpc_health", "grpc_reflection", "prometheus_client", "yaml")
@@ -42,6 +35,32 @@ examples:
   tenantscope sidecar --help                       what can be set
   tenantscope doctor                               does telemetry get through? if not, where does it end?
   tenantscope policy explain gen_ai.tool.name      what happens to an attribute, and why
+"""
+_DEMO_EXAMPLES: Final = """\
+Its second line is the address of a page in a browser that shows the same, and more.
+
+examples:
+  tenantscope demo                                 half a minute, a live table
+  tenantscope demo --seconds 300                   long enough to look around in the browser
+  tenantscope demo --headless --json out.json      plain lines, and figures for a script
+  tenantscope demo --keep                          and then read what the sidecar kept
+
+Ends with status 0 only if no planted secret leaked and every record is accounted for.
+"""
+_CONSOLE_EXAMPLES: Final = """\
+Serves this machine only, and only whoever opens the address that it prints. Ctrl-C ends it.
+
+examples:
+  tenantscope console                              the sidecar of this machine
+  tenantscope console --admin 127.0.0.1:9000 --port 0
+  ssh -L 8890:127.0.0.1:8890 HOST                  then open the address that the console printed there
+"""
+_NEW_CLIENT_EXAMPLES: Final = """\
+examples:
+  tenantscope token                                one for the application, its digest for the list of clients
+  tenantscope sidecar --clients-file clients.yaml  the list; docs/security.md says what stands in it
+
+The token is printed once and kept nowhere.
 """
 _TOP_EXAMPLES: Final = """\
 keys: q quit, s sort by the next, p pause
@@ -84,20 +103,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is None:
         close = difflib.get_close_matches(name, COMMANDS, 1)
         suggestion = f"did you mean `tenantscope {close[0]}`?" if close else "see `tenantscope --help`"
-        _refuse(f"no command {name[:40]!a}; {suggestion}")
+        refuse(f"no command {name[:40]!a}; {suggestion}")
     return command(rest)
 
 
 def demo(arguments: Sequence[str]) -> int:
     """Five tenants on one AutoGen runtime: who holds the event loop, and does anything private get out?"""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tenantscope demo",
         description=demo.__doc__,
-        epilog="Ends with status 0 only if no planted secret leaked and every record is accounted for.",
-        allow_abbrev=False,
+        epilog=_DEMO_EXAMPLES,
     )
-    parser.add_argument("--seconds", type=_seconds, default=30.0, metavar="N", help="how long it runs (default: 30)")
-    parser.add_argument("--json", type=_new_file, metavar="FILE", help="write the figures of the run to FILE")
+    parser.add_argument("--seconds", type=seconds(1), default=30.0, metavar="N", help="how long it runs (default: 30)")
+    parser.add_argument("--json", type=new_file, metavar="FILE", help="write the figures of the run to FILE")
     parser.add_argument("--headless", action="store_true", help="plain lines instead of the live table")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder: logs, plan, the sidecar's state")
     options = parser.parse_args(arguments)
@@ -118,17 +136,19 @@ def sidecar(arguments: Sequence[str]) -> int:
 
 def top(arguments: Sequence[str]) -> int:
     """Who has the event loops at this moment, who waits, what hangs: a live view of one sidecar."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tenantscope top",
         description=top.__doc__,
         epilog=_TOP_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     orders = ("share", "waited", "made-wait", "messages", "errors")
-    _add_admin(parser)
+    add_admin(parser)
     parser.add_argument(
-        "--interval", type=_interval, default=1.0, metavar="N", help="seconds between two looks (default: 1)"
+        "--interval",
+        type=seconds(_MIN_INTERVAL),
+        default=1.0,
+        metavar="N",
+        help="seconds between two looks (default: 1)",
     )
     parser.add_argument(
         "--sort", choices=orders, default="share", help="what the first tenant has most of (default: share)"
@@ -141,32 +161,37 @@ def top(arguments: Sequence[str]) -> int:
     from .top.command import Options, run
     from .top.screen import View
 
-    admin = _admin(parser, options)
-    return run(Options(admin, View(options.sort, options.tenant), options.interval, options.once, options.json))
+    asked = admin(parser, options)
+    return run(Options(asked, View(options.sort, options.tenant), options.interval, options.once, options.json))
 
 
 def console(arguments: Sequence[str]) -> int:
     """The same in a browser: tenants, stalls with stacks, who made whom wait, alerts, traces."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tenantscope console",
         description=console.__doc__,
-        epilog="Serves this machine only, and only whoever opens the address that it prints. Ctrl-C ends it.",
-        allow_abbrev=False,
+        epilog=_CONSOLE_EXAMPLES,
     )
-    _add_admin(parser)
+    add_admin(parser)
     parser.add_argument(
-        "--port", type=_port, default=8890, metavar="N", help="on loopback; 0 for any that is free (default: 8890)"
+        "--port", type=port, default=8890, metavar="N", help="on loopback; 0 for any that is free (default: 8890)"
     )
     options = parser.parse_args(arguments)
     _require("console", _CONSOLE_NEEDS)
     from .console.server import Console
+    from .view.client import NoAnswerError
 
-    admin = _admin(parser, options)
+    asked = admin(parser, options)
     try:
-        page = Console(admin, options.port)
+        page = Console(asked, options.port)
     except OSError as error:
         parser.error(f"argument --port: cannot listen on 127.0.0.1:{options.port}: {error.strerror}")
     print(f"tenantscope console: {page.url}", flush=True)
+    try:
+        asked.page("/healthz")
+    except NoAnswerError as error:
+        why = f"the sidecar at {options.admin} does not answer yet: {error}; the page shows it as soon as it does"
+        print(f"tenantscope console: {why}", file=sys.stderr, flush=True)
     page.serve()
     return 0
 
@@ -181,32 +206,28 @@ def policy(arguments: Sequence[str]) -> int:
 
 def doctor(arguments: Sequence[str]) -> int:
     """Send one message's telemetry through every hop; names the hop that fails, and what to do."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tenantscope doctor",
         description=doctor.__doc__,
         epilog=_DOCTOR_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--endpoint", metavar="URL", help="where applications send (default: OTEL_EXPORTER_OTLP_ENDPOINT, or here)"
     )
-    _add_admin(parser)
+    add_admin(parser)
     options = parser.parse_args(arguments)
     _require("sidecar", _SIDECAR_NEEDS)
     from .doctor.command import run
 
-    admin = _admin(parser, options)
-    return run(options.endpoint, admin)
+    return run(options.endpoint, admin(parser, options))
 
 
 def token(arguments: Sequence[str]) -> int:
     """A new token for a client of the sidecar, and what the clients file has of it."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tenantscope token",
         description=token.__doc__,
-        epilog="The token is printed once and kept nowhere. docs/security.md says more.",
-        allow_abbrev=False,
+        epilog=_NEW_CLIENT_EXAMPLES,
     )
     parser.parse_args(arguments)
     _require("sidecar", _SIDECAR_NEEDS)
@@ -231,16 +252,14 @@ COMMANDS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     width = max(map(len, COMMANDS)) + 2
     commands = "\n".join(f"  {name:{width}}{run.__doc__}" for name, run in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tenantscope",
         usage="tenantscope [--help] [--version] COMMAND ...",
         description="Observability for applications that serve many tenants on AutoGen.\n\ncommands:\n" + commands,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"tenantscope {_version()}")
     return parser
@@ -253,74 +272,7 @@ def _version() -> str:
         return "(not installed)"
 
 
-def _add_admin(parser: argparse.ArgumentParser) -> None:
-    address = os.environ.get("TENANTSCOPE_ADMIN") or "127.0.0.1:8889"
-    parser.add_argument(
-        "--admin", default=address, metavar="URL", help=f"the sidecar's admin listener (default: {address})"
-    )
-    parser.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help="a client's token, if the sidecar has a list of them (default: the one in OTEL_EXPORTER_OTLP_HEADERS)",
-    )
-
-
-def _admin(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Admin:
-    from .view.client import Admin
-    from .view.credential import find_token
-
-    try:
-        token = find_token(options.token_file, os.environ)
-    except ValueError as error:
-        parser.error(f"argument --token-file: {error}")
-    try:
-        return Admin(options.admin, token=token)
-    except ValueError as error:
-        parser.error(f"argument --admin: {error}")
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 1 <= seconds <= _MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds from 1 to {_MAX_SECONDS}")
-    return seconds
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise argparse.ArgumentTypeError("must be a port, 0 to 65535")
-    return int(text)
-
-
-def _interval(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not _MIN_INTERVAL <= seconds <= _MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds from {_MIN_INTERVAL} to {_MAX_SECONDS}")
-    return seconds
-
-
-def _new_file(text: str) -> Path:
-    """A file that can be written; found out now, not after the run."""
-    path = Path(text)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a folder")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text} cannot be written")
-    return path
-
-
 def _require(extra: str, modules: Sequence[str]) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        _refuse(f"{', '.join(missing)} not installed; try: pip install 'tenantscope[{extra}]'")
-
-
-def _refuse(why: str) -> NoReturn:
-    print(f"tenantscope: {why}", file=sys.stderr)
-    raise SystemExit(USAGE_ERROR)
+        refuse(f"{', '.join(missing)} not installed; try: pip install 'tenantscope[{extra}]'")

@@ -20,6 +20,7 @@ from sidecar.redaction import Policy, PolicyError, Pseudonyms
 from sidecar.redaction.json_schema import text as schema_text
 from sidecar.redaction.policy import shipped_file
 from sidecar.settings import ConfigurationError, Settings
+from tenantscope.arguments import Parser
 
 from . import difference, examples, explanation
 from .probe import Probe
@@ -163,21 +164,19 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="tenantscope policy",
         description=_DESCRIPTION.format(names=", ".join(POLICIES)),
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     in_force = os.environ.get("TENANTSCOPE_POLICY") or POLICIES[0]
 
-    check = commands.add_parser("check", help="find every mistake in a policy", allow_abbrev=False)
+    check = commands.add_parser("check", help="find every mistake in a policy")
     check.add_argument("policy", nargs="?", default=in_force, metavar="POLICY", help=f"default: {in_force}")
     check.set_defaults(run=_check)
 
-    explain = commands.add_parser("explain", help="say what happens to a key, and why", allow_abbrev=False)
+    explain = commands.add_parser("explain", help="say what happens to a key, and why")
     explain.add_argument("key", metavar="KEY", help="of an attribute, or a field such as Span.name or LogRecord.body")
     explain.add_argument("--value", metavar="V", help="try this value; a list with commas, bytes in hexadecimal")
     explain.add_argument("--signal", choices=explanation.CHOICES["signal"], help="only in this signal")
@@ -186,29 +185,29 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--policy", default=in_force, metavar="POLICY", help=f"default: {in_force}")
     explain.set_defaults(run=_explain)
 
-    test = commands.add_parser("test", help="run a file of examples", allow_abbrev=False)
+    test = commands.add_parser("test", help="run a file of examples")
     test.add_argument(
         "file", metavar="FILE", help="examples, or the name of a shipped policy for those shipped with it"
     )
     test.add_argument("--policy", default=in_force, metavar="POLICY", help=f"default: {in_force}")
     test.set_defaults(run=_test)
 
-    diff = commands.add_parser("diff", help="say what became more or less permissive", allow_abbrev=False)
+    diff = commands.add_parser("diff", help="say what became more or less permissive")
     diff.add_argument("old", metavar="OLD")
     diff.add_argument("new", metavar="NEW")
     diff.set_defaults(run=_diff)
 
-    pseudonym = commands.add_parser("pseudonym", help="say what a known tenant is called", allow_abbrev=False)
+    pseudonym = commands.add_parser("pseudonym", help="say what a known tenant is called")
     pseudonym.add_argument("tenant", metavar="TENANT")
     pseudonym.add_argument("--value", metavar="V", help="a value of this tenant instead: its pseudonym, and its hash")
-    rotation = commands.add_parser("rotate", help="make pseudonyms with a new key", allow_abbrev=False)
-    retirement = commands.add_parser("retire", help="forget an older key", allow_abbrev=False)
+    rotation = commands.add_parser("rotate", help="make pseudonyms with a new key")
+    retirement = commands.add_parser("retire", help="forget an older key")
     retirement.add_argument("key", metavar="KEY", help="such as k1")
     for command, run in ((pseudonym, _pseudonym), (rotation, _rotate), (retirement, _retire)):
         command.add_argument("--state-dir", type=Path, metavar="DIR", help=f"of the sidecar; default: {_STATE}")
         command.set_defaults(run=run)
 
-    show = commands.add_parser("show", help="print a shipped policy", allow_abbrev=False)
+    show = commands.add_parser("show", help="print a shipped policy")
     show.add_argument("name", nargs="?", default=POLICIES[0], choices=POLICIES, help=f"default: {POLICIES[0]}")
     what = show.add_mutually_exclusive_group()
     what.add_argument("--examples", action="store_true", help="the examples that are shipped with it instead")

@@ -77,11 +77,40 @@ def test_an_unknown_command_cannot_forge_lines() -> None:
     ],
 )
 def test_wrong_usage_ends_with_status_2_before_anything_starts(arguments: tuple[str, ...]) -> None:
-    """A mistake on the command line is found at once and shown with the usage, never as a traceback."""
+    """A mistake on the command line is found at once: one line that says what is wrong and where to read on."""
     done = tenantscope(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "usage:" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("tenantscope")
+    assert (done.stderr.count("\n"), done.stderr.endswith(" --help`\n")) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["demo", "sidecar", "top", "console", "policy", "token", "doctor"])
+def test_the_help_of_every_command_has_lines_to_copy(command: str) -> None:
+    """Options are found by their names; how they are used together, by example."""
+    done = tenantscope(command, "--help")
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+    assert f"  tenantscope {command}" in done.stdout
+
+
+def test_what_was_typed_cannot_write_to_the_terminal() -> None:
+    """Also as an option or a value of a command."""
+    for arguments in (("demo", "a\n\x1b[2Jb"), ("sidecar", "\x1b[2J\n"), ("top", "--sort", "\x1b\n")):
+        done = tenantscope(*arguments)
+        assert done.returncode == 2
+        assert "\x1b" not in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_console_without_a_sidecar_says_so() -> None:
+    """Its address works all the same; what is missing stands beside it, and it goes on looking."""
+    command = [sys.executable, "-m", "tenantscope", "console", "--port", "0", "--admin", "127.0.0.1:1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as console:
+        assert console.stdout is not None
+        assert console.stderr is not None
+        assert console.stdout.readline().startswith("tenantscope console: http://127.0.0.1:")
+        assert "the sidecar at 127.0.0.1:1 does not answer yet: connection refused" in console.stderr.readline()
+        console.terminate()
 
 
 def test_sidecar_help_is_the_sidecars_own() -> None:

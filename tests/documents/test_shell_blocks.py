@@ -30,7 +30,6 @@ FOREIGN = {
     "promtool", "sed", "ssh", "sudo", "systemctl", "systemd-analyze", "useradd",
 }  # fmt: skip
 KEYS = {setting.key for setting in (*LIBRARY, *sidecar.settings.SETTINGS)}
-COMING = {"TENANTSCOPE_UPSTREAMS_FILE"}  # documented ahead of the setting
 _ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
 _PLACE = re.compile(r"^(/path/to/clone|\.)(\[.*\])?$")
 
@@ -154,7 +153,7 @@ def test_what_cannot_be_typed_is_found(line: str, monkeypatch: pytest.MonkeyPatc
 def test_every_setting_exists(document: Path) -> None:
     """A variable of ours that a document names is one that the library or the sidecar reads."""
     named = set(re.findall(r"\bTENANTSCOPE_[A-Z_]+[A-Z]\b", document.read_text()))
-    assert named <= KEYS | COMING
+    assert named <= KEYS
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))

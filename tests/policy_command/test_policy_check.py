@@ -83,10 +83,11 @@ def test_the_policy_of_the_environment_counts_when_none_is_given(monkeypatch: py
     "arguments", [(), ("chekc",), ("explain",), ("diff", "default"), ("test",), ("check", "a", "b")]
 )
 def test_wrong_usage_ends_with_status_2(arguments: tuple[str, ...]) -> None:
-    """And nothing on standard output."""
+    """One line on standard error, and nothing on standard output."""
     ran = policy(*arguments)
     assert (ran.status, ran.out) == (2, "")
-    assert "usage: tenantscope policy" in ran.err
+    assert ran.err.startswith("tenantscope policy")
+    assert (ran.err.count("\n"), ran.err.endswith(" --help`\n")) == (1, True)
 
 
 def test_it_is_a_command_of_tenantscope() -> None:

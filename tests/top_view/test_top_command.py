@@ -111,11 +111,11 @@ def test_a_name_that_the_output_cannot_spell_is_escaped(listener: Listener) -> N
     ],
 )
 def test_wrong_usage_ends_with_status_2(arguments: tuple[str, ...]) -> None:
-    """Found before anything is asked; never a traceback."""
+    """Found before anything is asked; one line, never a traceback."""
     done = top(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "usage:" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("tenantscope top: ")
+    assert (done.stderr.count("\n"), done.stderr.endswith("; see `tenantscope top --help`\n")) == (1, True)
 
 
 def test_help_has_keys_examples_and_every_order() -> None:
