@@ -20,12 +20,15 @@ test: $(PEERS) ## all tests; ARGS="-k tenants"
 soak: $(READY) ## the long run: a million redacted messages, then the fuzzer; ARGS="--messages 100000 --fuzz-seconds 60"
 	@$(BIN)/python tests/redaction/soak_redaction.py $(ARGS)
 
-test-heavy: ## tests against ChromaDB and Semantic Kernel; an environment each, 1 GB and some minutes
-	@for it in chromadb semantic-kernel; do echo "$$it ..." && \
+# llama.cpp is compiled: without what makes it fast, which nobody waits for here.
+test-heavy: export CMAKE_ARGS := -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DCMAKE_CXX_FLAGS_RELEASE=-O1
+test-heavy: ## tests against ChromaDB, Semantic Kernel and llama.cpp; an environment each, 1 GB and some minutes
+	@for it in chromadb semantic-kernel llama-cpp; do echo "$$it ..." && \
 	  $(PYTHON) -m venv $(VENV)-$$it && $(VENV)-$$it/bin/python -m pip install --quiet --upgrade "pip>=25.1" && \
 	  $(VENV)-$$it/bin/python -m pip install --quiet --group $$it --editable ".[demo]" || exit 1; done
 	@$(VENV)-chromadb/bin/python -m pytest tests/memories
 	@$(VENV)-semantic-kernel/bin/python -m pytest tests/model_clients/test_semantic_kernel.py
+	@$(VENV)-llama-cpp/bin/python -m pytest tests/model_clients/test_llama_cpp.py
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
@@ -92,4 +95,4 @@ $(PEERS): requirements-test.lock $(READY)
 	@touch $(PEERS)
 
 clean: ## remove what the two commands made
-	rm -rf $(VENV) $(VENV)-chromadb $(VENV)-semantic-kernel build dist
+	rm -rf $(VENV) $(VENV)-chromadb $(VENV)-semantic-kernel $(VENV)-llama-cpp build dist

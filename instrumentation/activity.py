@@ -196,6 +196,16 @@ class ToolCall(Activity):
         self.untold = False
 
 
+class AgentTurn(Activity):
+    """An agent's turn. `agent_key` is `id` of the agent, once it has said that it is at work; never exported."""
+
+    __slots__ = ("agent_key",)
+
+    def __init__(self, tenant: Tenant, name: str, began_ns: int) -> None:
+        super().__init__(Kind.AGENT, tenant, name, began_ns)
+        self.agent_key: int | None = None
+
+
 class MemoryUse(Activity):
     """Something that was asked of a memory; `name` is the memory's class, `hits` how many entries were found."""
 

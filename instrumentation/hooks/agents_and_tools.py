@@ -16,11 +16,11 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from instrumentation import conventions, tenancy
-from instrumentation.activity import UNNAMED, Activity, Kind, ToolCall, name_of
+from instrumentation.activity import UNNAMED, Activity, AgentTurn, Kind, ToolCall, name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
 
-from . import handoffs
+from . import turns_of_agents
 
 #: What `BaseTool` says of itself, and a workbench cannot say of what it is asked for.
 _DESCRIPTION: Final = "gen_ai.tool.description"
@@ -94,9 +94,9 @@ class TracerTap:
                     if isinstance(call, ToolCall) and call.untold:
                         return _Told(call, name if _DESCRIPTION in about else None)
                     activity: Activity = ToolCall(tenant, name, time.monotonic_ns())
-                    handoffs.mark(activity)
+                    turns_of_agents.mark(activity)
                 else:
-                    activity = Activity(kind, tenant, name, time.monotonic_ns())
+                    activity = AgentTurn(tenant, name, time.monotonic_ns())
                 return _Open(self._recorder.scope(activity))
         except BaseException as error:
             fault("agents_and_tools", error)

@@ -180,4 +180,7 @@ def _model_of(client: object) -> str:
         model = model or getattr(client, attribute, None)
     # Semantic Kernel's clients, behind AutoGen's adapter.
     model = model or getattr(getattr(client, "_sk_client", None), "ai_model_id", None)
+    if model is None:  # llama.cpp's: the model is a file, told by its name and not by where it is
+        path = getattr(getattr(client, "llm", None), "model_path", None)
+        model = path.rpartition("/")[2] if isinstance(path, str) else None
     return name_of(model) if isinstance(model, str) else UNNAMED

@@ -11,7 +11,7 @@ from typing import Any, Final
 from instrumentation.activity import Kind
 from instrumentation.telemetry.recorder import Recorder
 
-from . import calls, handoffs, mcp, memory, model_client, providers, states, team, termination, workbench
+from . import calls, mcp, memory, model_client, providers, states, team, termination, turns_of_agents, workbench
 
 Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
 CLIENT: Final = "autogen_core.models._model_client.ChatCompletionClient"
@@ -31,7 +31,7 @@ METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
     (_AGENT, "save_state"): states.saved(states.of_an_agent),
     (_AGENT, "load_state"): states.loaded(states.of_an_agent),
     (_AGENT, "run_stream"): team.own_context,
-    (_AGENT, "on_messages_stream"): handoffs.on_messages_stream,
+    (_AGENT, "on_messages_stream"): turns_of_agents.on_messages_stream,
     ("autogen_agentchat.agents._user_proxy_agent.UserProxyAgent", "_get_input"): calls.observed_call(
         Kind.WAIT, calls.own_name
     ),

@@ -242,7 +242,7 @@ async def society_of_mind(word: str) -> list[str]:
 
 async def message_filter(word: str) -> list[str]:
     filtered = MessageFilterAgent(
-        "filtered", assistant("filtered", word, f"filtered {word}"),
+        "filtered", assistant("wrapped", word, f"filtered {word}"),
         MessageFilterConfig(per_source=[PerSourceFilter(source="user", position="first", count=1)]),
     )  # fmt: skip
     return seen(await RoundRobinGroupChat([filtered], max_turns=1).run(task=f"task {word}"))

@@ -96,6 +96,8 @@ def edges(pattern: Pattern) -> set[tuple[str | None, str]]:
         (magentic_one, ("process MagenticOneOrchestrator", "chat unnamed")),
         (user_proxy, ("invoke_agent user_proxy", "await_input user_proxy")),
         (message_filter, ("process filtered", "invoke_agent filtered")),
+        (message_filter, ("invoke_agent filtered", "invoke_agent wrapped")),
+        (message_filter, ("invoke_agent wrapped", "chat unnamed")),
         (custom_agent, ("process countdown", "invoke_agent countdown")),
         (graph_flow, ("process final", "invoke_agent final")),
     ],

@@ -386,3 +386,34 @@ def test_durations_of_agents_and_teams(captured: Captured) -> None:
     assert dict(agent.attributes or {}) == {"tenant.id": "acme", "gen_ai.agent.name": "speaker"}
     assert dict(team.attributes or {}) == {"tenant.id": "acme", "gen_ai.workflow.name": "RoundRobinGroupChat"}
     assert (agent.count, team.count) == (3, 1)  # type: ignore[union-attr]
+
+
+def test_an_agent_that_the_application_asks_itself(captured: Captured) -> None:
+    """`on_messages` and `on_messages_stream`, without a team or `run`, as handlers of core applications do: one turn
+    each, with its model call and its tool inside, also of a class that calls its base class."""
+
+    class Careful(AssistantAgent):
+        async def on_messages_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+            async for item in super().on_messages_stream(*args, **kwargs):
+                yield item
+
+    async def main() -> None:
+        ask = [TextMessage(content="go", source="user")]
+        with tenant("acme"):
+            plain = AssistantAgent("plain", replaying(tool_call("lookup", "{}")), tools=[lookup])
+            await plain.on_messages(ask, CancellationToken())
+            careful = Careful("careful", replaying("done"))
+            async for _ in careful.on_messages_stream(ask, CancellationToken()):
+                pass
+
+    asyncio.run(main())
+    for agent, inside in (("plain", ["chat unnamed", "execute_tool lookup"]), ("careful", ["chat unnamed"])):
+        (turn,) = named(captured, f"invoke_agent {agent}")
+        assert turn.parent is None
+        assert about(turn)["tenant.id"] == "acme"
+        children = [
+            span.name for span in captured.spans() if span.parent and span.parent.span_id == turn.context.span_id
+        ]
+        assert children == inside
+    points = {dict(p.attributes or {})["gen_ai.agent.name"] for p in captured.points("gen_ai.invoke_agent.duration")}
+    assert points == {"plain", "careful"}

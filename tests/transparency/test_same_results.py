@@ -25,7 +25,6 @@ from instrumentation.hooks import (
     agents_and_tools,
     calls,
     construction,
-    handoffs,
     interception,
     model_client,
     open_call,
@@ -36,6 +35,7 @@ from instrumentation.hooks import (
     streams,
     team,
     termination,
+    turns_of_agents,
     workbench,
 )  # fmt: skip
 from instrumentation.isolation import Isolation
@@ -162,7 +162,9 @@ BREAKABLE: list[tuple[Any, str]] = [
     (passport.Passport, "__init__"), (passport.Passport, "give_up"), (runtime._Publishing, "_nobody_had_it"),
     (runtime.TraceTap, "create"), (construction, "name_of"), (run_loop, "_tenant"), (interception, "Passport"),
     (recorder.Recorder, "responded"), (digests.Digests, "_begin"), (calls, "current_activity"),
-    (termination, "_names"), (handoffs, "mark"), (states, "count"), (recorder.Recorder, "abandoned"),
+    (termination, "_names"),
+    (turns_of_agents, "mark"), (turns_of_agents, "current_activity"), (turns_of_agents, "_scope"),
+    (states, "count"), (recorder.Recorder, "abandoned"),
     (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_innermost"),
     (open_call, "_tokens"), (open_call.OpenCall, "took"), (open_call.OpenCall, "first_chunk"),
     (workbench, "_name"), (workbench, "size_of"), (agents_and_tools, "_Told"),

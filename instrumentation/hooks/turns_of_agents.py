@@ -1,0 +1,73 @@
+"""Turns of AgentChat's agents: where AutoGen opens none, and whom a turn hands the conversation over to.
+
+AutoGen opens `invoke_agent` where a team asks an agent, and where one is run alone (see `agents_and_tools.py`). One
+that another agent wraps, or whose `on_messages_stream` the application calls itself, has its turn from here.
+
+A handoff is the call of a tool. AutoGen makes it from the agent's own list of handoffs, which says who the target is:
+`gen_ai.transfer.*` on the span of the tool, as the GenAI conventions propose. One without such a list is not marked.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, Callable
+from contextvars import ContextVar
+from typing import Any
+
+from instrumentation import tenancy
+from instrumentation.activity import Activity, AgentTurn, name_of
+from instrumentation.diagnostics import fault
+from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+
+from .streams import observed
+
+#: The list of the agent that is at work: the names of its handoffs' tools, and what AutoGen knows of each.
+_HANDOFFS: ContextVar[dict[str, Any] | None] = ContextVar("tenantscope_handoffs", default=None)
+
+
+def on_messages_stream(original: Callable[..., AsyncGenerator[Any, Any]], recorder: Recorder) -> Callable[..., Any]:
+    """`BaseChatAgent.on_messages_stream`: in a turn of the agent's own, and with its list of handoffs at hand."""
+
+    @functools.wraps(original)
+    def observed_on_messages_stream(self: Any, *args: Any, **kwargs: Any) -> Any:
+        stream = original(self, *args, **kwargs)
+        handoffs = vars(self).get("_handoffs") if hasattr(self, "__dict__") else None
+        hold = (_HANDOFFS, handoffs) if type(handoffs) is dict and handoffs else None
+        if not _is_its_turn(self):
+            return observed(stream, lambda: _scope(self, recorder), hold=hold)
+        # What every agent of a team does: nothing to be added, unless it may hand over.
+        return stream if hold is None else observed(stream, hold=hold)
+
+    return observed_on_messages_stream
+
+
+def mark(activity: Activity) -> None:
+    """Note the target, when this call of a tool is a handoff; may raise."""
+    handoffs = _HANDOFFS.get()
+    if handoffs is not None and activity.name in handoffs:
+        activity.transfer_target = name_of(handoffs[activity.name].target)
+
+
+def _is_its_turn(agent: object) -> bool:
+    """Whether the turn that is open here is this agent's. The first who is at work in it is whom AutoGen opened it for;
+    an agent that calls its base class says so again."""
+    try:
+        turn = current_activity()
+        if type(turn) is not AgentTurn:
+            return False
+        if turn.agent_key is None:
+            turn.agent_key = id(agent)
+        return turn.agent_key == id(agent)
+    except BaseException as error:
+        fault("agent.turn", error)
+        return True
+
+
+def _scope(agent: Any, recorder: Recorder) -> Scope | None:
+    try:
+        turn = AgentTurn(tenancy.current() or tenancy.TABLE.unknown, name_of(agent.name), recorder.clock())
+        turn.agent_key = id(agent)
+        return recorder.scope(turn)
+    except BaseException as error:
+        fault("agent", error)
+        return None
