@@ -42,6 +42,8 @@ FULL: Final = "queue_full"
 DISK: Final = "queue_disk"
 SHUTDOWN: Final = "shutdown"
 
+_NO_ROOM: Final = ("enospc", "edquot")
+
 log = structlog.get_logger("sidecar.delivery")
 
 
@@ -156,6 +158,8 @@ class BatchQueue:
                 self._settled.wait()
             else:
                 self._write()
+        if offer.refusal is not None and self._fault in _NO_ROOM:
+            given_up += self._stock.overtake()  # a destination that is away must not fill the disk for the others
         return offer.refusal
 
     @property

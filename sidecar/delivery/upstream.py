@@ -33,12 +33,15 @@ DEADLINE_SECONDS: Final = 10.0
 BATCH_ID: Final = "tenantscope-batch-id"
 _PROBE_SECONDS: Final = 2.0
 
+KEEPALIVE_MS: Final = 10_000
 _OPTIONS: Final = (
     # Finds a connection whose other end is gone without a word. Pings go out only while a call is waiting,
     # and a call waits at most the deadline, so a receiver that allows a ping every five minutes does not
     # mind.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_MS),
+    # How long an answer to a ping may take; the timeout above says it no longer, and this one is a minute by default.
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_MS),
     # gRPC's own waiting grows to two minutes; the forwarder's is the one that counts.
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.min_reconnect_backoff_ms", 1_000),
@@ -56,6 +59,8 @@ _RETRYABLE: Final = frozenset(
         grpc.StatusCode.UNAUTHENTICATED,
     }
 )
+# What gRPC says of an answer that is larger than ours may be.
+_OVERSIZED: Final = "CLIENT: Received message larger than max"
 # Something in the batch is at fault, or its size: without it, or in parts, the rest may be taken.
 _DIVISIBLE: Final = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
@@ -154,6 +159,8 @@ def connect(address: Address) -> socket.socket:
 def _verdict(error: grpc.RpcError) -> RetryLater | Refused:
     code = error.code()
     word = f"upstream_{code.name.lower()}"
+    if _OVERSIZED in (error.details() or ""):
+        return RetryLater("upstream_oversized_reply")  # gRPC gives the same status to a request that is too large
     asked = _asked_delay(error)
     if code in _RETRYABLE or (code is grpc.StatusCode.RESOURCE_EXHAUSTED and asked is not None):
         return RetryLater(word, asked)
@@ -162,13 +169,17 @@ def _verdict(error: grpc.RpcError) -> RetryLater | Refused:
 
 def _asked_delay(error: grpc.RpcError) -> float | None:
     """Seconds of the RetryInfo in the answer; None without one, or with one that makes no sense."""
+    trailers = dict(error.trailing_metadata() or ())
     info = error_details_pb2.RetryInfo()
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            status = status_pb2.Status()
-            with contextlib.suppress(DecodeError):
-                status.ParseFromString(value)
-                for detail in status.details:
-                    if detail.Unpack(info):
-                        return max(0.0, float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9))
+    with contextlib.suppress(DecodeError, TypeError):
+        for detail in status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b"")).details:
+            if detail.Unpack(info):
+                return _seconds(info)
+    with contextlib.suppress(DecodeError, TypeError):
+        if "google.rpc.retryinfo-bin" in trailers:  # where some put it by itself
+            return _seconds(error_details_pb2.RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]))
     return None
+
+
+def _seconds(info: error_details_pb2.RetryInfo) -> float:
+    return max(0.0, float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9))
