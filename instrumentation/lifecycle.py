@@ -116,8 +116,7 @@ class Running:
     def after_fork(self) -> None:
         """In the child of a process that has not sent anything yet: identity and counts begin anew."""
         self._open_telemetry()
-        self.recorder.accumulators = self.accumulators
-        self.recorder.emit = self.exporter.emit
+        self.recorder.lead_to(self.accumulators, self.exporter.emit)
         self.loops.start()
 
     def metrics(self) -> MetricsData | None:

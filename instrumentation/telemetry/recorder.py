@@ -68,18 +68,22 @@ class Recorder:
         latest_conventions: bool = False,
     ) -> None:
         self.spans = spans
-        self.accumulators = accumulators
-        self.emit = emit
         self.clock = clock
         self.digests = Digests() if digests is None else digests
         self._model_metrics = by_latest_names if latest_conventions else by_deployed_names
+        #: nothing is attached any more: activities that begin now are not recorded
+        self.retired = False
+        self.lead_to(accumulators, emit)
+
+    def lead_to(self, accumulators: Accumulators, emit: Callable[[ActivitySpan], None]) -> None:
+        """Send counts and spans there from now on; a forked child has others than its parent."""
+        self.accumulators = accumulators
+        self.emit = emit
         # Looked up once: every message and every response adds to these.
         of = accumulators.of
         self._messages, self._responses = of(names.MESSAGES), of(names.RESPONSE_DURATION)
         self._queued, self._processed = of(names.QUEUE_DURATION), of(names.PROCESS_DURATION)
         self._durations = {kind: of(metric) for kind, metric in _DURATIONS.items()}
-        #: nothing is attached any more: activities that begin now are not recorded
-        self.retired = False
 
     def scope(self, activity: Activity, parent: Context | None = None) -> Scope:
         """A context manager around what `activity` describes; `parent` is the context whose span it hangs under."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otlp_peers import Upstream, running_upstream
 from processes import run_python
+
+from instrumentation import conventions
 
 SAMPLE = """
     import asyncio, logging, sys, warnings
@@ -87,6 +90,19 @@ def spans_by_instance(upstream: Upstream) -> dict[str, list[str]]:
     return found
 
 
+def messages_by_instance(upstream: Upstream) -> dict[str, int]:
+    """Messages that each process counted, by its instance id."""
+    found: dict[str, int] = {}
+    for signal, payload in list(upstream.taken):
+        if signal == "metrics":
+            for group in ExportMetricsServiceRequest.FromString(payload).resource_metrics:
+                about = {a.key: a.value.string_value for a in group.resource.attributes}
+                for metric in (metric for scope in group.scope_metrics for metric in scope.metrics):
+                    if metric.name == conventions.MESSAGES.name:  # cumulative: the last one counts
+                        found[about["service.instance.id"]] = sum(point.as_int for point in metric.sum.data_points)
+    return found
+
+
 PREFORK = """
     instrumentation.start(service_name="prefork")
     workers = []
@@ -124,8 +140,10 @@ def test_children_tell_of_themselves(code: str) -> None:
     with running_upstream() as upstream:
         ran = run_python(APPLICATION, code, OTEL_EXPORTER_OTLP_ENDPOINT=upstream.url)
         assert ran.returncode == 0, ran.stderr
-        found = sorted(spans_by_instance(upstream).values())
-    assert found == [["process child"] * 5] * 3 + [["process master"] * 2]
+        found = spans_by_instance(upstream)
+    assert sorted(found.values()) == [["process child"] * 5] * 3 + [["process master"] * 2]
+    # Each question is handled, and makes a note that nobody wants to have.
+    assert messages_by_instance(upstream) == {instance: 2 * len(names) for instance, names in found.items()}
 
 
 def test_forks_in_the_middle_of_everything() -> None:
