@@ -1,5 +1,5 @@
 """`python -m sidecar`: reads the settings, starts the sidecar, stops it on SIGTERM or SIGINT; SIGHUP makes it
-read the policy and its keys again.
+read the policy and its keys, the clients and the limits again.
 
 Exit codes: 0 after a stop in good order, 2 for a configuration that is wrong (one line per error on standard
 error). A second signal during the grace period ends the process at once.
@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m sidec
     try:
         settings = Settings.from_environment(environment)
         if options.check:
-            _check(settings)
+            from .check import check
+
+            print(*(printable(line, MAX_LINE) for line in check(settings)), sep="\n")
             print("the settings and the policy are valid")
             return 0
         return _run(settings)
@@ -63,24 +65,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m sidec
         return 2
 
 
-def _check(settings: Settings) -> None:
-    from .clients import Clients
-    from .destinations import load_credentials
-    from .policy_in_force import load_policies
-    from .service import load_certificate, load_secret
-
-    load_policies(settings)
-    load_secret(settings)
-    load_credentials(settings.upstreams.routes)
-    load_certificate(settings)
-    Clients(settings.clients_file)
-
-
 def _run(settings: Settings) -> int:
     # Blocked before the first thread exists, for threads inherit it: so the signals wait for `sigwait`, and
     # no handler ever runs in the middle of something.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    from .check import kept_in_memory_warning
     from .service import GRACE_SECONDS, Sidecar
 
     # The watchdog must look every 2 ms while redaction computes; by default a computing thread keeps the GIL
@@ -88,6 +78,8 @@ def _run(settings: Settings) -> int:
     sys.setswitchinterval(0.001)
     sidecar = Sidecar(settings)
     sidecar.start()
+    if in_memory := kept_in_memory_warning(settings.state_dir):
+        log.warning(in_memory)
     log.info(
         "sidecar ready",
         listen=sidecar.listen_address.target,
@@ -132,7 +124,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         default = f" (default {setting.default})" if setting.default else ""
         flag, metavar = setting.field.replace("_", "-"), setting.field.rsplit("_", 1)[-1].upper()
         parser.add_argument(f"--{flag}", metavar=metavar, help=setting.description + default)
-    parser.add_argument("--check", action="store_true", help="check the settings and the policy, start nothing")
+    parser.add_argument("--check", action="store_true", help="say what would be done, or what is wrong; start nothing")
     return parser
 
 

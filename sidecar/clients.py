@@ -103,6 +103,19 @@ class Clients:
     def __init__(self, path: Path | None) -> None:
         self._book = None if path is None else Renewed("clients", [path], lambda: _read(path))
 
+    @property
+    def names(self) -> list[str] | None:
+        """The clients by name; None without a file."""
+        if self._book is None:
+            return None
+        book = self._book.value
+        return sorted({client.name for client in (*book.by_token.values(), *book.by_certificate.values())})
+
+    def renew(self) -> None:
+        """Read the file again, if it has changed; what cannot be used changes nothing."""
+        if self._book is not None:
+            self._book.renew()
+
     def identify(self, authorizations: Sequence[str], certificate_names: Sequence[str] = ()) -> Client:
         """The client that a caller is. Costs a look at the file's date.
 

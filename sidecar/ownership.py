@@ -43,6 +43,43 @@ def private_folder(folder: Path, key: str) -> Path:
     return folder
 
 
+def check_private_folder(folder: Path, key: str) -> None:
+    """What `private_folder` would say, without making or changing anything.
+
+    Raises:
+        ConfigurationError: as `private_folder`.
+    """
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        parent = next(above for above in folder.parents if above.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise ConfigurationError(f"{key}: cannot use {str(folder)!r} as a folder: Permission denied") from None
+        return
+    except OSError as error:
+        raise ConfigurationError(f"{key}: cannot use {str(folder)!r} as a folder: {error.strerror}") from None
+    if (
+        not stat.S_ISDIR(found.st_mode)
+        or found.st_uid != os.geteuid()
+        or (found.st_mode & 0o077 and any(folder.iterdir()))
+    ):
+        private_folder(folder, key)  # which says what is wrong, and changes nothing of such a one
+
+
+def is_kept_in_memory(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether a folder, or where it would be made, is on a file system without a disk. False when nobody can tell."""
+    there = next(above for above in (folder, *folder.parents) if above.exists())
+    try:
+        device = there.stat().st_dev
+        lines = mounts.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    # proc(5): mount id, parent, major:minor, root, mount point, options, optional fields, "-", type, ...
+    name = f"{os.major(device)}:{os.minor(device)}"
+    types = {line.partition(" - ")[2].partition(" ")[0] for line in lines if line.split(" ", 3)[2:3] == [name]}
+    return bool(types & {"tmpfs", "ramfs"})
+
+
 def private_file(path: Path, most: int) -> bytes:
     """What is in a file that not everybody may read, at most `most` bytes of it.
 

@@ -16,6 +16,7 @@ import importlib.metadata
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -35,8 +36,12 @@ from .policy_in_force import PULSE_SECONDS as POLICY_PULSE_SECONDS
 from .policy_in_force import PolicyInForce, load_policies
 from .pulse import Busy, Pulses
 from .quotas import Quotas
+from .renewal import Renewed
 from .settings import ConfigurationError, Settings
 from .watchdog import Watchdog
+from .wire.limits import KEY as LIMITS_KEY
+from .wire.limits import Limits, LimitsError
+from .wire.limits import load as load_limits
 from .workers import Unavailable, Workers
 
 REDACTED: Final = "redacted"
@@ -86,7 +91,8 @@ class Sidecar:
         self._pulses = Pulses()
         self.registry.register(self._pulses)
         self._clients = Clients(settings.clients_file)
-        self._quotas = Quotas(lambda: settings.limits, self._shown)
+        self._limits = limits_in(settings)
+        self._quotas = Quotas(lambda: None if self._limits is None else self._limits.value, self._shown)
         self.registry.register(self._quotas)
         self._watchdog = Watchdog(
             clients=self._clients,
@@ -199,9 +205,15 @@ class Sidecar:
         return self._policies[0] if self._policy is None else self._policy.version.policy
 
     def reload(self) -> None:
-        """Read the policies and the keys again; what cannot be used changes nothing, and is alerted."""
+        """Read again what may change while it runs: the policies and the keys, the clients, the limits.
+
+        What cannot be used changes nothing, and is said in the log; a policy is alerted, too.
+        """
         if self._policy is not None:
             self._policy.reload()
+        self._clients.renew()
+        if self._limits is not None and self._limits.renew():
+            self._watchdog.use(self._limits.value)
 
     @property
     def listen_address(self) -> Address:
@@ -330,6 +342,23 @@ def load_certificate(settings: Settings) -> Certificate | None:
     if settings.tls_certificate_file is None or settings.tls_key_file is None:
         return None
     return Certificate(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)
+
+
+def limits_in(settings: Settings) -> Renewed[Limits] | None:
+    """The table of limits in its file; None without one.
+
+    Raises:
+        ConfigurationError: it cannot be used any more.
+    """
+    path = None if settings.limits is None else settings.limits.source
+    return None if path is None else Renewed("limits", [path], lambda: _read_limits(path))
+
+
+def _read_limits(path: Path) -> Limits:
+    try:
+        return load_limits(path)
+    except LimitsError as error:
+        raise ConfigurationError(*(f"{LIMITS_KEY}: {mistake}" for mistake in error.mistakes)) from None
 
 
 def load_secret(settings: Settings) -> bytes | None:

@@ -7,6 +7,7 @@ only takes away.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -48,7 +49,8 @@ def read_file(path: Path) -> bytes:
         YamlError: it cannot be read, or is too large.
     """
     try:
-        with path.open("rb") as file:
+        # No FIFO is waited for.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise YamlError(f"cannot be read: {error.strerror}") from None

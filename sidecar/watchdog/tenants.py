@@ -90,8 +90,7 @@ class TenantWatch:
         runbook_url: str = "",
         withheld: Callable[[str], None] = lambda _name: None,
     ) -> None:
-        self._limits = limits
-        self._targets = limits is not None and any(tier.delay_p99 is not None for tier in limits.tiers.values())
+        self.use(limits)
         self._wall = wall
         self._runbook_url = runbook_url
         self._withheld = withheld
@@ -101,6 +100,15 @@ class TenantWatch:
         self._waits: dict[Key, _Waits] = {}
         self._began = self._look_at = 0
         self._step_at = 0
+
+    def use(self, limits: Limits | None) -> None:
+        """Go by another table from now on; may be called from another thread."""
+        self._limits = limits
+
+    @property
+    def _targets(self) -> bool:
+        limits = self._limits
+        return limits is not None and any(tier.delay_p99 is not None for tier in limits.tiers.values())
 
     def look(self, loops: Iterable[Watched], now: int) -> list[Alert]:
         """The alerts that follow from what the loops say now, in order. Looks once a second, whenever it is asked."""
@@ -196,14 +204,14 @@ class TenantWatch:
         if waits is None:
             waits = self._waits[key] = _Waits(watched, target, printable(watched.cell.name(slot)))
             waits.steps.append((0, 0.0))
-        waits.about = watched
+        waits.about, waits.target = watched, target
         step = waits.steps[-1]
         waits.steps[-1] = (step[0] + max(0, count - before[0]), step[1] + max(0.0, above - before[1]))
 
     def _delays(self, cell: CellReader, seen: _Seen, slot: int) -> tuple[float, int, float] | None:
         """Target, waits so far and those above it; None for a tenant without a target."""
-        assert self._limits is not None  # noqa: S101  # for the type checker
-        tier = self._limits.of(cell.tenant_id(slot))
+        limits = self._limits
+        tier = None if limits is None else limits.of(cell.tenant_id(slot))
         if tier is None or tier.delay_p99 is None:
             return None
         counts = cell.delays(slot)

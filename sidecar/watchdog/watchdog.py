@@ -72,8 +72,8 @@ class Watchdog:
         self._shown = shown
         spec = conventions.ALERTS_WITHHELD
         withheld = Counter(spec.name, spec.description, spec.labels, registry=registry)
-        tenants = TenantWatch(limits, wall, runbook_url, lambda name: withheld.labels(name).inc())
-        self._poll = Poll(stall_ns, runbook_url, tenants=tenants, wall=wall, ask=self._ask)
+        self._tenants = TenantWatch(limits, wall, runbook_url, lambda name: withheld.labels(name).inc())
+        self._poll = Poll(stall_ns, runbook_url, tenants=self._tenants, wall=wall, ask=self._ask)
         self._alerts = alerts
         self._clock = clock
         self._poll_seconds = poll_seconds
@@ -89,6 +89,10 @@ class Watchdog:
         self._news = Bell()
         self._sweep_at = 0
         self._pulse = pulse or Pulse(PULSE_SECONDS)
+
+    def use(self, limits: Limits | None) -> None:
+        """Go by another table of limits from now on."""
+        self._tenants.use(limits)
 
     def start(self) -> None:
         """Begin to poll."""

@@ -30,7 +30,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -109,11 +109,13 @@ class Limits:
         tiers: by name.
         tenants: tier by tenant id.
         default: of everybody else; None: no limits.
+        source: the file that it was read from.
     """
 
     tiers: Mapping[str, Tier]
     tenants: Mapping[str, Tier]
     default: Tier | None = None
+    source: Path | None = field(default=None, compare=False)
 
     @property
     def has_quotas(self) -> bool:
@@ -143,7 +145,7 @@ def load(path: Path) -> Limits:
         raise error if isinstance(error, LimitsError) else LimitsError(["is not a path"]) from None
     if len(content) > MAX_BYTES:
         raise LimitsError([f"is larger than {MAX_BYTES} bytes"])
-    return parse(content)
+    return replace(parse(content), source=path)
 
 
 def parse(content: bytes) -> Limits:

@@ -151,7 +151,8 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
 def test_an_option_wins_over_the_environment(tmp_path: Path) -> None:
     """So that a wrong variable can be overruled by hand."""
     done = run(tmp_path, "--stall-ms", "50", "--check", TENANTSCOPE_STALL_MS="wrong")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "the settings and the policy are valid\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("the settings and the policy are valid\n")
 
 
 def test_a_wrong_policy_is_told_by_the_check(tmp_path: Path) -> None:

@@ -95,3 +95,25 @@ def test_a_client_over_its_quota_is_put_off_before_it_has_sent_anything(sidecar:
     )
     assert sidecar.ledger.records()["traces"]["received"] == 50
     assert status(sidecar)["quotas"]["clients"] == [{"client": "billing", "refused_requests": 1, "over": True}]
+
+
+@pytest.mark.parametrize("sidecar", ["tenants"], indirect=True)
+def test_limits_are_read_again(sidecar: Sidecar, tmp_path: Path) -> None:
+    """A reload gives everybody the new quota; a file that is wrong changes nothing, nor does one that is gone."""
+    target, file = sidecar.listen_address.target, tmp_path / "limits.toml"
+    export(target, trace_request(100))
+    export(target, trace_request(100))
+    assert sidecar.ledger.reasons()["traces"]["dropped"] == {"quota": 100}
+    for broken in (b"records = ", b"[tiers.a]\nrecords = 0", None):
+        if broken is None:
+            file.unlink()
+        else:
+            file.write_bytes(broken)
+        sidecar.reload()
+        export(target, trace_request(1))
+    assert sidecar.ledger.reasons()["traces"]["dropped"] == {"quota": 103}
+    file.write_text('default = "a"\n[tiers.a]\nrecords = 1e6\ndelay_p99 = 0.5\n')
+    sidecar.reload()
+    export(target, trace_request(100))
+    assert sidecar.ledger.reasons()["traces"]["dropped"] == {"quota": 103}
+    assert sidecar._watchdog._tenants._targets
