@@ -49,7 +49,7 @@ receivers:
         send_resolved: true
 """
 _UNITS = {"ms": 1 / 60_000, "s": 1 / 60, "m": 1, "h": 60, "d": 1440}
-_READY = re.compile(r"sidecar ready.* listen=\S*:(?P<listen>\d+) admin=\S*:(?P<admin>\d+)")
+_READY = re.compile(r"sidecar ready.* listen=\S*:(?P<listen>\d+) .*\badmin=\S*:(?P<admin>\d+)")
 
 
 def find(name: str, *others: str, required: str, package: str) -> str:

@@ -47,7 +47,7 @@ STATE: Final = "sidecar's state folder"
 CELLS: Final = "cells in shared memory"
 STATUS: Final = "/status"
 # How the sidecar says that it is ready, and where, when it was free to choose its ports.
-_READY: Final = re.compile(r"sidecar ready.* listen=\S*:(?P<listen>\d+) admin=\S*:(?P<admin>\d+)")
+_READY: Final = re.compile(r"sidecar ready.* listen=\S*:(?P<listen>\d+) .*\badmin=\S*:(?P<admin>\d+)")
 # Where a tenant's id must turn up, or the place was not read properly.
 _READABLE: Final = (f"{APPLICATION}, messages", STATE, CELLS, STATUS)
 

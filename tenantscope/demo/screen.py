@@ -42,6 +42,7 @@ class Screen:
         self._live: Live | None = None
         self._plain = headless or not self._console.is_terminal
         self._next_line = _LINE_EVERY
+        self._url = ""
 
     def title(self) -> None:
         """The first line, before anything is started."""
@@ -53,6 +54,7 @@ class Screen:
         Args:
             url: the console's address.
         """
+        self._url = url
         # Never wrapped, so that a terminal knows it for an address.
         self._console.print(Text.assemble("in a browser: ", (url, "bold underline"), "\n"), soft_wrap=True)
         cast = Table.grid(padding=(0, 2))
@@ -90,7 +92,9 @@ class Screen:
                 _heading(picture, elapsed, seconds, doing),
                 self._table(picture.rows(recent=True)),
             )
-            self._live.update(Group(heading, "", table, "", *_stall_lines(picture)), refresh=True)
+            # Again, for a small terminal has scrolled the banner away.
+            where = Text(f"in a browser: {self._url}", "dim", no_wrap=True, overflow="ellipsis")
+            self._live.update(Group(heading, "", table, "", *_stall_lines(picture), where), refresh=True)
         elif elapsed >= self._next_line:
             self._next_line = elapsed + _LINE_EVERY
             self._console.print(_line(picture, elapsed, seconds))
