@@ -29,7 +29,11 @@ FOREIGN = {
     "kill", "kubectl", "kustomize", "mkdir", "ocb", "openssl", "opentelemetry-instrument", "otelcol", "podman",
     "promtool", "sed", "ssh", "sudo", "systemctl", "systemd-analyze", "useradd",
 }  # fmt: skip
-KEYS = {setting.key for setting in (*LIBRARY, *sidecar.settings.SETTINGS)}
+KEYS = {setting.key for setting in (*LIBRARY, *sidecar.settings.SETTINGS)} | {
+    key  # of the Collector's configurations, which read the environment themselves
+    for file in (ROOT / "collector-config.yaml", *(ROOT / "deploy/gateway").glob("*.yaml"))
+    for key in re.findall(r"\$\{env:(\w+)", file.read_text())
+}
 _ASSIGNMENT = re.compile(r"[A-Z_][A-Z0-9_]*=")
 _PLACE = re.compile(r"^(/path/to/clone|\.)(\[.*\])?$")
 
@@ -151,7 +155,7 @@ def test_what_cannot_be_typed_is_found(line: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_setting_exists(document: Path) -> None:
-    """A variable of ours that a document names is one that the library or the sidecar reads."""
+    """A variable of ours that a document names is one that the library, the sidecar or the Collector reads."""
     named = set(re.findall(r"\bTENANTSCOPE_[A-Z_]+[A-Z]\b", document.read_text()))
     assert named <= KEYS
 
