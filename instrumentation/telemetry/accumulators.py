@@ -4,6 +4,9 @@ An SDK instrument costs 5 us a record; adding to a list costs a tenth of that, a
 are cumulative, monotonic and bounded: tenants by the tenant table, other attribute values by `MAX_SERIES` a metric,
 beyond which a series counts for its tenant with the remaining attributes left out. So one tenant's many names never
 take another's figures away.
+
+A series that has not changed for a quarter of an hour ends: it is sent no more and makes room. When its tenant comes
+back, it begins anew, with a start time that says so.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import (
@@ -28,9 +31,13 @@ from instrumentation import conventions
 from instrumentation.diagnostics import count
 
 MAX_SERIES: Final = 2000
+#: How long a series stays without a change, in nanoseconds.
+IDLE_NS: Final = 15 * 60 * 10**9
 #: Sent with no metric: the sidecar drops free text, and the reference has it.
 _NO_DESCRIPTION: Final = ""
 Values = tuple[str | None, ...]
+#: When series began, nanoseconds since 1970: all of them, or each.
+Began = int | Mapping[Values, int]
 
 
 class Distribution:
@@ -56,12 +63,21 @@ class Distribution:
 
 
 class Series:
-    """All series of one metric; a series is the values of the metric's attributes, in their order."""
+    """All series of one metric; a series is the values of the metric's attributes, in their order.
 
-    def __init__(self, metric: conventions.Metric) -> None:
+    Args:
+        metric: which.
+        wall: nanoseconds since 1970: when a series begins.
+    """
+
+    def __init__(self, metric: conventions.Metric, wall: Callable[[], int] = time.time_ns) -> None:
         self.metric = metric
+        self._wall = wall
         self._sums: dict[Values, float] = {}
         self._distributions: dict[Values, Distribution] = {}
+        self._began: dict[Values, int] = {}
+        # What each series was at the reading that first found it so, and when that was.
+        self._last: dict[Values, tuple[float | list[int], int]] = {}
 
     def add(self, values: Values, amount: float) -> None:
         """Count `amount`; the caller holds the lock."""
@@ -80,38 +96,73 @@ class Series:
         distribution.add(value)
 
     def _bounded(self, values: Values, known: dict[Values, float] | dict[Values, Distribution]) -> Values:
-        if len(known) < MAX_SERIES:
-            return values
-        count("metric.over_bound")
-        return values[:1] + (None,) * (len(values) - 1)  # the tenant comes first in every metric
+        if len(known) >= MAX_SERIES:
+            count("metric.over_bound")
+            values = values[:1] + (None,) * (len(values) - 1)  # the tenant comes first in every metric
+        self._began.setdefault(values, self._wall())
+        return values
 
     def copy(self) -> Series:
         """This moment's values, to be read at leisure; the caller holds the lock."""
         copied = Series(self.metric)
         copied._sums = self._sums.copy()
         copied._distributions = {values: kept.copy() for values, kept in self._distributions.copy().items()}
+        copied._began = self._began.copy()
         return copied
 
-    def points(self, began_ns: int, now_ns: int) -> Metric | None:
+    def idle(self, copied: Series, now_ns: int) -> list[Values]:
+        """Those series of a copy of this that have been the same for `IDLE_NS`. A level that is not 0 is never idle."""
+        found = []
+        for values, value in copied._values():
+            last = self._last.get(values)
+            if last is None or last[0] != value or (self.metric.kind == "gauge" and value):
+                self._last[values] = (value, now_ns)
+            elif now_ns - last[1] >= IDLE_NS:
+                found.append(values)
+        return found
+
+    def end(self, series: Iterable[Values], copied: Series) -> None:
+        """End these in both, unless they have changed since they were copied; the caller holds the lock."""
+        now = dict(self._values())
+        before = dict(copied._values())
+        for values in series:
+            if now.get(values) == before[values]:
+                self._forget(values)
+                copied._forget(values)
+
+    def _forget(self, values: Values) -> None:
+        for kept in (self._sums, self._distributions, self._began, self._last):
+            kept.pop(values, None)
+
+    def _values(self) -> Iterator[tuple[Values, float | list[int]]]:
+        yield from self._sums.items()
+        for values, distribution in self._distributions.items():
+            yield values, distribution.counts
+
+    def points(self, now_ns: int) -> Metric | None:
         """This metric as OTLP data, or None while there is none."""
         if self._sums and self.metric.kind == "gauge":
             return gauge_of(self.metric, now_ns, self._sums.items())
         if self._sums:
-            return sum_of(self.metric, began_ns, now_ns, self._sums.items())
+            return sum_of(self.metric, self._began, now_ns, self._sums.items())
         if self._distributions:
-            return histogram_of(self.metric, began_ns, now_ns, self._distributions.items())
+            return histogram_of(self.metric, self._began, now_ns, self._distributions.items())
         return None
 
 
 class Accumulators:
-    """The series of every metric that activities add to; one lock, taken once an activity."""
+    """The series of every metric that activities add to; one lock, taken once an activity.
 
-    def __init__(self) -> None:
+    Args:
+        wall: nanoseconds since 1970.
+    """
+
+    def __init__(self, wall: Callable[[], int] = time.time_ns) -> None:
         # Re-entered when the garbage collector, in the middle of an addition, ends a handler that nobody waits for.
         self.lock = threading.RLock()
-        self.began_ns = time.time_ns()
+        self.began_ns = wall()
         self._series = {
-            metric.name: Series(metric)
+            metric.name: Series(metric, wall)
             for metric in (
                 conventions.MESSAGES,
                 conventions.QUEUE_DURATION,
@@ -143,17 +194,27 @@ class Accumulators:
         for series in self._series.values():
             with self.lock:
                 copied = series.copy()
-            found.append(copied.points(self.began_ns, now_ns))
+            idle = series.idle(copied, now_ns)
+            if idle:
+                with self.lock:
+                    series.end(idle, copied)
+            found.append(copied.points(now_ns))
         return [metric for metric in found if metric is not None]
+
+
+def _start(began: Began, values: Values) -> int:
+    return began if isinstance(began, int) else began[values]
 
 
 def _attributes(metric: conventions.Metric, values: Values) -> dict[str, str]:
     return {name: value for name, value in zip(metric.attributes, values, strict=True) if value is not None}
 
 
-def sum_of(metric: conventions.Metric, began_ns: int, now_ns: int, series: Iterable[tuple[Values, float]]) -> Metric:
+def sum_of(metric: conventions.Metric, began: Began, now_ns: int, series: Iterable[tuple[Values, float]]) -> Metric:
     """A monotonic, cumulative sum."""
-    points = [NumberDataPoint(_attributes(metric, values), began_ns, now_ns, total) for values, total in series]
+    points = [
+        NumberDataPoint(_attributes(metric, values), _start(began, values), now_ns, total) for values, total in series
+    ]
     return Metric(
         metric.name,
         _NO_DESCRIPTION,
@@ -169,13 +230,13 @@ def gauge_of(metric: conventions.Metric, now_ns: int, series: Iterable[tuple[Val
 
 
 def histogram_of(
-    metric: conventions.Metric, began_ns: int, now_ns: int, series: Iterable[tuple[Values, Distribution]]
+    metric: conventions.Metric, began: Began, now_ns: int, series: Iterable[tuple[Values, Distribution]]
 ) -> Metric:
     """A cumulative histogram with the metric's explicit buckets."""
     points = [
         HistogramDataPoint(
             attributes=_attributes(metric, values),
-            start_time_unix_nano=began_ns,
+            start_time_unix_nano=_start(began, values),
             time_unix_nano=now_ns,
             count=sum(distribution.counts),
             sum=distribution.sum,

@@ -19,7 +19,7 @@ from model_servers import running_model_server
 from opentelemetry.sdk.metrics.export import Histogram, MetricsData, Sum
 
 from instrumentation import budget, conventions, diagnostics, lifecycle, tenant
-from instrumentation.telemetry.accumulators import MAX_SERIES, Accumulators
+from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators
 from instrumentation.testing import Captured, capture
 
 
@@ -137,3 +137,47 @@ def test_series_are_bounded() -> None:
         assert len(points) == MAX_SERIES + 1
         assert sum(getattr(p, "value", 0) or getattr(p, "count", 0) for p in points) == MAX_SERIES + 500
         assert dict(points[-1].attributes or {}) == {"tenant.id": "acme"}
+
+
+def test_a_series_that_nothing_is_added_to_ends() -> None:
+    """A quarter of an hour without a change: it is not sent any more, and leaves room. When its tenant comes back it
+    begins again, at that time. A level that is not down to nothing stays; so does what others go on adding to."""
+    now = 1_000
+    accumulators = Accumulators(lambda: now)
+
+    def add(tenant: str) -> None:
+        with accumulators.lock:
+            accumulators.of(conventions.ERRORS).add((tenant, "process", "ValueError"), 1)
+            accumulators.of(conventions.QUEUE_DURATION).record((tenant,), 0.0)
+
+    def sent() -> dict[str, dict[str, tuple[int | None, float]]]:
+        return {
+            metric.name: {
+                str((p.attributes or {})["tenant.id"]): (
+                    p.start_time_unix_nano,
+                    getattr(p, "value", getattr(p, "count", 0)),
+                )
+                for p in metric.data.data_points
+            }
+            for metric in accumulators.collect(now)
+        }
+
+    with accumulators.lock:
+        accumulators.of(conventions.ABANDONED).add(("idle",), 1)
+        accumulators.of(conventions.ABANDONED).add(("done",), 1)
+        accumulators.of(conventions.ABANDONED).add(("done",), -1)
+    add("idle")
+    add("busy")
+    assert sent()["autogen.errors"] == {"idle": (1_000, 1), "busy": (1_000, 1)}
+    now += IDLE_NS - 1
+    add("busy")
+    assert set(sent()["autogen.message.queue.duration"]) == {"idle", "busy"}
+    now += 1
+    assert sent() == {
+        "autogen.errors": {"busy": (1_000, 2)},
+        "autogen.message.queue.duration": {"busy": (1_000, 2)},
+        "autogen.handlers.abandoned": {"idle": (now, 1)},
+    }
+    add("idle")
+    assert sent()["autogen.errors"] == {"busy": (1_000, 2), "idle": (now, 1)}
+    assert sent()["autogen.message.queue.duration"]["idle"] == (now, 1)
