@@ -104,6 +104,14 @@ ROWS: Final = (
         ("AutoGen Studio itself was not run: the test writes what Studio exports by hand.",),
     ),
     Row(
+        "Metrics",
+        ("tracing/test_metrics.py", "hostile_input/test_hostile_tenants.py"),
+        (
+            "Who comes first has figures of his own, not who is largest, and for the life of the process.",
+            "Series of the loop accounting (`autogen.tenant.loop.*`) go on when their tenant is idle.",
+        ),
+    ),
+    Row(
         "Starting, sampling",
         ("exporting/test_zero_code.py", "sampling/test_sampling.py"),
     ),

@@ -208,6 +208,10 @@ LOOP_CPU_DELAY: Final = Metric(
     "asyncio.eventloop.cpu.delay", "counter", "s",
     "time for which the loops' threads were ready to run and the host had no CPU for them",
 )  # fmt: skip
+ACTIVE_TENANTS: Final = Metric(
+    "autogen.tenants.active", "gauge", "{tenant}",
+    "tenants that had an event loop in the last interval; all beyond the bound count as one",
+)  # fmt: skip
 TENANT_LOOP_TIME: Final = Metric(
     "autogen.tenant.loop.time", "counter", "s", "event-loop time that the tenant had", (TENANT_ID,)
 )
@@ -393,7 +397,7 @@ MODEL_METRICS: Final[tuple[Metric, ...]] = (
 )  # fmt: skip
 
 METRICS: Final[tuple[Metric, ...]] = (
-    LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
+    LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, ACTIVE_TENANTS, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
     TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED, TENANT_LOOP_DELAY_PAIR,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, AWAITED, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
     *MODEL_METRICS, TOOL_DURATION, MCP_DURATION, MEMORY_DURATION, MEMORY_ENTRIES,

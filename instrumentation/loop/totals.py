@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from operator import add
 
+from instrumentation.tenancy import OTHER_SLOT
 from sidecar.wire import cell as layout
 
 from .account import Account
@@ -32,6 +33,7 @@ class Totals:
         idle_ns: the rest: `sum(active_ns) + framework_ns + idle_ns` is the time since the loops' adoption, summed over
             the loops.
         utilization: share of the time since the reading before that was not idle, 0 to 1.
+        tenants: how many tenants have had a loop since the reading before; all beyond the bound are one.
         cpu_delay_ns: time for which the loops' threads were ready to run and the host had no CPU for them.
         loops: loops under account now.
     """
@@ -45,6 +47,7 @@ class Totals:
     framework_ns: int
     idle_ns: int
     utilization: float
+    tenants: int
     cpu_delay_ns: int
     loops: int
 
@@ -114,7 +117,9 @@ class Reader:
 
     def read(self, total: Sum, loops: int, cpu_delay: int) -> Totals:
         """The next reading, with what `CpuDelay` said."""
-        self._active = [max(pair) for pair in zip(total.active, _padded(self._active, len(total.active)), strict=True)]
+        before = _padded(self._active, len(total.active))
+        self._active = [max(pair) for pair in zip(total.active, before, strict=True)]
+        had = sum(now > then for now, then in zip(self._active[OTHER_SLOT:], before[OTHER_SLOT:], strict=True))
         active = sum(self._active)
         # Work of the loop's own that was not settled yet has been shown as idle before, and stays so.
         self._idle = max(self._idle, total.wall - active - total.framework)
@@ -133,6 +138,7 @@ class Reader:
             framework_ns=busy - active,
             idle_ns=self._idle,
             utilization=utilization,
+            tenants=had,
             cpu_delay_ns=cpu_delay,
             loops=loops,
         )

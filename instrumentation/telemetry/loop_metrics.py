@@ -34,6 +34,7 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int) -> list[Metric]:
     ]
     found = [
         gauge_of(conventions.LOOP_UTILIZATION, now_ns, [((), totals.utilization)]),
+        gauge_of(conventions.ACTIVE_TENANTS, now_ns, [((), totals.tenants)]),
         sum_of(
             conventions.LOOP_TIME,
             began_ns,

@@ -16,7 +16,7 @@ from autogen_core.models import UserMessage
 from autogen_ext.models.cache import ChatCompletionCache
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from model_servers import running_model_server
-from opentelemetry.sdk.metrics.export import Histogram, MetricsData, Sum
+from opentelemetry.sdk.metrics.export import Histogram, MetricsData, NumberDataPoint, Sum
 
 from instrumentation import budget, conventions, diagnostics, lifecycle, tenant
 from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators
@@ -181,3 +181,24 @@ def test_a_series_that_nothing_is_added_to_ends() -> None:
     add("idle")
     assert sent()["autogen.errors"] == {"busy": (1_000, 2), "idle": (now, 1)}
     assert sent()["autogen.message.queue.duration"]["idle"] == (now, 1)
+
+
+def test_active_tenants_are_those_of_the_last_interval(captured: Captured) -> None:
+    """Two work, then one of them: two, then one, then none. Work without a tenant is nobody's."""
+
+    async def work(*tenants: str) -> None:
+        for who in tenants:
+            with tenant(who):
+                await asyncio.sleep(0)
+
+    def active() -> list[float]:
+        return [
+            point.value for point in captured.points("autogen.tenants.active") if isinstance(point, NumberDataPoint)
+        ]
+
+    asyncio.run(work("acme", "globex"))
+    assert active() == [2]
+    asyncio.run(work("globex"))
+    assert active() == [1]
+    asyncio.run(work())
+    assert active() == [0]
