@@ -18,7 +18,7 @@ import pytest
 from otlp_peers import PATIENCE, export, outlet, running_upstream, trace_request
 
 from sidecar.accounting import Ledger
-from sidecar.delivery import Batch, BatchQueue
+from sidecar.delivery import Batch, BatchQueue, Way
 from sidecar.delivery.disk import Folder
 from sidecar.service import Sidecar
 from sidecar.settings import ConfigurationError, Settings
@@ -91,7 +91,7 @@ def test_a_write_that_gets_through_in_part_leaves_nothing(tmp_path: Path) -> Non
         import resource, sys
         from pathlib import Path
         from sidecar.accounting import Ledger
-        from sidecar.delivery import Batch, BatchQueue
+        from sidecar.delivery import Batch, BatchQueue, Way
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         queue = BatchQueue(Path(sys.argv[1]), Ledger())
         print([queue.offer(Batch("traces", bytes([number]) * size, 1))
@@ -136,6 +136,33 @@ def test_a_disk_that_is_full_and_has_room_again(small_disk: Path) -> None:
     assert queue.ready  # what was delivered made room
     assert queue.offer(Batch("traces", b"z" * 20_000, 1)) is None
     assert taken_out(queue) == [b"z" * 20_000]
+    queue.release()
+
+
+def test_a_destination_that_is_away_does_not_fill_the_disk_for_the_others(small_disk: Path) -> None:
+    """The disk is full before the bound is reached: the absent one loses what the other has had, and it goes on."""
+    ledger = Ledger(("near", "far"))
+    ways = (Way("near"), Way("far"))
+    queue = BatchQueue(small_disk / "state", ledger, 8 * 100_000, ways=ways)
+    (small_disk / "foreign").write_bytes(b"f" * 600_000)
+    refused, taken = 0, 0
+    for number in range(60):
+        ledger.arrived("traces", 1)
+        refusal = queue.offer(Batch("traces", number.to_bytes(4, "big") * 5_000, 1))
+        if refusal is not None:
+            assert refusal == "queue_disk"
+            ledger.rejected("traces", 1, refusal)
+            refused += 1
+        while queue.outlets["near"].head(0) is not None:
+            queue.outlets["near"].done()
+            ledger.account("near").forwarded("traces", 1)
+            taken += 1
+    assert taken == 60 - refused
+    assert refused < 20  # each refusal made room, and the sender's next attempt went through
+    lost = ledger.reasons("far")["traces"]["dropped"]["queue_overtaken"]
+    counts = ledger.records("far")["traces"]
+    assert counts["received"] == counts["rejected"] + counts["dropped"] + counts["queued"]
+    assert lost + counts["queued"] == taken
     queue.release()
 
 
