@@ -45,10 +45,7 @@ ROWS: Final = (
     Row(
         "Runtime",
         ("runtime_surface/test_messages.py", "tenants/test_tenant_propagation.py", "waiting/test_waiting_messages.py"),
-        (
-            "Messages that `stop()` throws away leave the queue's figure and are not counted as lost.",
-            "Whose intervention handler lost a message is counted without the type of its exception (`_OTHER`).",
-        ),
+        ("Whose intervention handler lost a message is counted without the type of its exception (`_OTHER`).",),
     ),
     Row(
         "Distributed runtime",

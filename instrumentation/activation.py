@@ -24,12 +24,11 @@ from autogen_core._telemetry import _genai as genai_module
 
 from . import budgets, tenancy
 from .diagnostics import fault
-from .hooks import agents_and_tools, event_log, host, seams, states, worker
+from .hooks import agents_and_tools, event_log, host, run_loop, seams, states, worker
 from .hooks.construction import InstantiationTap
 from .hooks.interception import First, TransparentHandler, quiet_about
 from .hooks.methods import all_subclasses, in_place_of, is_a_method, unbound
 from .hooks.passport import Awaited, issue_passport
-from .hooks.run_loop import ended
 from .hooks.runtime import Resolver, TraceTap, look_up_agents
 from .hooks.seams import Wrapper
 from .hooks.tracestate import Wire
@@ -143,7 +142,8 @@ class Activation:
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
         make_event, globals_ = module.MessageEvent, vars(module)
-        instantiation = module.AgentInstantiationContext
+        instantiation, run_context = module.AgentInstantiationContext, module.RunContext
+        stop = run_context.stop
         save_state, load_state = runtime.save_state, runtime.load_state
         warn_if_none, _ = (
             module._warn_if_none,
@@ -166,10 +166,12 @@ class Activation:
             before, budget = tenancy.BOUND.get(), budgets.BOUND.get()
             here = tenancy.BOUND.set(before)
             dispatches(self)
+            if self._background_exception is not None:
+                run_loop.thrown_away(recorder, self)
             try:
                 await process_next(self)
             except Exception as error:
-                ended(recorder, error)
+                run_loop.ended(recorder, error)
                 raise
             finally:
                 # The garbage collector may throw a run loop away in somebody else's context: `reset` knows.
@@ -191,6 +193,7 @@ class Activation:
         self._put(runtime_module, "_warn_if_none", quiet_about(handler, warn_if_none))
         self._put(runtime, "start", start_unbound)
         self._put(runtime, "_process_next", process_next_unbound)
+        self._put(run_context, "stop", run_loop.stop(stop, recorder))
         self._put(runtime, "save_state", states.saved(states.of_a_runtime)(save_state, recorder))
         self._put(runtime, "load_state", states.loaded(states.of_a_runtime)(load_state, recorder))
         self._put(runtime, "_try_serialize", event_log.serialized_if_read(try_serialize, module))

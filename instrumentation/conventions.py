@@ -81,7 +81,11 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(MESSAGE_TYPE, "string", "class name of the message"),
     Attribute(MESSAGE_KIND, "string", "`send` (the caller waits for the response) or `publish`"),
     Attribute(MESSAGE_SENDER, "string", "type of the sending agent; absent when the application itself sent"),
-    Attribute(MESSAGE_OUTCOME, "string", "`ok`, `error`, `cancelled`, `dropped`, or `unhandled` (no subscriber)"),
+    Attribute(
+        MESSAGE_OUTCOME,
+        "string",
+        "`ok`, `error`, `cancelled`, `dropped` (by a handler, or by `stop`), `unhandled` (no subscriber)",
+    ),
     Attribute(MESSAGE_QUEUE_DURATION, "double", "seconds from the send to the start of the handler"),
     Attribute(MESSAGE_ABANDONED, "bool", "the caller gave up waiting before the handler ended; absent otherwise"),
     Attribute(

@@ -118,10 +118,10 @@ class Recorder:
             if activity.outcome is _ERROR:
                 into.of(names.ERRORS).add((tenant, kind.value, activity.error_type), 1)
 
-    def lost_message(self, tenant: str, outcome: Outcome) -> None:
-        """A message ended before any handler of an agent had it, so that it has no span."""
+    def lost_message(self, tenant: str, outcome: Outcome, messages: int = 1) -> None:
+        """Messages that ended before any handler of an agent had them, so that they have no span."""
         with self.accumulators.lock:
-            self._messages.add((tenant, outcome.value), 1)
+            self._messages.add((tenant, outcome.value), messages)
 
     def responded(self, tenant: str, seconds: float) -> None:
         """A response reached its caller after so long in the queue."""

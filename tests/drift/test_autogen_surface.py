@@ -78,6 +78,7 @@ def test_runtime_members() -> None:
     [
         (SingleThreadedAgentRuntime.start, ["self"]),
         (SingleThreadedAgentRuntime._process_next, ["self"]),
+        (runtime_module.RunContext.stop, ["self"]),
         (SingleThreadedAgentRuntime._try_serialize, ["self", "message"]),
         (
             SingleThreadedAgentRuntime._create_otel_attributes,

@@ -353,3 +353,50 @@ def test_responses_count_for_who_gets_them(captured: Captured) -> None:
 
     asyncio.run(main())
     assert figures(captured, "autogen.message.response.duration") == {("acme",): 2}
+
+
+def test_messages_that_a_stop_throws_away(captured: Captured) -> None:
+    """Sent or published, each is dropped for its tenant; what was handled before is not, nor is its response."""
+
+    async def main() -> None:
+        runtime = SingleThreadedAgentRuntime()
+        await Asked.register(runtime, "asked", Asked)
+        with tenant("acme"):
+            sends = [asyncio.create_task(runtime.send_message(Ask("x"), AgentId("asked", str(n)))) for n in range(3)]
+        with tenant("globex"):
+            await runtime.publish_message(Note("x"), TOPIC)
+        await asyncio.sleep(0)
+        runtime.start()
+        await runtime.stop()
+        with pytest.raises(RuntimeError):
+            await runtime.stop()
+        for send in sends:
+            send.cancel()
+        await asyncio.gather(*sends, return_exceptions=True)
+
+    asyncio.run(main())
+    counts = figures(captured, "autogen.messages")
+    assert counts[("dropped", "globex")] == 1
+    assert counts[("dropped", "acme")] == 3
+
+
+def test_messages_behind_an_exception_that_ends_the_run_loop(captured: Captured) -> None:
+    """As in AgentChat's teams: a handler of a published message raises, and nothing that waits is handled any more."""
+
+    async def main() -> None:
+        runtime = SingleThreadedAgentRuntime(ignore_unhandled_exceptions=False)
+        await Failing.register(runtime, "failing", Failing)
+        await runtime.add_subscription(TypeSubscription("default", "failing"))
+        with tenant("acme"):
+            await runtime.publish_message(Note("x"), TOPIC)
+        await runtime.process_next()
+        while runtime._background_exception is None:
+            await asyncio.sleep(0)
+        with tenant("globex"):
+            await runtime.publish_message(Note("x"), TOPIC)
+        with pytest.raises(LookupError):
+            await runtime.process_next()
+
+    asyncio.run(main())
+    counts = figures(captured, "autogen.messages")
+    assert (counts[("error", "acme")], counts[("dropped", "globex")]) == (1, 1)
