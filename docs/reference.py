@@ -145,13 +145,18 @@ def alerts() -> Iterator[str]:
     """Of the sidecar, and of the rules for Prometheus."""
     yield "## Alerts of the sidecar"
     yield ""
-    yield "Told to the log, to Alertmanager and to a webhook within milliseconds."
+    yield "Told to the log, to Alertmanager, to a webhook and as telemetry within milliseconds."
     yield f"Labels: {code(sidecar.ALERT_LABELS)}. Annotations: {code(sidecar.ALERT_ANNOTATIONS)}."
     yield ""
     yield from table(
         ("alert", "severity", "meaning"),
         ((alert(name), sidecar.severity(name), meaning(name)) for name in sidecar.ALERT_NAMES),
     )
+    yield f"Each change of verdict is also an OTLP log record: event `{sidecar.ALERT_EVENT}`, its severity, the"
+    yield "sidecar as resource, `tenant.id`, and"
+    yield ""
+    of_alerts = sidecar.ALERT_ATTRIBUTES
+    yield from table(("name", "type", "meaning"), ((f"`{a.name}`", a.type, a.description) for a in of_alerts))
     yield "## Alerts of the rules for Prometheus"
     yield ""
     yield "`for` is how long the condition must hold. Thresholds are in the rule files and nowhere else."

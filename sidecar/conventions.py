@@ -195,6 +195,42 @@ CRITICAL_ALERTS: Final[frozenset[str]] = frozenset({EVENT_LOOP_DEAD})
 INFO_ALERTS: Final[frozenset[str]] = frozenset({EVENT_LOOP_STOPPED})
 
 
+# The same as telemetry: one log record a change of verdict.
+ALERT_EVENT: Final = "tenantscope.alert"
+TENANT_ID: Final = "tenant.id"
+ALERT_NAME: Final = "tenantscope.alert.name"
+ALERT_STATUS: Final = "tenantscope.alert.status"
+ALERT_SERVICE: Final = "tenantscope.alert.service"
+ALERT_INSTANCE: Final = "tenantscope.alert.instance"
+ALERT_DURATION: Final = "tenantscope.alert.duration"
+ALERT_STACK: Final = "tenantscope.alert.stack"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of such a record: its name, its OTLP type, what it says."""
+
+    name: str
+    type: Literal["string", "double"]
+    description: str
+
+
+#: Besides `tenant.id`, whom the alert names. The resource is the sidecar's own.
+ALERT_ATTRIBUTES: Final = (
+    Attribute(ALERT_NAME, "string", "name of the alert"),
+    Attribute(ALERT_STATUS, "string", "`firing` when the verdict came to hold, `resolved` when it ceased to"),
+    Attribute(ALERT_SERVICE, "string", "`service.name` of the application that it is about"),
+    Attribute(ALERT_INSTANCE, "string", "`service.instance.id` of that application"),
+    Attribute(ALERT_DURATION, "double", "seconds for which it has held, or did"),
+    Attribute(
+        ALERT_STACK, "string", "where the loop was held: `file:line function`, a line a frame, the innermost first"
+    ),
+)
+
+#: OTLP's severity number and text, by `severity`.
+SEVERITIES: Final = {"critical": (18, "CRITICAL"), "warning": (13, "WARN"), "info": (9, "INFO")}
+
+
 def severity(alertname: str) -> str:
     """The label `severity` of an alert: `critical`: does not end by itself; `info`: is nobody's fault."""
     if alertname in CRITICAL_ALERTS:

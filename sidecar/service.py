@@ -1,7 +1,7 @@
 """The sidecar as a whole: joins the stages, starts and stops them in order.
 
     intake -> redaction -> queue -> forwarder -> upstream or embedded store
-    watchdog -> alerts -> log, metrics, receivers
+    watchdog -> alerts -> log, metrics, receivers; and as telemetry, from redaction on
     admin looks at all of them
 
 It starts from the far end, so that nothing is taken in before it can go on, and stops from the near end: new
@@ -16,6 +16,7 @@ import importlib.metadata
 import os
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,14 +27,15 @@ from . import intake, redaction, watchdog
 from .accounting import Ledger
 from .address import Address
 from .admin import Admin, Figures, scope
-from .alerts import Alerts, LogSink, MetricsSink, Receivers, printable, read_secret
+from .alerts import Alerts, LogSink, MetricsSink, Receivers, Records, printable, read_secret
 from .clients import ANYBODY, NOBODY, Client, Clients
 from .conventions import Signal
 from .delivery import Batch, Delivery, EmbeddedStore
 from .destinations import Destinations
+from .faces import Faces
 from .intake import Certificate, HttpIntake, Intake
 from .policy_in_force import PULSE_SECONDS as POLICY_PULSE_SECONDS
-from .policy_in_force import PolicyInForce, load_policies
+from .policy_in_force import SERVICE, PolicyInForce, load_policies
 from .pulse import Busy, Pulses
 from .quotas import Quotas
 from .renewal import Renewed
@@ -51,6 +53,8 @@ RECEIVERS_GRACE_SECONDS: Final = 2.0
 FIRST_ANSWER_SECONDS: Final = 0.5
 # Five waits of this length fit into the 10 s after which an OpenTelemetry exporter gives a batch up.
 RETRY_AFTER_SECONDS: Final = 1.5
+
+OURSELVES: Final = Client("tenantscope")
 
 log = structlog.get_logger("sidecar")
 
@@ -79,7 +83,10 @@ class Sidecar:
         self._workers = Workers(settings.workers) if settings.workers else None
         if self._workers is not None:
             self.registry.register(self._workers)
+        self._faces = Faces(lambda tenant: REDACTED if self._policy is None else self._policy.tenant(tenant))
+        resource = {"service.name": SERVICE, "service.version": version(), "service.instance.id": str(uuid.uuid4())}
         self._receivers = Receivers(
+            records=Records(self._record, self._faces.whose, resource),
             state_dir=settings.state_dir,
             admin_url=lambda: f"http://{self.admin_address.target}",
             registry=self.registry,
@@ -92,7 +99,7 @@ class Sidecar:
         self.registry.register(self._pulses)
         self._clients = Clients(settings.clients_file)
         self._limits = limits_in(settings)
-        self._quotas = Quotas(lambda: None if self._limits is None else self._limits.value, self._shown)
+        self._quotas = Quotas(lambda: None if self._limits is None else self._limits.value, self._faces.of)
         self.registry.register(self._quotas)
         self._watchdog = Watchdog(
             clients=self._clients,
@@ -100,7 +107,7 @@ class Sidecar:
             alerts=self._alerts,
             registry=self.registry,
             runbook_url=settings.runbook_url,
-            shown=self._shown,
+            shown=self._faces.of,
             limits=settings.limits,
             pulse=self._pulses.part("watchdog", watchdog.PULSE_SECONDS),
         )
@@ -185,9 +192,9 @@ class Sidecar:
             self._watchdog.stop()
             if self._policy is not None:
                 self._policy.stop()
+            self._receivers.stop(min(grace, RECEIVERS_GRACE_SECONDS))
             if self._workers is not None:
                 self._workers.stop()
-            self._receivers.stop(min(grace, RECEIVERS_GRACE_SECONDS))
             if self._delivery is not None:
                 self._delivery.stop(max(0.0, deadline - time.monotonic()))
             for listener in (self._figures, self._admin):
@@ -235,9 +242,6 @@ class Sidecar:
         """Where other machines read health and metrics, with the real port; None: nowhere."""
         return self.settings.metrics if self._figures is None else self._figures.address
 
-    def _shown(self, tenant: str) -> str:
-        return REDACTED if self._policy is None else self._policy.tenant(tenant)
-
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes, client: Client) -> int:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
@@ -258,6 +262,14 @@ class Sidecar:
         self._quotas.pay(client, redacted.records_in, 0)
         self._quotas.settle(redacted.taken, redacted.refused)
         return redacted.records_in - redacted.records_out
+
+    def _record(self, payload: bytes) -> bool:
+        """What the sidecar itself has to say: its alerts."""
+        try:
+            self._consume("logs", payload, OURSELVES)
+        except intake.Busy:
+            return False
+        return True
 
     # What an operator asks ----------------------------------------------------------------------------------
     def readiness(self) -> dict[str, bool]:
@@ -310,7 +322,7 @@ class Sidecar:
         if client.tenants is None:
             return None
         # What several tenants are shown as is nobody's own.
-        shown = frozenset(map(self._shown, client.tenants)) - NOBODY - {REDACTED}
+        shown = frozenset(map(self._faces.of, client.tenants)) - NOBODY - {REDACTED}
         return shown | frozenset(map(printable, shown))  # as the watchdog writes it
 
     def _status(self) -> dict[str, Any]:

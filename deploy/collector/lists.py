@@ -1,5 +1,5 @@
-"""Writes what collector-config.yaml says of single names, from the tables in instrumentation/conventions.py; and what
-the tiers of deploy/gateway have in common with it.
+"""Writes what collector-config.yaml says of single names, from the tables in instrumentation/conventions.py and (of the
+sidecar's alerts) in sidecar/conventions.py; and what the tiers of deploy/gateway have in common with it.
 
 python deploy/collector/lists.py            write both
 python deploy/collector/lists.py --check    exit 1 if one is not up to date
@@ -19,6 +19,7 @@ from typing import Final
 from instrumentation import conventions
 from instrumentation.activity import Kind
 from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
+from sidecar.conventions import ALERT_ATTRIBUTES
 
 CONFIG: Final = Path(__file__).parents[2] / "collector-config.yaml"
 COMMON: Final = Path(__file__).parents[1] / "gateway" / "common.yaml"
@@ -34,6 +35,7 @@ _IS: Final = {
     "bool": "IsBool({0})",
 }
 _NOT_TEXT: Final = tuple(each for each in conventions.ATTRIBUTES if each.type != "string")
+_NO_TEXT_IN_ALERTS: Final = tuple(each for each in ALERT_ATTRIBUTES if each.type != "string")
 _BLOCK: Final = re.compile(r"^( *)# >>> ([a-z ]+)\n.*?^ *# <<<$", re.MULTILINE | re.DOTALL)
 
 
@@ -43,18 +45,28 @@ def numbers() -> Iterator[str]:
         if attribute.type in _IS:
             path = f'span.attributes["{attribute.name}"]'
             yield f'- delete_key(span.attributes, "{attribute.name}") where not {_IS[attribute.type].format(path)}'
+    for alert in _NO_TEXT_IN_ALERTS:
+        yield f'- delete_key(span.attributes, "{alert.name}")'
 
 
 def none(of: str) -> Iterator[str]:
-    """Of everything else: what is no text stands on spans only."""
-    for attribute in _NOT_TEXT:
+    """Of everything else: what is no text stands on spans only; but see `none_but_alerts`."""
+    for attribute in (*_NOT_TEXT, *(() if of == "log" else _NO_TEXT_IN_ALERTS)):
         yield f'- delete_key({of}.attributes, "{attribute.name}")'
+
+
+def none_but_alerts() -> Iterator[str]:
+    """Of log records: the sidecar's alerts are some, and say for how long a verdict held."""
+    yield from none("log")
+    for alert in _NO_TEXT_IN_ALERTS:
+        path = f'log.attributes["{alert.name}"]'
+        yield f'- delete_key(log.attributes, "{alert.name}") where not {_IS[alert.type].format(path)}'
 
 
 def allowed() -> Iterator[str]:
     """Every attribute that may pass."""
-    for name in (*(attribute.name for attribute in conventions.ATTRIBUTES), *conventions.RESOURCE_ATTRIBUTES):
-        yield f"- {name}"
+    yield from (f"- {attribute.name}" for attribute in (*conventions.ATTRIBUTES, *ALERT_ATTRIBUTES))
+    yield from (f"- {name}" for name in conventions.RESOURCE_ATTRIBUTES)
 
 
 def names() -> Iterator[str]:
@@ -76,7 +88,7 @@ BLOCKS: Final = {
     "numbers": numbers,
     "numbers of events": lambda: none("spanevent"),
     "numbers of points": lambda: none("datapoint"),
-    "numbers of records": lambda: none("log"),
+    "numbers of records": none_but_alerts,
     "allowed": allowed,
     "names": names,
     "metrics": lambda: one_of([metric.name for metric in conventions.METRICS], "metric.name"),

@@ -1,6 +1,7 @@
 """Alerts: a change of verdict with its evidence, told to every sink once, and to people over the network.
 
     watchdog -> Alerts -> log, metrics
+                       -> records -> redaction, and on as telemetry
                        -> outbox | courier -> Alertmanager
                        -> outbox | courier -> webhook
 
@@ -11,7 +12,8 @@ the same change twice, and content: an alert carries tenants, places in code and
 from .alert import Alert, printable
 from .alerts import Alerts, Sink
 from .receivers import Receivers
+from .records import Records
 from .signature import read_secret
 from .sinks import LogSink, MetricsSink
 
-__all__ = ["Alert", "Alerts", "LogSink", "MetricsSink", "Receivers", "Sink", "printable", "read_secret"]
+__all__ = ["Alert", "Alerts", "LogSink", "MetricsSink", "Receivers", "Records", "Sink", "printable", "read_secret"]

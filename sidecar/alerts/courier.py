@@ -104,6 +104,10 @@ class Courier:
         """Take a change; returns at once."""
         self.outbox.take(alert)
 
+    def counts(self) -> tuple[int, int, dict[str, int], int]:
+        """Taken, told, dropped by reason, waiting; all read at one moment."""
+        return self.outbox.counts()
+
     def failures(self) -> dict[str, int]:
         """Failed attempts, by reason."""
         return dict(self._failures)

@@ -1,4 +1,4 @@
-"""The receivers that the settings name: their couriers, the folder of their state, and their metrics."""
+"""Who is told by a thread of its own: the way of telemetry, the receivers that the settings name; and their metrics."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .alertmanager import PATH, Alertmanager
 from .courier import REFUSED, Courier
 from .outbox import QUEUE_FULL
 from .post import Endpoint
+from .records import Records
 from .signature import HEADER, sign
 from .state_file import StateFile
 from .webhook import Webhook
@@ -28,9 +29,10 @@ FOLDER: Final = "alerts"
 
 
 class Receivers(Collector):
-    """Everybody who is told of alerts over the network: nobody, unless the settings say so.
+    """Everybody who is told of alerts by a thread of its own. Over the network: nobody, unless the settings say so.
 
     Args:
+        records: hands alerts on as telemetry.
         state_dir: their state is in a folder of its own there; it must be ours alone when they start.
         admin_url: the sidecar's own address, as messages name it.
         alertmanager: URL of an Alertmanager, up to and without `/api/v2`.
@@ -45,6 +47,7 @@ class Receivers(Collector):
     def __init__(
         self,
         *,
+        records: Records,
         state_dir: Path,
         admin_url: Callable[[], str],
         registry: CollectorRegistry,
@@ -69,7 +72,8 @@ class Receivers(Collector):
                     state=self._state("webhook"),
                 )
             )
-        self.sinks: Sequence[Courier] = couriers
+        self._couriers = couriers
+        self.sinks: Sequence[Courier | Records] = [records, *couriers]
         registry.register(self)
 
     def start(self) -> None:
@@ -78,16 +82,16 @@ class Receivers(Collector):
         Raises:
             ConfigurationError: the folder of their state is not ours alone.
         """
-        if self.sinks:
+        if self._couriers:
             private_folder(self._folder, STATE_KEY)
-        for courier in self.sinks:
-            courier.start()
+        for sink in self.sinks:
+            sink.start()
 
     def stop(self, grace: float) -> None:
         """Tell what is due within `grace` seconds in all; idempotent."""
         deadline = time.monotonic() + grace
-        for courier in self.sinks:
-            courier.stop(max(0.0, deadline - time.monotonic()))
+        for sink in self.sinks:
+            sink.stop(max(0.0, deadline - time.monotonic()))
 
     def _state(self, name: str) -> StateFile:
         return StateFile(self._folder / f"{name}.json")
@@ -105,14 +109,14 @@ class Receivers(Collector):
         )
         spec = conventions.CHANGES_WAITING
         waiting = GaugeMetricFamily(spec.name, spec.description, labels=spec.labels)
-        for courier in self.sinks:
-            took, has_told, gave_up, waits = courier.outbox.counts()
-            taken.add_metric((courier.name,), took)
-            told.add_metric((courier.name,), has_told)
-            waiting.add_metric((courier.name,), waits)
+        for sink in self.sinks:
+            took, has_told, gave_up, waits = sink.counts()
+            taken.add_metric((sink.name,), took)
+            told.add_metric((sink.name,), has_told)
+            waiting.add_metric((sink.name,), waits)
             # Both from the start: `increase` does not see a series begin.
             for reason, count in {QUEUE_FULL: 0, REFUSED: 0, **gave_up}.items():
-                dropped.add_metric((courier.name, reason), count)
-            for reason, count in courier.failures().items():
-                failures.add_metric((courier.name, reason), count)
+                dropped.add_metric((sink.name, reason), count)
+            for reason, count in sink.failures().items():
+                failures.add_metric((sink.name, reason), count)
         yield from (taken, told, dropped, waiting, failures)

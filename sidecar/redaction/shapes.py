@@ -18,6 +18,8 @@ from .detectors import UUID
 # What names of classes, agents, tools and models are made of. A blank is not among it.
 _IDENTIFIER: Final = r"[A-Za-z0-9_][A-Za-z0-9_.:/\-]*"
 
+_FRAME: Final = r"[A-Za-z0-9_.+@~<>/\-]+:[0-9]{1,7} [A-Za-z0-9_.<>]+"
+
 
 class Shape(NamedTuple):
     """A named test of a whole text.
@@ -72,6 +74,8 @@ SHAPES: Final = {
             _pattern(r"https://opentelemetry\.io/schemas/[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}"),
             scanned=False,
         ),
+        # Frames, a line each: file, line, function. No blank but the one before the function, so no prose.
+        Shape("stack", _pattern(rf"{_FRAME}(?:\n{_FRAME})*")),
         # Anything that can be printed: only the patterns stand between it and the world. Unused by default.
         Shape("free", _is_written),
     )

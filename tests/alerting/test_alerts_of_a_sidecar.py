@@ -140,7 +140,7 @@ def test_one_receivers_trouble_is_not_the_others(tmp_path: Path, receiver: Recei
     assert found == {
         **{
             ("tenantscope_alert_changes_dropped_total", sink, reason): 0
-            for sink in ("alertmanager", "webhook")
+            for sink in ("alertmanager", "webhook", "otlp")
             for reason in ("refused", "queue_full")
         },
         ("tenantscope_alert_changes_taken_total", "alertmanager", ""): 1,
@@ -149,14 +149,17 @@ def test_one_receivers_trouble_is_not_the_others(tmp_path: Path, receiver: Recei
         ("tenantscope_alert_changes_taken_total", "webhook", ""): 1,
         ("tenantscope_alert_changes_told_total", "webhook", ""): 1,
         ("tenantscope_alert_changes_waiting", "webhook", ""): 0,
+        ("tenantscope_alert_changes_taken_total", "otlp", ""): 1,
+        ("tenantscope_alert_changes_told_total", "otlp", ""): 1,
+        ("tenantscope_alert_changes_waiting", "otlp", ""): 0,
     }
 
 
 def test_without_receivers_nothing_is_kept(tmp_path: Path) -> None:
-    """No thread, no folder, no series."""
+    """No folder; and no thread and no series but those of the way of telemetry."""
     with running_sidecar(tmp_path) as sidecar:
-        assert sidecar._receivers.sinks == []
-        assert metrics(sidecar) == {}
+        assert [sink.name for sink in sidecar._receivers.sinks] == ["otlp"]
+        assert {sink for _, sink, _ in metrics(sidecar)} == {"otlp"}
     assert not (tmp_path / "state" / "alerts").exists()
 
 

@@ -17,6 +17,7 @@ from otlp_leaves import LEAVES, survivors, value_of_allowed_key
 from instrumentation import conventions
 from instrumentation.activity import Kind
 from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
+from sidecar.conventions import ALERT_ATTRIBUTES
 
 #: one leaf for each place where attributes stand, which is every place where an allowed value may pass
 ALLOWED = [leaf for leaf in LEAVES if value_of_allowed_key(leaf, "string_value")]
@@ -88,7 +89,8 @@ def test_a_forged_summary_is_dropped(collector: Collector) -> None:
 
 def test_text_is_no_number(collector: Collector) -> None:
     """A key whose value is a number, or a list of words, carries no text, wherever it stands."""
-    keys = [*(each.name for each in conventions.ATTRIBUTES if each.type != "string"), "process.pid"]
+    sent = (*conventions.ATTRIBUTES, *ALERT_ATTRIBUTES)
+    keys = [*(each.name for each in sent if each.type != "string"), "process.pid"]
     _send_everywhere(collector, "number", "Canary number", keys)
     assert b"Canary number" not in collector.upstream.everything()
 

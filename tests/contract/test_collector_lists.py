@@ -15,6 +15,7 @@ from collector_process import CONFIG, ROOT
 from instrumentation import conventions
 from instrumentation.activity import Kind
 from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
+from sidecar.conventions import ALERT_ATTRIBUTES
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def test_the_lists_are_written_from_the_conventions() -> None:
 
 def test_allowed_keys_are_the_attributes_of_the_conventions(config: Any) -> None:
     """No attribute more, none less, none twice."""
-    attributes = [attribute.name for attribute in conventions.ATTRIBUTES]
+    attributes = [attribute.name for attribute in (*conventions.ATTRIBUTES, *ALERT_ATTRIBUTES)]
     assert sorted(config["processors"]["redaction"]["allowed_keys"]) == sorted(
         [*attributes, *conventions.RESOURCE_ATTRIBUTES]
     )
@@ -68,6 +69,11 @@ def test_what_is_no_text_carries_none(config: Any, context: str) -> None:
         assert bool(found) is (attribute.type != "string"), attribute.name
         if context != "span":
             assert found in ([], [deletes])
+    for alert in ALERT_ATTRIBUTES:  # those are of log records, and nowhere else
+        deletes = f'delete_key({context}.attributes, "{alert.name}")'
+        found = [statement for statement in statements if statement.startswith(deletes)]
+        assert bool(found) is (alert.type != "string"), alert.name
+        assert (found == [deletes]) is (alert.type != "string" and context != "log")
 
 
 @pytest.mark.parametrize("kind", list(Kind))

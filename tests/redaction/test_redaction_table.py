@@ -8,7 +8,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 
 import instrumentation.conventions
 from instrumentation.activity import Kind
-from sidecar.conventions import POLICIES, SIGNALS, Signal
+from sidecar.conventions import ALERT_ATTRIBUTES, POLICIES, SIGNALS, Signal
 from sidecar.redaction import Policy, Redactor
 from sidecar.redaction.plan import Planner
 from sidecar.redaction.rules import BoolValue, DoubleValue, IntValue, StringListValue, StringValue
@@ -66,10 +66,13 @@ def test_the_default_policy_has_a_rule_for_every_text_field() -> None:
     assert set(Policy.default().fields) == set(TEXT_FIELDS)
 
 
-def test_the_default_policy_allows_what_the_library_sends_and_nothing_else() -> None:
-    """Every attribute of the library's conventions is listed, with its type; besides them only the SDK's overflow."""
+def test_the_default_policy_allows_what_the_two_halves_send_and_nothing_else() -> None:
+    """Every attribute of either side's conventions is listed, with its type; besides them only the SDK's overflow."""
     policy = Policy.default()
-    declared = {attribute.name: RULES[attribute.type] for attribute in instrumentation.conventions.ATTRIBUTES}
+    declared = {
+        attribute.name: RULES[attribute.type]
+        for attribute in (*instrumentation.conventions.ATTRIBUTES, *ALERT_ATTRIBUTES)
+    }
     assert {key: type(rule) for key, rule in policy.attributes.items()} == declared | {
         "otel.metric.overflow": BoolValue
     }
