@@ -1,8 +1,8 @@
 """What `mkdocs build` needs to know of this repository: pages that lie outside of docs/, and where links go.
 
 A document's links are those of the repository, so that they can be followed where the files are read as files. On the
-site a link to another document leads to its page, and one to any other file to a page that shows it. One that leads to
-nothing is left alone: the strict build ends with it.
+site a link to another document leads to its page, one to any other file to a page that shows it, and one to a folder is
+none. One that leads to nothing is left alone: the strict build ends with it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ ELSEWHERE: Final = {
     },
 }
 _LINK: Final = re.compile(r"(?<!!)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
+_ANY: Final = re.compile(r"(?<!!)\[(?P<text>[^\]\n]+)\]\((?P<target>[^)\s#:]+)\)")
 _LANGUAGES: Final = {
     ".py": "python",
     ".yaml": "yaml",
@@ -94,7 +95,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         uri = documents.get(path, _shown(path))
         return f"]({posixpath.relpath(uri, posixpath.dirname(page.file.src_uri) or '.')}{match['anchor'] or ''})"
 
-    return _LINK.sub(rewritten, markdown)
+    def named(match: re.Match[str]) -> str:
+        here = _path(page.file)
+        folder = None if here is None else ROOT / posixpath.dirname(here) / match["target"]
+        return match["text"] if folder is not None and folder.is_dir() else match[0]
+
+    return _LINK.sub(rewritten, _ANY.sub(named, markdown))
 
 
 def _documents(files: Files) -> dict[str, str]:

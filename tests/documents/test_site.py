@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from reading import ROOT, documents
@@ -58,3 +59,13 @@ def test_links_between_files_lead_somewhere() -> None:
         if not (path.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_every_link_of_a_page_leads_to_a_page(site: Path) -> None:
+    """Also those that the strict build takes for granted: to folders, to files that are shown."""
+    broken = set()
+    for page in site.rglob("*.html"):
+        for address in re.findall(r'<a [^>]*?href="([^"#?]+)', page.read_text()):
+            if not re.match(r"[a-z]+:|//", address) and not (page.parent / unquote(address)).is_file():
+                broken.add((str(page.relative_to(site)), address))
+    assert {each for each in broken if each[0] != "404.html"} == set()
