@@ -1,4 +1,4 @@
-"""Every block of YAML or TOML in a document is read by what would read it."""
+"""Every block of YAML, TOML or PromQL in a document is read by what would read it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pytest
 import yaml
 from reading import ROOT, Block, blocks, documents
 
+from dashboards.prometheus_names import emitted
 from sidecar.clients import Clients
 from sidecar.redaction import Policy
+from sidecar.settings import Settings
 from sidecar.wire.limits import load as load_limits
 
 #: Languages that a block may be in. `text` is output.
-KNOWN = ("python", "sh", "yaml", "toml", "text")
+KNOWN = ("python", "sh", "yaml", "toml", "promql", "text")
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
@@ -27,6 +29,12 @@ def test_yaml_is_read_by_its_reader(block: Block, tmp_path: Path) -> None:
     if "clients" in document:
         path.write_text(block.text)
         Clients(path)
+    elif "upstreams" in document:
+        path.write_text(block.text)
+        for named in re.findall(r"_file: (\S+)", block.text):
+            (tmp_path / named).write_text("authorization: Bearer x\n")
+            (tmp_path / named).chmod(0o600)
+        Settings.from_environment({"TENANTSCOPE_UPSTREAMS_FILE": str(path), "TENANTSCOPE_STATE_DIR": str(tmp_path)})
     elif {"attributes", "patterns", "tiers"} & set(document):
         # A part of a policy: in the place of the same part of the shipped one, which brings what the part leaves out.
         whole = yaml.safe_load((ROOT / "sidecar/redaction/policies/default.yaml").read_text()) | document
@@ -41,6 +49,17 @@ def test_toml_is_read_by_its_reader(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "limits.toml"
     path.write_text(block.text)
     load_limits(path)
+
+
+@pytest.mark.parametrize("block", blocks("promql"), ids=str)
+def test_a_query_asks_for_what_there_is(block: Block) -> None:
+    """Series and labels that the library, the sidecar or the Collector puts out."""
+    series = emitted()
+    named = re.findall(r"\b((?:asyncio|autogen|gen_ai|mcp|tenantscope|traces)_\w+)(?:\{([^}]*)\})?", block.text)
+    assert named
+    for name, labels in named:
+        assert name in series
+        assert set(re.findall(r"(\w+)\s*[!=]", labels)) <= series[name]
 
 
 def test_every_block_says_what_it_is() -> None:

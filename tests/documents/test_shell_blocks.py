@@ -26,7 +26,7 @@ from tenantscope.cli import main as command_line
 
 FOREIGN = {
     "amtool", "cat", "cd", "chmod", "cp", "curl", "docker", "export", "git", "go", "grafanactl", "install", "jq",
-    "kill", "kubectl", "kustomize", "mkdir", "ocb", "openssl", "opentelemetry-instrument", "otelcol", "podman",
+    "kill", "kubectl", "kustomize", "mkdir", "node", "ocb", "openssl", "opentelemetry-instrument", "otelcol", "podman",
     "promtool", "sed", "ssh", "sudo", "systemctl", "systemd-analyze", "useradd",
 }  # fmt: skip
 KEYS = {setting.key for setting in (*LIBRARY, *sidecar.settings.SETTINGS)} | {
