@@ -103,10 +103,7 @@ ROWS: Final = (
     Row(
         "Metrics",
         ("tracing/test_metrics.py", "hostile_input/test_hostile_tenants.py"),
-        (
-            "Who comes first has figures of his own, not who is largest, and for the life of the process.",
-            "Series of the loop accounting (`autogen.tenant.loop.*`) go on when their tenant is idle.",
-        ),
+        ("Who comes first has figures of his own, not who is largest, and for the life of the process.",),
     ),
     Row(
         "Starting, sampling",

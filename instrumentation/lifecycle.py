@@ -38,7 +38,7 @@ from .hooks.runtime import Resolver
 from .hooks.waiting import Waiting
 from .loop import Loops
 from .settings import ConfigurationError, Settings
-from .telemetry.accumulators import Accumulators, gauge_of, sum_of
+from .telemetry.accumulators import Accumulators, Changes, gauge_of, sum_of
 from .telemetry.digests import Digests
 from .telemetry.event_file import EventFile
 from .telemetry.export import Exporter, SpanSink
@@ -76,6 +76,7 @@ class Running:
         """Resource, accumulators, exporter, loops: all that belongs to one process."""
         self.resource = _resource(self.settings)
         self.accumulators = Accumulators()
+        self._changes = Changes()
         event_log, most_bytes = self.settings.event_log, self.settings.event_log_bytes
         self.exporter = Exporter(
             self.settings,
@@ -124,7 +125,7 @@ class Running:
         now = time.time_ns()
         found: list[Metric] = self.accumulators.collect(now)
         try:
-            found += loop_metrics(self.loops.totals(), self.accumulators.began_ns, now)
+            found += loop_metrics(self.loops.totals(), self.accumulators.began_ns, now, self._changes)
         except Exception as error:
             fault("loop_metrics", error)
         for metric, figures in (

@@ -62,6 +62,25 @@ class Distribution:
         self.sum += value
 
 
+class Changes:
+    """Since when series have been as they are, as far as readings show. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._last: dict[object, tuple[object, int]] = {}
+
+    def idle(self, series: object, value: object, now_ns: int) -> bool:
+        """Whether a series, whose value is this now, has been the same for `IDLE_NS`."""
+        last = self._last.get(series)
+        if last is None or last[0] != value:
+            self._last[series] = (value, now_ns)
+            return False
+        return now_ns - last[1] >= IDLE_NS
+
+    def forget(self, series: object) -> None:
+        """The series is gone."""
+        self._last.pop(series, None)
+
+
 class Series:
     """All series of one metric; a series is the values of the metric's attributes, in their order.
 
@@ -76,8 +95,7 @@ class Series:
         self._sums: dict[Values, float] = {}
         self._distributions: dict[Values, Distribution] = {}
         self._began: dict[Values, int] = {}
-        # What each series was at the reading that first found it so, and when that was.
-        self._last: dict[Values, tuple[float | list[int], int]] = {}
+        self._changes = Changes()
 
     def add(self, values: Values, amount: float) -> None:
         """Count `amount`; the caller holds the lock."""
@@ -112,14 +130,12 @@ class Series:
 
     def idle(self, copied: Series, now_ns: int) -> list[Values]:
         """Those series of a copy of this that have been the same for `IDLE_NS`. A level that is not 0 is never idle."""
-        found = []
-        for values, value in copied._values():
-            last = self._last.get(values)
-            if last is None or last[0] != value or (self.metric.kind == "gauge" and value):
-                self._last[values] = (value, now_ns)
-            elif now_ns - last[1] >= IDLE_NS:
-                found.append(values)
-        return found
+        is_level = self.metric.kind == "gauge"
+        return [
+            values
+            for values, value in copied._values()
+            if self._changes.idle(values, value, now_ns) and not (is_level and value)
+        ]
 
     def end(self, series: Iterable[Values], copied: Series) -> None:
         """End these in both, unless they have changed since they were copied; the caller holds the lock."""
@@ -131,8 +147,9 @@ class Series:
                 copied._forget(values)
 
     def _forget(self, values: Values) -> None:
-        for kept in (self._sums, self._distributions, self._began, self._last):
+        for kept in (self._sums, self._distributions, self._began):
             kept.pop(values, None)
+        self._changes.forget(values)
 
     def _values(self) -> Iterator[tuple[Values, float | list[int]]]:
         yield from self._sums.items()

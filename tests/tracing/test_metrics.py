@@ -19,7 +19,8 @@ from model_servers import running_model_server
 from opentelemetry.sdk.metrics.export import Histogram, MetricsData, NumberDataPoint, Sum
 
 from instrumentation import budget, conventions, diagnostics, lifecycle, tenant
-from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators
+from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators, Changes
+from instrumentation.telemetry.loop_metrics import loop_metrics
 from instrumentation.testing import Captured, capture
 
 
@@ -202,3 +203,36 @@ def test_active_tenants_are_those_of_the_last_interval(captured: Captured) -> No
     assert active() == [1]
     asyncio.run(work())
     assert active() == [0]
+
+
+def test_series_of_the_loop_pause_with_their_tenant(captured: Captured) -> None:
+    """A quarter of an hour without the loop: no series. When the tenant comes back it goes on from where it was."""
+    watched = lifecycle.running()
+    assert watched is not None
+    changes = Changes()
+
+    async def work(who: str) -> None:
+        with tenant(who):
+            await asyncio.sleep(0)
+
+    def had(now_ns: int) -> dict[str, float]:
+        (found,) = [
+            metric
+            for metric in loop_metrics(watched.loops.totals(), 1, now_ns, changes)
+            if metric.name == "autogen.tenant.loop.time"
+        ]
+        return {
+            str((point.attributes or {})["tenant.id"]): point.value
+            for point in found.data.data_points
+            if isinstance(point, NumberDataPoint)
+        }
+
+    asyncio.run(work("acme"))
+    before = had(1)["acme"]
+    asyncio.run(work("globex"))
+    assert {"acme", "globex"} <= set(had(2))
+    later = had(1 + IDLE_NS)
+    assert "globex" in later
+    assert "acme" not in later
+    asyncio.run(work("acme"))
+    assert had(2 + IDLE_NS)["acme"] > before
