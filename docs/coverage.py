@@ -70,7 +70,7 @@ ROWS: Final = (
         (
             "A handoff of an agent without a list of handoffs (a custom agent, `UserProxyAgent`) is not marked.",
             "An agent without a stream of its own, whose `on_messages` is called past teams and `run`, has no turn.",
-            "MagenticOne's own reasons to stop are all `manager`.",
+            "MagenticOne stops for reasons in the words of its model: but for `max_turns` they are all `manager`.",
         ),
     ),
     Row(

@@ -21,9 +21,10 @@ _OR: Final = "OrTerminationCondition"
 #: Ids of the parts that were met, while a condition that has parts is asked.
 _met: ContextVar[set[int] | None] = ContextVar("tenantscope_conditions_met", default=None)
 
-#: How AutoGen words the ends that are no condition's. A manager of its own kind (MagenticOne's) has words of its own.
+#: How AutoGen words the ends that are no condition's.
 _WORDS: Final = (
     ("Maximum number of turns ", "max_turns"),
+    ("Max rounds reached.", "max_turns"),  # MagenticOne's; what else it says comes from its model
     ("Digraph execution is complete", "graph_complete"),
     ("The group chat has already terminated.", "already_terminated"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ from autogen_agentchat.conditions import (
     TokenUsageTermination,
 )
 from autogen_agentchat.messages import BaseChatMessage, StopMessage, TextMessage
-from autogen_agentchat.teams import RoundRobinGroupChat, SelectorGroupChat, Swarm
+from autogen_agentchat.teams import MagenticOneGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
 from autogen_apps import one_tree, replaying, tool_call
 from autogen_core import CancellationToken
 from opentelemetry.sdk.trace import ReadableSpan
@@ -130,6 +131,25 @@ def test_runs_that_no_condition_ends(captured: Captured) -> None:
     asyncio.run(main())
     runs = named(captured, "invoke_workflow RoundRobinGroupChat")
     assert [about(run)["autogen.stop_reason"] for run in runs] == ["max_turns", "already_terminated"]
+
+
+def test_magentic_ones_reasons(captured: Captured) -> None:
+    """Its rounds are over, or its model finds that all is done, in words that stay where they are."""
+
+    def ledger(satisfied: bool) -> str:
+        answers = {
+            "is_request_satisfied": satisfied, "is_in_loop": False, "is_progress_being_made": True,
+            "next_speaker": "worker", "instruction_or_question": "s3cr3t-question",
+        }  # fmt: skip
+        return json.dumps({name: {"reason": "s3cr3t-reason", "answer": answer} for name, answer in answers.items()})
+
+    for max_turns, satisfied in ((1, False), (9, True)):
+        client = replaying("facts", "plan", ledger(satisfied), ledger(satisfied), "final")
+        team = MagenticOneGroupChat([Stopping("worker", TextMessage)], client, max_turns=max_turns)
+        asyncio.run(team.run(task="go"))
+    runs = named(captured, "invoke_workflow MagenticOneGroupChat")
+    assert [about(run)["autogen.stop_reason"] for run in runs] == ["max_turns", "manager"]
+    assert "s3cr3t" not in "".join(span.to_json() for span in captured.spans())
 
 
 def test_a_run_that_fails_has_no_stop_reason(captured: Captured) -> None:

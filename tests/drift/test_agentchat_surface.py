@@ -46,7 +46,9 @@ def test_how_autogen_words_an_end() -> None:
     assert of_a_manager("Maximum number of turns 3 reached.") == "max_turns"
     assert of_a_manager(_digraph_group_chat._DIGRAPH_STOP_MESSAGE) == "graph_complete"
     assert of_a_manager("The group chat has already terminated.") == "already_terminated"
-    # MagenticOne ends with words of the model.
+    assert '_prepare_final_answer("Max rounds reached."' in inspect.getsource(_magentic_one_orchestrator)
+    assert of_a_manager("Max rounds reached.") == "max_turns"
+    # Else MagenticOne ends with words of the model.
     assert "StopMessage(content=reason, source=self._name)" in inspect.getsource(_magentic_one_orchestrator)
     assert of_a_manager("whatever") == of_a_manager(None) == "manager"
     assert set(TaskResult.model_fields) == {"messages", "stop_reason"}

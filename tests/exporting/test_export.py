@@ -112,6 +112,26 @@ def test_spans_and_metrics_arrive_over_grpc() -> None:
         assert {"autogen.messages", "autogen.tenant.loop.time", "asyncio.eventloop.utilization"} <= set(metrics)
 
 
+def test_telemetry_says_which_process_on_which_host() -> None:
+    """So that another worker's answer can be told: on spans and metrics, under an instance id of its own."""
+    with running_upstream() as upstream:
+        ran = run_application(upstream.url, "asyncio.run(work(1)); print(os.getpid())")
+        assert ran.returncode == 0, ran.stderr
+        resources = [
+            {a.key: a.value.string_value or a.value.int_value for a in group.resource.attributes}
+            for signal, payload in upstream.taken
+            for group in (
+                ExportTraceServiceRequest.FromString(payload).resource_spans
+                if signal == "traces"
+                else ExportMetricsServiceRequest.FromString(payload).resource_metrics
+            )
+        ]
+    assert len(resources) >= 2
+    assert {about["process.pid"] for about in resources} == {int(ran.stdout)}
+    assert {about["host.name"] for about in resources} == {socket.gethostname()}
+    assert len({about["service.instance.id"] for about in resources}) == 1
+
+
 @pytest.mark.parametrize("peer", ["refused", "silent"])
 def test_a_dead_sidecar_neither_disturbs_nor_delays(peer: str) -> None:
     """With nobody listening, or somebody who never answers: same output, no line in the application's own log, and
