@@ -34,7 +34,8 @@ async def main() -> None:
 
     async def serve(tenant: str) -> None:
         with instrumentation.tenant(tenant):
-            print(await runtime.send_message(Question("how much?"), AgentId("clerk", "front-desk")))
+            # An agent for each tenant: one that works for several remembers for several, which is a finding.
+            print(await runtime.send_message(Question("how much?"), AgentId("clerk", tenant)))
 
     await asyncio.gather(serve("acme"), serve("globex"))
     await runtime.stop_when_idle()
