@@ -48,8 +48,10 @@ def running(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     )  # fmt: skip
     try:
         assert process.stderr is not None
+        said = ""
         while 'event="sidecar ready"' not in (line := process.stderr.readline()):
-            assert line, "it ended before it was ready"
+            assert line, f"it ended before it was ready, and said: {said}"
+            said += line
         yield process
     finally:
         process.kill()
