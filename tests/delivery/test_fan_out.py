@@ -201,10 +201,23 @@ def test_a_damaged_segment_costs_each_what_it_was_still_to_get(tmp_path: Path) -
         exact(ledger)
 
 
+def parts_of(queue: BatchQueue, ledger: Ledger, name: str, most: int) -> list[bytes]:
+    """So many batches, taken out and accounted, as the payloads of 14 bytes that they were made of."""
+    found: list[bytes] = []
+    outlet = queue.outlets[name]
+    while most and (head := outlet.head(0)) is not None:
+        found += [head.payload[at : at + 14] for at in range(0, len(head.payload), 14)]
+        ledger.account(name).forwarded(head.signal, head.records)
+        outlet.done()
+        most -= 1
+    return found
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("offer"), st.sampled_from(SIGNALS), st.integers(1, 9)),
         st.tuples(st.just("done"), st.integers(0, 2), st.integers(1, 4)),
+        st.tuples(st.just("separate"), st.integers(0, 2)),
         st.tuples(st.just("reopen")),
     ),
     max_size=60,
@@ -214,7 +227,7 @@ STEPS = st.lists(
 @settings(deadline=None, max_examples=100)
 @given(STEPS, st.lists(st.booleans(), min_size=3, max_size=3))
 def test_it_behaves_like_a_list_for_each(steps: list[tuple], joins: list[bool]) -> None:
-    """Any order of offers, deliveries and restarts, some of them joined: each gets every record once, in order."""
+    """Any order of offers, deliveries, refusals and restarts, joined or not: each gets every record once, in order."""
     names = ("a", "b", "c")
     ways = [Way(name, joins=joined) for name, joined in zip(names, joins, strict=True)]
     expected: dict[str, list[bytes]] = {name: [] for name in names}
@@ -233,13 +246,13 @@ def test_it_behaves_like_a_list_for_each(steps: list[tuple], joins: list[bool]) 
                 else:
                     ledger.rejected(step[1], step[2], refusal)
             elif step[0] == "done":
-                for _ in range(step[2]):
-                    head = queue.outlets[names[step[1]]].head(0)
-                    if head is not None:
-                        parts = [head.payload[at : at + 14] for at in range(0, len(head.payload), 14)]
-                        got[names[step[1]]] += parts
-                        ledger.account(names[step[1]]).forwarded(head.signal, head.records)
-                        queue.outlets[names[step[1]]].done()
+                got[names[step[1]]] += parts_of(queue, ledger, names[step[1]], step[2])
+            elif step[0] == "separate":
+                outlet = queue.outlets[names[step[1]]]
+                head = outlet.head(0)
+                if head is not None and outlet.separate():
+                    alone = outlet.head(0)
+                    assert alone is None or len(alone.payload) == 14
             else:
                 queue.release()
                 ledger = Ledger(names)
@@ -247,9 +260,7 @@ def test_it_behaves_like_a_list_for_each(steps: list[tuple], joins: list[bool]) 
             exact(ledger, names)
         lost = {name: sum(c["dropped"] for c in ledger.records(name).values()) for name in names}
         for name in names:
-            while (head := queue.outlets[name].head(0)) is not None:
-                got[name] += [head.payload[at : at + 14] for at in range(0, len(head.payload), 14)]
-                queue.outlets[name].done()
+            got[name] += parts_of(queue, ledger, name, 10**6)
             if not any(lost.values()) and ("reopen",) not in steps:
                 assert got[name] == expected[name]
             else:  # who was overtaken has gaps, and nothing else

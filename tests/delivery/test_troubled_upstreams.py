@@ -66,6 +66,7 @@ class Line:
     def reset(self) -> None:
         """What a crash of the machine in between looks like: RST, in both directions."""
         with self._changed:
+            self.silent.update(range(1, self.connections + 1))  # nothing gets through any more
             for each in self._sockets:
                 with contextlib.suppress(OSError):  # it is closed already
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
