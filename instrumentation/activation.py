@@ -29,7 +29,7 @@ from .hooks.construction import InstantiationTap
 from .hooks.interception import First, TransparentHandler, quiet_about
 from .hooks.methods import all_subclasses, in_place_of, is_a_method, unbound
 from .hooks.passport import Awaited, issue_passport
-from .hooks.runtime import Resolver, TraceTap, look_up_agents
+from .hooks.runtime import Queued, Resolver, TraceTap, look_up_agents
 from .hooks.seams import Wrapper
 from .hooks.tracestate import Wire
 from .hooks.turn import Overran
@@ -54,11 +54,12 @@ class Activation:
         tiers: budgets.Tiers | None = None,
         overran: Overran = lambda _loop, _slot, _budget: None,
         peers: Peers | None = None,
+        queued: Queued = lambda _loop, _slot, _wait_ns: None,
     ) -> None:
         self._recorder = recorder
         self._waiting = waiting
         self.isolation = Isolation(recorder)
-        self._trace_tap = TraceTap(recorder, self.isolation, resolver, tiers or budgets.Tiers(None), overran)
+        self._trace_tap = TraceTap(recorder, self.isolation, resolver, tiers or budgets.Tiers(None), overran, queued)
         wire, self.awaited = Wire(peers or Peers(), self.isolation), Awaited()
         # AutoGen's distributed runtime, by the modules that may be imported some day.
         self._distributed: dict[str, Callable[[Any], list[tuple[Any, str, Any]]]] = {

@@ -68,7 +68,13 @@ class Running:
             latest_conventions=settings.latest_conventions,
         )
         self.activation = Activation(
-            self.recorder, self.waiting, resolver, budgets.Tiers(settings.limits), self._overran, settings.peers
+            self.recorder,
+            self.waiting,
+            resolver,
+            budgets.Tiers(settings.limits),
+            self._overran,
+            settings.peers,
+            self._queued,
         )
         self.census = Census(self.waiting, self.activation.isolation, self.activation.awaited)
 
@@ -95,6 +101,9 @@ class Running:
 
     def _overran(self, loop: asyncio.AbstractEventLoop, slot: int, budget: str) -> None:
         self.loops.overran(loop, slot, budget)  # of this moment: a forked child has others
+
+    def _queued(self, loop: asyncio.AbstractEventLoop, slot: int, wait_ns: int) -> None:
+        self.loops.queued(loop, slot, wait_ns)
 
     def open(self) -> None:
         """Start every part; one that cannot start is left out, and `close` stops the others."""

@@ -17,6 +17,7 @@ can be left behind when a message is dropped, cancelled or lost.
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -193,6 +194,10 @@ NO_STAGE: Final = Stage()
 _NOTHING: Final = About()
 
 
+#: Told of a message whose handler begins: on which loop, the slot of its tenant, for how many nanoseconds it waited.
+Queued = Callable[[asyncio.AbstractEventLoop, int, int], None]
+
+
 class TraceTap:
     """Stands where AutoGen's `TraceHelper` stands."""
 
@@ -203,12 +208,14 @@ class TraceTap:
         resolver: Resolver | None,
         tiers: budgets.Tiers,
         overran: Overran,
+        queued: Queued,
     ) -> None:
         self._recorder = recorder
         self._isolation = isolation
         self._resolver = resolver
         self._tiers = tiers
         self._overran = overran
+        self._queued = queued
 
     def trace_block(
         self,
@@ -278,7 +285,9 @@ class TraceTap:
             scope = self._recorder.scope(activity)
             return _Handling(scope, None, self._recorder, self._turn(scope, None))
         if passport.sent_ns is not None:
-            activity.queue_seconds = max(0, now - passport.sent_ns) / 1e9
+            waited = max(0, now - passport.sent_ns)
+            activity.queue_seconds = waited / 1e9
+            self._queued(asyncio.get_running_loop(), tenant.slot, waited)
         activity.conversation = passport.conversation
         scope = self._recorder.scope(activity, passport.context)
         handling = _Handling(scope, passport, self._recorder, self._turn(scope, passport.budget))

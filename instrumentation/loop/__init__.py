@@ -140,6 +140,12 @@ class Loops:
         if account is not None:
             account.overran(slot, budget)
 
+    def queued(self, loop: Any, slot: int, wait_ns: int) -> None:
+        """A message waited so long for its handler on this loop. On the loop's thread; never raises."""
+        account = getattr(loop, ATTRIBUTE, None)
+        if account is not None:
+            account.queued(slot, wait_ns)
+
     def _adopt(self, loop: Any) -> Account | None:
         """At the first callback of a loop, on its thread."""
         try:

@@ -223,6 +223,12 @@ class Account:
         word = layout.LOOP_OVERRUNS if budget == "loop" else layout.TURN_OVERRUNS
         self.words[layout.slot_word(slot) + word] += 1
 
+    def queued(self, slot: int, wait_ns: int) -> None:
+        """The handler of a message of this tenant's begins, which was sent so long ago. On the loop's thread."""
+        words, at = self.words, layout.slot_word(slot)
+        words[at + layout.QUEUED_NS] += wait_ns
+        words[at + layout.QUEUED] += 1
+
     def late(self, now: int, lateness: int) -> None:
         """The heartbeat ran, so late."""
         self.delay.record(lateness)

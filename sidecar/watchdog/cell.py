@@ -54,6 +54,8 @@ class Totals:
     suffered_ns: int
     caused_ns: int
     waits: int
+    queued_ns: int = 0
+    queued: int = 0
 
 
 class Cell(Protocol):
@@ -175,9 +177,9 @@ class CellReader:
         found = []
         for slot, name in enumerate(self._names):
             at = slot * layout.SLOT_WORDS
-            six = words[at : at + 6]
-            if any(six):
-                found.append(Totals(name, *six))
+            told = words[at : at + 6] + words[at + layout.QUEUED_NS : at + layout.QUEUED + 1]
+            if any(told):
+                found.append(Totals(name, *told))
         return found
 
     def name(self, slot: int) -> str:

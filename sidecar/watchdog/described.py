@@ -42,6 +42,8 @@ def described(watched: Watched, now: int) -> dict[str, Any]:
                 "delay_suffered_seconds": totals.suffered_ns / 1e9,
                 "delay_caused_seconds": totals.caused_ns / 1e9,
                 "waits": totals.waits,
+                "queue_seconds": totals.queued_ns / 1e9,
+                "queued": totals.queued,
             }
             for totals in cell.totals()
         ],

@@ -25,7 +25,7 @@ CANNOT: Final[dict[Mode, tuple[str, ...]]] = {
     Mode.HEARTBEATS: (
         "while the interpreter is held nothing is told: that is seen as silence, not as a stall",
         "stopped, dead, starved and cut off look alike: as silence",
-        "turns over their budget, waits over their target and who waited for whom are not told",
+        "turns over their budget, waits over their target, time in queues and who waited for whom are not told",
     ),
 }
 

@@ -63,7 +63,9 @@ CAUSED_NS: Final = 4  # time that other tenants' ready work waited for this tena
 WAITS: Final = 5  # how many pieces of work `SUFFERED_NS` sums over
 TURN_OVERRUNS: Final = 6  # turns of the tenant that were over their wall-time budget
 LOOP_OVERRUNS: Final = 7  # and over their budget of loop time
-SLOT_WORDS: Final = 8
+QUEUED_NS: Final = 8  # time from the sending of the tenant's messages to the start of their handlers on this loop
+QUEUED: Final = 9  # how many messages `QUEUED_NS` sums over
+SLOT_WORDS: Final = 10
 
 NAME_BYTES: Final = 1032
 MAX_SLOTS: Final = 4096

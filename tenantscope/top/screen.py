@@ -29,8 +29,8 @@ ORDERS: Final[dict[str, Callable[[Row], tuple[float, ...]]]] = {
     "messages": lambda row: (row.messages_per_second, row.messages),
     "errors": lambda row: (row.errors,),
 }
-_COLUMNS: Final = ("tenant", "bar", "loop", "waited", "made wait", "waits", "messages/s", "errors", "tokens")
-_GIVE_UP: Final = ("tokens", "waits", "loop", "bar", "errors", "messages/s")
+_COLUMNS: Final = ("tenant", "bar", "loop", "waited", "made wait", "waits", "queue", "messages/s", "errors", "tokens")
+_GIVE_UP: Final = ("tokens", "waits", "loop", "bar", "errors", "queue", "messages/s")
 _BUSY: Final = 0.9  # utilisation of a loop that is worth a colour
 _HELD: Final = 0.1  # seconds that a slice may take before it is
 _SILENT: Final = 1.0  # seconds without a heartbeat that are; it comes every 0.05

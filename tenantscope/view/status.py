@@ -37,7 +37,7 @@ class NotAStatusError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one tenant had of one loop, since the loop began."""
+    """What one tenant had of one loop, since the loop began; `queued` messages waited `queue_seconds` together."""
 
     tenant: str
     loop_seconds: float
@@ -46,6 +46,8 @@ class Share:
     delay_suffered_seconds: float
     delay_caused_seconds: float
     waits: int
+    queue_seconds: float
+    queued: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,8 @@ def _share(entry: _Fields) -> Share:
         delay_suffered_seconds=entry.number("delay_suffered_seconds"),
         delay_caused_seconds=entry.number("delay_caused_seconds"),
         waits=entry.count("waits"),
+        queue_seconds=entry.number("queue_seconds"),
+        queued=entry.count("queued"),
     )
 
 

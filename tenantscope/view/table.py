@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .tenants import Row
+from .words import duration
 
 _BAR: Final = 12
 _NAME: Final = 28  # columns that a tenant's name may take
@@ -93,6 +94,7 @@ COLUMNS: Final = {
     "loop": _Column("loop time", lambda row: _seconds(row.loop_seconds)),
     "waited": _Column("waited", lambda row: _seconds(row.delay_suffered_seconds, row.suffered_rate)),
     "made wait": _Column("made wait", lambda row: _seconds(row.delay_caused_seconds, row.caused_rate)),
+    "queue": _Column("in queue", lambda row: Text(duration(row.queue_mean))),
     "waits": _Column("waits", lambda row: Text(f"{row.waits:,}")),
     "messages": _Column("messages", lambda row: Text(f"{row.messages:,}")),
     "messages/s": _Column("msgs/s", lambda row: Text(f"{row.messages_per_second:,.1f}")),

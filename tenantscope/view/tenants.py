@@ -26,6 +26,8 @@ class Row:
         loop_seconds: time that it had loops, the slice that runs at this moment included.
         suffered_rate: seconds that its work waited for others', per second.
         caused_rate: seconds that others' work waited for its own, per second.
+        queue_mean: seconds from the sending of a message to its handler, on average of those of the last while; of all
+            of them, when there were none.
     """
 
     tenant: str
@@ -37,12 +39,17 @@ class Row:
     suffered_rate: float = 0.0
     caused_rate: float = 0.0
     waits: int = 0
+    queue_mean: float = 0.0
     messages: int = 0
     messages_per_second: float = 0.0
     tokens: int = 0
     errors: int = 0
     spans: int = 0
     findings: int = 0
+
+
+#: Seconds that messages waited in all, and how many they were; by tenant.
+Queued = dict[str, tuple[float, int]]
 
 
 class History:
@@ -68,8 +75,13 @@ class History:
             return {}
         now, newest = self._taken[-1]
         rows = _totals(newest)
+        recent: Queued = {}
         for before, after, seconds in self._loops():
             _add_loop(rows, before, after, seconds)
+            _add_queued(recent, after, before)
+        for tenant, (waited, messages) in _ever_queued(newest).items():
+            waited, messages = recent.get(tenant, (waited, messages))
+            rows[tenant].queue_mean = waited / messages
         first_seen: dict[str, tuple[float, int]] = {}
         for moment, status in self._taken:
             for stored in status.tenants:
@@ -110,6 +122,24 @@ def longest_waits(status: Status) -> list[Pair]:
                 waited[pair.culprit, pair.victim] = waited.get((pair.culprit, pair.victim), 0.0) + pair.seconds
     longest = sorted(waited.items(), key=lambda entry: (-entry[1], entry[0]))
     return [Pair(culprit, victim, seconds) for (culprit, victim), seconds in longest]
+
+
+def _add_queued(sums: Queued, after: Loop, before: Loop | None) -> None:
+    """Add the messages that were handled on a loop between the two; all of them without a `before`."""
+    earlier = {} if before is None else {share.tenant: (share.queue_seconds, share.queued) for share in before.tenants}
+    for share in after.tenants:
+        old_seconds, old_count = earlier.get(share.tenant, (0.0, 0))
+        count = share.queued - old_count
+        if count > 0:
+            seconds, others = sums.get(share.tenant, (0.0, 0))
+            sums[share.tenant] = seconds + _grown(share.queue_seconds, old_seconds), others + count
+
+
+def _ever_queued(status: Status) -> Queued:
+    sums: Queued = {}
+    for loop in status.loops:
+        _add_queued(sums, loop, None)
+    return sums
 
 
 def _totals(status: Status) -> dict[str, Row]:

@@ -145,7 +145,7 @@ def test_a_cell_of_another_machine_is_refused_and_heartbeats_are_asked_for(
     assert any("silence" in line for line in loop["cannot"])
     assert loop["tenants"][0] == {
         "tenant": "acme", "loop_seconds": 1.0, "slices": 3, "longest_seconds": 0.0, "delay_suffered_seconds": 0.0,
-        "delay_caused_seconds": 0.0, "waits": 0,
+        "delay_caused_seconds": 0.0, "waits": 0, "queue_seconds": 0.0, "queued": 0,
     }  # fmt: skip
 
 

@@ -474,6 +474,8 @@ def test_the_status_tells_every_tenants_share(bench: Bench) -> None:
     bench.cell.words[at : at + 6] = memoryview(bytes(48)).cast("Q")
     for offset, value in enumerate((2 * 10**9, 3, 10**9, 5 * 10**8, 25 * 10**7, 7)):
         bench.cell.words[at + offset] = value
+    bench.cell.words[at + layout.QUEUED_NS] = 25 * 10**7
+    bench.cell.words[at + layout.QUEUED] = 4
     bench.cell.words[layout.HEARTBEAT] = START
     bench.run("globex")
     (loop,) = bench.poll.loops(START + 1500 * MS)
@@ -495,6 +497,8 @@ def test_the_status_tells_every_tenants_share(bench: Bench) -> None:
                 "delay_suffered_seconds": 0.5,
                 "delay_caused_seconds": 0.25,
                 "waits": 7,
+                "queue_seconds": 0.25,
+                "queued": 4,
             }
         ],
         "pairs": [],

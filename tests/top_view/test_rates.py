@@ -16,8 +16,10 @@ from tenantscope.view.tenants import History, Row
 TENANTS = ("acme", "globex")
 
 
-def share(tenant: str, seconds: float, *, suffered: float = 0.0, caused: float = 0.0) -> Share:
-    return Share(tenant, seconds, 1, seconds, suffered, caused, 1)
+def share(
+    tenant: str, seconds: float, *, suffered: float = 0.0, caused: float = 0.0, queue: tuple[float, int] = (0.0, 0)
+) -> Share:
+    return Share(tenant, seconds, 1, seconds, suffered, caused, 1, *queue)
 
 
 def loop(*shares: Share, pid: int = 7, running: Running | None = None) -> Loop:
@@ -50,6 +52,16 @@ def test_a_tenant_who_holds_the_loop_has_it_before_the_slice_ends() -> None:
     assert rows(holding, still)["acme"].loop_share == pytest.approx(1.0)
     assert rows(still, after)["acme"].loop_share == pytest.approx(0.2)
     assert rows(before, still)["acme"].loop_seconds == pytest.approx(2.9)
+
+
+def test_the_time_in_the_queue_is_that_of_the_last_messages() -> None:
+    """On average, over all loops; of all messages when the last while had none, and nothing without any."""
+    before = Status(loops=(loop(share("acme", 1, queue=(10.0, 5))), loop(pid=8)))
+    after = Status(loops=(loop(share("acme", 1, queue=(10.3, 8))), loop(share("acme", 1, queue=(0.1, 1)), pid=8)))
+    assert rows((0.0, before))["acme"].queue_mean == pytest.approx(2.0)
+    assert rows((0.0, before), (1.0, after))["acme"].queue_mean == pytest.approx(0.1)
+    assert rows((0.0, before), (1.0, before))["acme"].queue_mean == pytest.approx(2.0)
+    assert rows((0.0, Status(loops=(loop(share("acme", 1)),))))["acme"].queue_mean == 0.0
 
 
 def test_a_tenant_in_its_first_slice_has_a_row() -> None:
@@ -105,7 +117,14 @@ def test_real_statuses_give_the_shares_that_they_should() -> None:
 
 
 amounts = st.floats(0, 1e12)
-shares = st.builds(share, st.sampled_from(TENANTS), amounts, suffered=amounts, caused=amounts)
+shares = st.builds(
+    share,
+    st.sampled_from(TENANTS),
+    amounts,
+    suffered=amounts,
+    caused=amounts,
+    queue=st.tuples(amounts, st.integers(0, 10**9)),
+)
 loops = st.builds(
     lambda shares, pid, running: loop(*shares, pid=pid, running=running),
     st.lists(shares, max_size=3),
@@ -131,7 +150,7 @@ def test_no_sequence_of_statuses_gives_a_rate_that_cannot_be(taken: list[tuple[f
         history.take(status, now)
         for row in history.rows().values():
             assert 0 <= row.loop_share <= len(status.loops)
-            for rate in (row.messages_per_second, row.suffered_rate, row.caused_rate):
+            for rate in (row.messages_per_second, row.suffered_rate, row.caused_rate, row.queue_mean):
                 assert rate >= 0
                 assert math.isfinite(rate)
         assert all(0 <= busy <= 1 for busy in history.utilization().values())

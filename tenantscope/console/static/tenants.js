@@ -14,6 +14,7 @@ export function tenantsTable(only) {
       ["Loop", "Share of the event loops' time in the last second", (row) => `${count(row.loop_share * 100)} %`, "number"],
       ["Made wait", "Time that others' ready work stood behind its own, since the loop began", (row) => duration(row.delay_caused_seconds), "number"],
       ["Waited", "Time that its ready work stood behind others'", (row) => duration(row.delay_suffered_seconds), "number"],
+      ["In queue", "From the sending of its messages to their handlers, on average of the last ones", (row) => duration(row.queue_mean), "number"],
       ["Longest", "Its longest slice", (row) => duration(row.longest_seconds), "number"],
       ["Messages", "Messages handled", (row) => count(row.messages), "number"],
       ["Tokens", "Tokens of model calls", (row) => count(row.tokens), "number"],
