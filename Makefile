@@ -60,6 +60,7 @@ lock: $(READY) ## renew requirements*.lock and those of the images from pyprojec
 docs: $(READY) ## renew the reference, what is covered, dashboards and the Collector's lists
 	@$(BIN)/python docs/reference.py
 	@$(BIN)/python docs/coverage.py
+	@$(BIN)/python docs/reliability.py
 	@PYTHONPATH=. $(BIN)/python deploy/collector/lists.py
 	@$(BIN)/python -m dashboards.grafana.build
 	@$(BIN)/python deploy/kubernetes/written.py

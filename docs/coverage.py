@@ -8,14 +8,14 @@ A statement is the docstring of its test, so that what is claimed here is what i
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parent.parent
+from proofs import statements, write_or_compare
+
 TARGET: Final = Path(__file__).with_name("coverage.md")
 
 
@@ -116,23 +116,6 @@ ROWS: Final = (
 )
 
 
-def statements(proof: str) -> Iterator[tuple[str, str]]:
-    """(test, first paragraph of its docstring) of every test that `proof` names.
-
-    Raises:
-        LookupError: there is no such test.
-    """
-    path, _, one = proof.partition("::")
-    tree = ast.parse((ROOT / "tests" / path).read_text())
-    found = 0
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and one in ("", node.name):
-            found += 1
-            yield f"{path}::{node.name}", " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-    if not found:
-        raise LookupError(f"tests/{proof} is not there")
-
-
 def lines() -> Iterator[str]:
     """The document."""
     yield "# What of AutoGen is seen"
@@ -154,17 +137,5 @@ def lines() -> Iterator[str]:
                 yield f"- {missing}"
 
 
-def main() -> int:
-    """Write the file, or compare it."""
-    text = "\n".join(lines()) + "\n"
-    if "--check" in sys.argv[1:]:
-        if TARGET.read_text() != text:
-            print(f"{TARGET} is not up to date: run `make docs`", file=sys.stderr)
-            return 1
-        return 0
-    TARGET.write_text(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare(TARGET, lines()))

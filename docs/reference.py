@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import yaml
+from proofs import write_or_compare
 
 from instrumentation import conventions as library
 from instrumentation.settings import SETTINGS as LIBRARY_SETTINGS
@@ -176,17 +177,5 @@ def alerts() -> Iterator[str]:
     yield from table(("name", "expression"), recorded)
 
 
-def main() -> int:
-    """Write the file, or compare it."""
-    text = "\n".join(lines()).rstrip("\n") + "\n"
-    if "--check" in sys.argv[1:]:
-        if TARGET.read_text() != text:
-            print(f"{TARGET} is not up to date: run `make docs`", file=sys.stderr)
-            return 1
-        return 0
-    TARGET.write_text(text)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare(TARGET, lines()))
