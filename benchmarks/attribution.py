@@ -32,6 +32,7 @@ import uvloop
 from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAgentRuntime, message_handler
 
 import instrumentation
+from benchmarks.targets import at_least, at_most
 from benchmarks.watched import desk
 from instrumentation import tenancy
 from instrumentation.loop import Loops
@@ -40,6 +41,7 @@ LOOPS: dict[str, Callable[..., Any]] = {"asyncio": asyncio.run, "uvloop": uvloop
 TENANTS = tuple(f"tenant-{number:02}" for number in range(50))
 CULPRIT = TENANTS[0]
 THRESHOLD_MS = 25
+CULPRIT_PERCENT, INNOCENTS_PERCENT, NAMED = 0.5, 1.0, 0.999
 WAYS = ("handler", "child task", "gather", "call_later")
 SAME_S = 0.02  # a block and a stall that began within this are the same
 
@@ -93,7 +95,11 @@ def charged(kind: str, seconds: float) -> str:
     wrong = {name: active[tenancy.TABLE.intern(name).slot] - truth[name] for name in TENANTS}
     whole = truth[CULPRIT]
     innocents = sum(abs(error) for name, error in wrong.items() if name != CULPRIT)
-    return f"{kind:<10}{whole / 1e9:>11.2f} s{wrong[CULPRIT] / whole:>+13.3%}{innocents / whole:>12.3%}"
+    culprit, others = abs(wrong[CULPRIT] / whole) * 100, innocents / whole * 100
+    return (
+        f"{kind:<10}{whole / 1e9:>11.2f} s{wrong[CULPRIT] / whole:>+13.3%}{innocents / whole:>12.3%}"
+        f"  {at_most(culprit, CULPRIT_PERCENT, '%')}, {at_most(others, INNOCENTS_PERCENT, '%')}"
+    )
 
 
 @dataclass
@@ -189,7 +195,7 @@ def named(kind: str, stalls: int) -> list[str]:
             counts[way]["missed"] += 1
     return [
         f"{kind:<10}{way:<13}{stalls:>7}{count['right'] / stalls:>10.2%}{count['wrong']:>8}{count['missed']:>8}"
-        f"{count['other']:>8}"
+        f"{count['other']:>8}  {at_least(count['right'] / stalls, NAMED)}"
         for way, count in counts.items()
     ]
 

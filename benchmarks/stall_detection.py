@@ -32,6 +32,7 @@ import grpc
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from benchmarks.targets import at_least, at_most
 from instrumentation.loop import Loops
 from instrumentation.loop.offer import Offer
 from instrumentation.tenancy import tenant
@@ -41,6 +42,7 @@ from sidecar.watchdog.stacks import Asked, find
 from sidecar.wire import frames, process
 
 BLOCK_SECONDS = 0.25
+P50_MS, P99_MS, STACKS = 3.0, 10.0, 0.95  # past the threshold; of the stalls, with the right stack while they last
 
 
 def by_sleep() -> None:
@@ -151,7 +153,9 @@ def measure(kind: str, loop: str, threshold_ms: int, rounds: int) -> str:
     right = sum(any(_is_in(BLOCKS[kind], line) for line in stack) for stack in stacks)
     p99 = delays[min(len(delays) - 1, round(len(delays) * 0.99))]
     p50 = statistics.median(delays)
-    return f"{kind:<8}{loop:<9}{len(began):>6}{p50:>9.1f} ms{p99:>9.1f} ms{in_alert:>10}{while_blocked:>15}{right:>7}"
+    found = f"{kind:<8}{loop:<9}{len(began):>6}{p50:>9.1f} ms{p99:>9.1f} ms{in_alert:>10}{while_blocked:>15}{right:>7}"
+    told = (at_most(p50, P50_MS, "ms"), at_most(p99, P99_MS, "ms"), at_least(right / len(began), STACKS))
+    return f"{found}  {', '.join(told)}"
 
 
 def _is_in(function: Callable[[], None], frame: str) -> bool:
