@@ -69,7 +69,6 @@ ROWS: Final = (
         ("agentchat/test_teams.py", "agentchat/test_patterns.py", "tracing/test_one_trace.py"),
         (
             "A handoff of an agent without a list of handoffs (a custom agent, `UserProxyAgent`) is not marked.",
-            "An agent without a stream of its own, whose `on_messages` is called past teams and `run`, has no turn.",
             "MagenticOne stops for reasons in the words of its model: but for `max_turns` they are all `manager`.",
         ),
     ),

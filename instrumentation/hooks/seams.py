@@ -31,6 +31,7 @@ METHODS: Final[Mapping[tuple[str, str], Wrapper]] = {
     (_AGENT, "save_state"): states.saved(states.of_an_agent),
     (_AGENT, "load_state"): states.loaded(states.of_an_agent),
     (_AGENT, "run_stream"): team.own_context,
+    (_AGENT, "on_messages"): turns_of_agents.on_messages,
     (_AGENT, "on_messages_stream"): turns_of_agents.on_messages_stream,
     ("autogen_agentchat.agents._user_proxy_agent.UserProxyAgent", "_get_input"): calls.observed_call(
         Kind.WAIT, calls.own_name

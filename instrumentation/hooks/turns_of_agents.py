@@ -1,7 +1,7 @@
 """Turns of AgentChat's agents: where AutoGen opens none, and whom a turn hands the conversation over to.
 
 AutoGen opens `invoke_agent` where a team asks an agent, and where one is run alone (see `agents_and_tools.py`). One
-that another agent wraps, or whose `on_messages_stream` the application calls itself, has its turn from here.
+that another agent wraps, or that the application asks itself (`on_messages`, `on_messages_stream`), has its turn here.
 
 A handoff is the call of a tool. AutoGen makes it from the agent's own list of handoffs, which says who the target is:
 `gen_ai.transfer.*` on the span of the tool, as the GenAI conventions propose. One without such a list is not marked.
@@ -10,7 +10,7 @@ A handoff is the call of a tool. AutoGen makes it from the agent's own list of h
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
@@ -39,6 +39,20 @@ def on_messages_stream(original: Callable[..., AsyncGenerator[Any, Any]], record
         return stream if hold is None else observed(stream, hold=hold)
 
     return observed_on_messages_stream
+
+
+def on_messages(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
+    """`BaseChatAgent.on_messages`: in a turn of the agent's own. Most agents come from their stream, in one already."""
+
+    @functools.wraps(original)
+    async def observed_on_messages(self: Any, *args: Any, **kwargs: Any) -> Any:
+        scope = None if _is_its_turn(self) else _scope(self, recorder)
+        if scope is None:
+            return await original(self, *args, **kwargs)
+        with scope:
+            return await original(self, *args, **kwargs)
+
+    return observed_on_messages
 
 
 def mark(activity: Activity) -> None:

@@ -410,7 +410,7 @@ def test_durations_of_agents_and_teams(captured: Captured) -> None:
 
 def test_an_agent_that_the_application_asks_itself(captured: Captured) -> None:
     """`on_messages` and `on_messages_stream`, without a team or `run`, as handlers of core applications do: one turn
-    each, with its model call and its tool inside, also of a class that calls its base class."""
+    each, with its model call and its tool inside, also of a class that calls its base class or has no stream."""
 
     class Careful(AssistantAgent):
         async def on_messages_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
@@ -422,12 +422,15 @@ def test_an_agent_that_the_application_asks_itself(captured: Captured) -> None:
         with tenant("acme"):
             plain = AssistantAgent("plain", replaying(tool_call("lookup", "{}")), tools=[lookup])
             await plain.on_messages(ask, CancellationToken())
+            await Stopping("simple", TextMessage).on_messages(ask, CancellationToken())
             careful = Careful("careful", replaying("done"))
             async for _ in careful.on_messages_stream(ask, CancellationToken()):
                 pass
 
     asyncio.run(main())
-    for agent, inside in (("plain", ["chat unnamed", "execute_tool lookup"]), ("careful", ["chat unnamed"])):
+    for agent, inside in (
+        ("plain", ["chat unnamed", "execute_tool lookup"]), ("careful", ["chat unnamed"]), ("simple", []),
+    ):  # fmt: skip
         (turn,) = named(captured, f"invoke_agent {agent}")
         assert turn.parent is None
         assert about(turn)["tenant.id"] == "acme"
@@ -436,4 +439,4 @@ def test_an_agent_that_the_application_asks_itself(captured: Captured) -> None:
         ]
         assert children == inside
     points = {dict(p.attributes or {})["gen_ai.agent.name"] for p in captured.points("gen_ai.invoke_agent.duration")}
-    assert points == {"plain", "careful"}
+    assert points == {"plain", "careful", "simple"}
