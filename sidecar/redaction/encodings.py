@@ -28,9 +28,9 @@ _2ND: Final = "[ACDEFGHQSTUVWXgijklmnwyz0123]"
 _3RD: Final = "[ABEFIJMNQRUVYZcdghklopstwx014589]"
 _ANY: Final = "[A-Za-z0-9+/_-]"
 _GROUP: Final = f"{_1ST}{_2ND}{_3RD}{_ANY}"
-_MAY_BE_BASE64: Final = re.compile(
-    f"{_GROUP}{_GROUP}|{_2ND}{_3RD}{_ANY}{_GROUP}{_1ST}{_ANY}|{_3RD}{_ANY}{_GROUP}{_1ST}{_2ND}{_ANY}"
-)
+#: What every six readable bytes in a row have in base64.
+BASE64_GROUPS: Final = f"{_GROUP}{_GROUP}|{_2ND}{_3RD}{_ANY}{_GROUP}{_1ST}{_ANY}|{_3RD}{_ANY}{_GROUP}{_1ST}{_2ND}{_ANY}"
+_MAY_BE_BASE64: Final = re.compile(BASE64_GROUPS)
 # From here on a run is decoded whatever its letters are: other alphabets, UTF-16, compressed text.
 _LONG_RUN: Final = re.compile(r"[A-Za-z0-9+/_-]{32}")
 # Every other byte a zero, or the first bytes of gzip (RFC 1952) and zlib (RFC 1950).
@@ -40,11 +40,12 @@ _SPECIAL: Final = re.compile(
 
 _BASE32_RUN: Final = re.compile(r"(?<![A-Za-z0-9])(?:[A-P][A-Z2-7]{15,}|[a-p][a-z2-7]{15,})(?![A-Za-z0-9])")
 
-_GAP: Final = "[ :.,;_/|-]{0,2}"
-_HEX_RUN: Final = re.compile(rf"[0-9A-Fa-f](?:{_GAP}[0-9A-Fa-f]){{11,}}")
+#: What may stand between hexadecimal digits.
+GAP: Final = "[ :.,;_/|-]{0,2}"
+_HEX_RUN: Final = re.compile(rf"[0-9A-Fa-f](?:{GAP}[0-9A-Fa-f]){{11,}}")
 _NOT_HEX: Final = re.compile(r"[^0-9A-Fa-f]")
 _HEX_MARKS: Final = re.compile(r"0x|\\x", re.IGNORECASE)
-_MAY_BE_HEX: Final = re.compile(rf"(?:[02-7]{_GAP}[0-9A-Fa-f]{_GAP}){{6}}")
+_MAY_BE_HEX: Final = re.compile(rf"(?:[02-7]{GAP}[0-9A-Fa-f]{GAP}){{6}}")
 _DECIMAL_RUN: Final = re.compile(r"(?<!\d)\d{2,3}(?:[ ,;:_/|-]{1,2}\d{2,3}){5,}(?!\d)")
 _DECIMAL: Final = re.compile(r"\d+")
 

@@ -20,8 +20,11 @@ from sidecar.debtors import Debtors
 
 from .bounds import MAX_DROPPED, MAX_FIELDS, MAX_GROUPS, MAX_PARTS, MAX_RECORDS, MAX_UNFOLDED, Spent, TooMuch, allowance
 from .detectors import detect
+from .forms import Form
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate, read_entry
-from .plan import (
+from .plan import TenantPlans
+from .rules import Refused, string_in
+from .steps import (
     ATTRIBUTE,
     DROP,
     FIXED,
@@ -36,9 +39,7 @@ from .plan import (
     TENANTS_RECORD,
     Plan,
     Step,
-    TenantPlans,
 )
-from .rules import Refused, string_in
 from .wire_format import Broken, read_length, read_varint, skip, varint
 
 _UNKNOWN: Final[Step] = (DROP, 0, "unknown")
@@ -46,16 +47,18 @@ _AGAIN: Final[Step] = (DROP, 0, "duplicate")
 _VARINTS: Final = re.compile(rb"(?:[\x00-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f]|[\x80-\xff]{9}\x01)*", re.DOTALL)
 
 
-class _Gone:
+class Gone:
     """In the place of new content: the field does not leave."""
 
 
-_GONE: Final = _Gone()
+GONE: Final = Gone()
 _NONE: Final[dict[bytes, int]] = {}
 #: Whose records are that name nobody.
 UNKNOWN: Final = b"unknown"
+# What was done to a value, and why.
+Action = tuple[str, str]
 # What to write for a field: new content, nothing at all, or (None) the field as it stands.
-_Outcome = bytes | _Gone | None
+Outcome = bytes | Gone | None
 
 
 class Pass:
@@ -82,6 +85,7 @@ class Pass:
         "_gone",
         "_groups",
         "_handlers",
+        "_in_rows",
         "_parts",
         "_report",
         "_tenant",
@@ -106,15 +110,16 @@ class Pass:
         self._tenants = tenants
         self._debtors = debtors
         self._tenant = b""  # whose the record is that is being walked; not asked for unless it matters
-        self._handlers: dict[int, Callable[[Any, int, int], _Outcome]] = {
+        self._handlers: dict[int, Callable[[Any, int, int], Outcome]] = {
             ID: self._id,
-            PART: self._part,
+            PART: self.part,
             RECORD: self._anybodys_record if debtors is None else self._tenants_record,
             TENANTS_RECORD: self._tenants_record,
             INTO: self._into,
             PACKED_FIXED: self._packed_fixed,
             PACKED_VARINTS: self._packed_varints,
         }
+        self._in_rows = True  # whether records are in the form that is usual for them
         self._groups = 0
         self._gone = 0
         self._parts = 0
@@ -143,7 +148,7 @@ class Pass:
         seen = keys = gone = 0
         kept = pos  # from here on, everything stays
         pieces: list[bytes] = []
-        outcome: _Outcome
+        outcome: Outcome
         while pos < end:
             field = pos
             tag = data[pos]
@@ -157,6 +162,14 @@ class Pass:
                 operation, _, operand = _AGAIN
             seen |= once
 
+            if operation == RECORD and self._in_rows and self._debtors is None and operand.form is not None:
+                stop, rewritten = self._row(operand, operand.form, field, end, tag)
+                if stop > field:
+                    if rewritten is not None:
+                        pieces += (data[kept:field], rewritten)
+                        kept = stop
+                    pos = stop
+                    continue
             if operation == ATTRIBUTE:
                 # They come in rows, and most of them have passed before: no need to look up each one's step.
                 # What another sender may name is in the memo too: who may not name all is asked about every one.
@@ -210,7 +223,7 @@ class Pass:
                     bit = operand.memo.recent.get(entry) if known else None
                     if bit is None or bit & keys:
                         bit, outcome = self._judge(operand, entry, keys)
-                        if outcome is _GONE:
+                        if outcome is GONE:
                             if operation == NAME:
                                 raise Refused("name")
                             gone += 1
@@ -229,7 +242,7 @@ class Pass:
 
             # `pos` is still behind the tag.
             pieces.append(data[kept:field])
-            if not isinstance(outcome, _Gone):
+            if not isinstance(outcome, Gone):
                 pieces += (data[field:pos], varint(len(outcome)), outcome)
             kept = pos = stop
         if not pieces:
@@ -237,15 +250,29 @@ class Pass:
         pieces.append(data[kept:end])
         return b"".join(pieces)
 
-    def _drop(self, reason: str) -> _Gone:
+    def _drop(self, reason: str) -> Gone:
         self.actions["drop", reason] += 1
         self._gone += 1
         if self._gone > MAX_DROPPED:
             raise TooMuch
-        return _GONE
+        return GONE
 
-    def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, _Outcome]:
-        """What becomes of an attribute or a text, and the bit of its key when it stays in any form.
+    def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, Outcome]:
+        """What becomes of an attribute or a text, and the bit of its key when it stays in any form. As `_verdict`."""
+        bit, outcome, done = self._verdict(gate, entry, keys)
+        if done is not None:
+            self._count(done, 1)
+        return bit, outcome
+
+    def _count(self, done: Action, times: int) -> None:
+        self.actions[done] += times
+        if done[0] == "drop":
+            self._gone += times
+            if self._gone > MAX_DROPPED:
+                raise TooMuch
+
+    def _verdict(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, Outcome, Action | None]:
+        """The same, and what was done, which is not counted.
 
         Raises:
             Refused: it names a tenant that the sender does not speak for.
@@ -255,20 +282,24 @@ class Pass:
         try:
             bit, masked = gate.judge(entry, keys, self._tenant)
         except Refused as refused:
-            return 0, self._drop(refused.reason)
+            return 0, GONE, ("drop", refused.reason)
         except Broken:
-            return 0, self._drop("wire")
+            return 0, GONE, ("drop", "wire")
         except Spent:
-            return 0, self._drop("budget")
+            return 0, GONE, ("drop", "budget")
         except Exception as error:  # noqa: BLE001  # a rule that fails must not let its value through
             self._report(error)
-            return 0, self._drop("error")
+            return 0, GONE, ("drop", "error")
         if masked is None:
-            return bit, None
+            return bit, None, None
         if isinstance(masked, str):
-            return 0, self._drop(masked)
-        self.actions[masked.action, masked.reason] += 1
-        return bit, masked.content
+            return 0, GONE, ("drop", masked)
+        return bit, masked.content, (masked.action, masked.reason)
+
+    def _row(self, plans: TenantPlans, form: Form, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:  # noqa: ARG002
+        """Records in a row, from `pos` on: where those stop that need not be walked, what is to be written for them."""
+        self._in_rows = False
+        return pos, None
 
     def _may_name(self, entry: bytes, tenants: frozenset[str]) -> None:
         try:
@@ -279,7 +310,7 @@ class Pass:
         if not allowed:
             raise Refused("foreign_tenant")
 
-    def _id(self, length: int, start: int, stop: int) -> _Outcome:
+    def _id(self, length: int, start: int, stop: int) -> Outcome:
         """A trace or span id. Another length, or a secret spelt out in its bytes, is a covert channel."""
         identity = self._data[start:stop]
         if identity and len(identity) != length:
@@ -292,7 +323,8 @@ class Pass:
             raise Refused("budget") from None
         return None
 
-    def _part(self, plan: Plan, start: int, stop: int) -> _Outcome:
+    def part(self, plan: Plan, start: int, stop: int) -> Outcome:
+        """The new content of a message inside a record or beside records."""
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise TooMuch
@@ -303,7 +335,7 @@ class Pass:
         except Broken:
             return self._drop("wire")
 
-    def _record(self, plan: Plan, start: int, stop: int) -> _Outcome:
+    def _record(self, plan: Plan, start: int, stop: int) -> Outcome:
         self._count_record()
         try:
             outcome = self._walk(plan, start, stop)
@@ -320,7 +352,7 @@ class Pass:
             self.records_out += 1
             return outcome
         self.dropped[reason] += 1
-        return _GONE
+        return GONE
 
     def _count_record(self) -> None:
         self.records_in += 1
@@ -332,10 +364,10 @@ class Pass:
         if self._groups > MAX_GROUPS:
             raise TooMuch
 
-    def _anybodys_record(self, plans: TenantPlans, start: int, stop: int) -> _Outcome:
+    def _anybodys_record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
         return self._record(plans.everybody, start, stop)
 
-    def _tenants_record(self, plans: TenantPlans, start: int, stop: int) -> _Outcome:
+    def _tenants_record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
         try:
             self._tenant = self._whose(plans.attributes, start, stop)
             # A tenant that the sender does not speak for is refused as such, by the walk.
@@ -347,10 +379,10 @@ class Pass:
             self._count_record()
             self.dropped[refused.reason] += 1
             self._tenant = b""
-            return _GONE
+            return GONE
         try:
             outcome = self._record(plans.of(self._tenant), start, stop)
-            if counts and outcome is not _GONE:
+            if counts and outcome is not GONE:
                 records, size = self.taken.get(self._tenant or UNKNOWN, (0, 0))
                 self.taken[self._tenant or UNKNOWN] = records + 1, size + stop - start
             return outcome
@@ -387,7 +419,7 @@ class Pass:
             raise Refused("wire") from None
         return found or b""
 
-    def _into(self, plan: Plan, start: int, stop: int) -> _Outcome:
+    def _into(self, plan: Plan, start: int, stop: int) -> Outcome:
         self._count_group()
         records_in, records_out = self.records_in, self.records_out
         try:
@@ -422,10 +454,10 @@ class Pass:
             pos = skip(self._data, pos, end, tag)
         return records
 
-    def _packed_fixed(self, width: int, start: int, stop: int) -> _Outcome:
+    def _packed_fixed(self, width: int, start: int, stop: int) -> Outcome:
         return None if (stop - start) % width == 0 else self._drop("wire")
 
-    def _packed_varints(self, _: None, start: int, stop: int) -> _Outcome:
+    def _packed_varints(self, _: None, start: int, stop: int) -> Outcome:
         # Counts below 128, the usual case, are told without looking at each.
         numbers = self._data[start:stop]
         return None if numbers.isascii() or _VARINTS.fullmatch(numbers) else self._drop("wire")

@@ -8,18 +8,23 @@ exception each would cost more than all else that is done about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from .memo import Memo
 from .pseudonyms import Pseudonyms
 from .rewrites import Rewrite
-from .rules import AttributeRule, Masked, Refused, Text, as_value, string_in, tagged
-from .wire_format import delimited, read_length
+from .rules import AttributeRule, DoubleValue, IntValue, Masked, Refused, StringValue, Text, as_value, string_in, tagged
+from .wire_format import Broken, delimited, read_length
 
 # Tags of KeyValue.
 _KEY: Final = 0x0A
 _VALUE: Final = 0x12
+
+# How a value begins that has so many bytes with its own tag and length: any, and a string.
+_SHORT: Final = 0x80
+_VALUES: Final = (b"", b"", *(bytes((_VALUE, size - 2)) for size in range(2, _SHORT)))
+_STRINGS: Final = (b"", b"", b"", b"", *(bytes((_VALUE, size - 2, 0x0A, size - 4)) for size in range(4, _SHORT)))
 
 #: The key whose value says whose a record is.
 TENANT_KEY: Final = b"tenant.id"
@@ -33,16 +38,92 @@ UNLISTED: Final = "unlisted"
 class AttributeGate:
     """An allow-list of attributes. Other keys don't pass, nor does the second of two with one key."""
 
-    __slots__ = ("_masks", "_names", "_rules", "memo", "of_tenant")
+    __slots__ = ("_masks", "_names", "_rules", "_starts", "_texts", "memo", "of_tenant", "width")
 
     def __init__(self, rules: Mapping[str, AttributeRule | Rewrite], names: Pseudonyms | None = None) -> None:
         self._names = names
         self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
+        # The same by key with its tag and length, as entries begin.
+        self._starts = {
+            delimited(1, key): (
+                bit,
+                rule.text if isinstance(rule, StringValue) and key != VICTIM_KEY else None,
+                rule if isinstance(rule, IntValue | DoubleValue) and key != VICTIM_KEY else None,
+            )
+            for key, (bit, rule) in self._rules.items()
+        }
+        self._texts = {bit: text for bit, text, _ in self._starts.values() if text is not None}
+        #: Bits that keys have, from the lowest on.
+        self.width = len(rules)
         # What is written for a mask under a key: as many as there are keys and reasons.
         self._masks: dict[tuple[bytes, bytes], Masked] = {}
         self.memo = Memo()
         #: The gate for the records of a tenant.
         self.of_tenant: Callable[[bytes], AttributeGate] = lambda _tenant: self
+
+    def sift(self, fields: Iterable[bytes]) -> tuple[dict[bytes, int], list[bytes], list[bytes]]:
+        """Judge many entries at once, as far as that is cheap; those that name a tenant must not be among them if it
+        matters who sent them.
+
+        Args:
+            fields: entries, each behind a tag of one byte and its length.
+
+        Returns:
+            Those that leave as they stand, each with the bit of its key; those whose key has no rule; and those that
+            are to be judged one by one.
+        """
+        recent, starts = self.memo.recent, self._starts
+        passing: dict[bytes, int] = {}
+        unlisted: list[bytes] = []
+        others: list[bytes] = []
+        texts: dict[int, tuple[list[bytes], list[bytes]]] = {}
+        for field in fields:
+            entry = field[2:] if field[1] < _SHORT else field[3:]
+            known = recent.get(entry)
+            if known is not None:
+                passing[field] = known
+                continue
+            cut = entry[1] + 2 if len(entry) > 3 else 0
+            listed = starts.get(entry[:cut])
+            if listed is None:
+                (unlisted if _has_value(entry, cut) else others).append(field)
+                continue
+            bit, text, number = listed
+            size = len(entry) - cut
+            if text is not None and 4 < size < _SHORT and entry[cut : cut + 4] == _STRINGS[size]:
+                group = texts.get(bit)
+                if group is None:
+                    group = texts[bit] = ([], [])
+                group[0].append(field)
+                group[1].append(entry[cut + 4 :])
+            elif number is not None and 2 < size < _SHORT and entry[cut : cut + 2] == _VALUES[size]:
+                if _fits(number, entry[cut + 2 :]):
+                    passing[field] = bit
+                else:
+                    others.append(field)
+            else:
+                others.append(field)
+        for bit, (listing, raws) in texts.items():
+            self._sift_texts(bit, listing, raws, passing, others)
+        return passing, unlisted, others
+
+    def bit_of(self, entry: bytes) -> int:
+        """The bit of an entry's key; 0 when it has no rule, or cannot be read."""
+        try:
+            return self._rules.get(read_entry(entry)[0], (0, None))[0]
+        except (Broken, Refused):
+            return 0
+
+    def _sift_texts(
+        self, bit: int, fields: list[bytes], raws: list[bytes], passing: dict[bytes, int], others: list[bytes]
+    ) -> None:
+        rule = self._texts[bit]
+        for field, passes in zip(fields, rule.sift(raws), strict=True):
+            if passes:
+                passing[field] = bit
+                self.memo.remember(field[2:] if field[1] < _SHORT else field[3:], bit)
+            else:
+                others.append(field)
 
     def judge(self, entry: bytes, keys: int, tenant: bytes = b"") -> tuple[int, Masked | str | None]:
         """`entry` is the content of a `KeyValue`. Raises `Refused` or `Broken`."""
@@ -113,6 +194,24 @@ class TextGate:
         if masked is None:
             self.memo.remember(entry, 0)
         return 0, masked
+
+
+def _has_value(entry: bytes, cut: int) -> bool:
+    """Whether the entry is a key, as long as it says it is, and a value of any kind, up to the end."""
+    size = len(entry) - cut
+    if not cut or entry[0] != _KEY or cut - 2 >= _SHORT or size < 2 or entry[cut] != _VALUE:
+        return False
+    length = entry[cut + 1]
+    if length < _SHORT:
+        return length == size - 2
+    return size > 2 and 0 < entry[cut + 2] < _SHORT and (length & 0x7F | entry[cut + 2] << 7) == size - 3
+
+
+def _fits(rule: IntValue | DoubleValue, value: bytes) -> bool:
+    try:
+        return rule.judge(value) is None
+    except (Refused, Broken):
+        return False
 
 
 def _written(key: bytes, masked: Masked) -> Masked:

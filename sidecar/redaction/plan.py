@@ -8,33 +8,38 @@ does not find.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from sidecar.conventions import Signal
 
+from .forms import Form, form_of
 from .gates import AttributeGate, TextGate
 from .policy import Policy
 from .pseudonyms import Pseudonyms
 from .rules import Text
 from .schema import ROOTS, path_of
 from .shapes import enum
+from .steps import (
+    ATTRIBUTE,
+    DROP,
+    FIXED,
+    ID,
+    INTEGER,
+    INTO,
+    NAME,
+    PACKED_FIXED,
+    PACKED_VARINTS,
+    PART,
+    RECORD,
+    TENANTS_RECORD,
+    TEXT,
+    Plan,
+)
 from .table import TABLE, Decision
 from .tiers import Membership
 from .wire_format import FIXED32, FIXED64, LENGTH, VARINT, tag_of
-
-# Operations: plain numbers, for they are compared a dozen times a span.
-FIXED, INTEGER, DROP = 0, 1, 2
-# From here on the field has a length; the first three are judged by a gate, which is the operand.
-ATTRIBUTE, TEXT, NAME = 3, 4, 5
-ID, PART, RECORD, INTO, PACKED_FIXED, PACKED_VARINTS = 6, 7, 8, 9, 10, 11
-# A record whose tenant the policy must know before it is walked.
-TENANTS_RECORD = 12
-
-#: (operation, bit of a field that may stand once, operand)
-Step = tuple[int, int, Any]
-Plan = dict[int, Step]
 
 _WIRE_TYPES: Final = (VARINT, FIXED64, LENGTH, FIXED32)
 _F = FieldDescriptor
@@ -58,12 +63,14 @@ class TenantPlans(NamedTuple):
         everybody: for tenants without a tier.
         tiers: by the name of the tier.
         membership: who is in which.
+        form: what records mostly look like, under everybody's plan; None for those that are of many forms.
     """
 
     attributes: int
     everybody: Plan
     tiers: Mapping[str, Plan]
     membership: Membership
+    form: Form | None
 
     def of(self, tenant: bytes) -> Plan:
         """The plan for a record of this tenant."""
@@ -144,7 +151,8 @@ class Planner:
     def _tenant_plans(self, message: Descriptor) -> TenantPlans:
         attributes = tag_of(message.fields_by_name["attributes"].number, LENGTH)
         tiers = {name: planner.plan(message) for name, planner in self.tiers.items()}
-        return TenantPlans(attributes, self.plan(message), tiers, self.membership)
+        everybody = self.plan(message)
+        return TenantPlans(attributes, everybody, tiers, self.membership, form_of(everybody))
 
 
 def _bit(field: FieldDescriptor) -> int:

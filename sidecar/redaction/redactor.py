@@ -15,12 +15,12 @@ from sidecar.conventions import Signal
 from sidecar.debtors import Debtors
 
 from .bounds import TooMuch
-from .engine import Pass
 from .gates import TENANT_KEY, UNLISTED, read_entry
 from .kernel import Malformed, Redacted
 from .plan import Planner
 from .policy import Policy
 from .pseudonyms import Pseudonyms
+from .rows import RowsPass
 from .rules import REDACTED, Refused, string_in
 from .wire_format import Broken, delimited
 
@@ -51,7 +51,7 @@ class Redactor:
         debtors: Debtors | None = None,
     ) -> Redacted:
         """What may leave of `payload`; as `Kernel.redact`."""
-        work = Pass(payload, self._report, tenants, debtors)
+        work = RowsPass(payload, self._report, tenants, debtors)
         try:
             allowed = work.run(self._plans[signal])
         except (Broken, Refused):

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 from .detectors import LONG, REASONS, detect, is_name
 from .encodings import ALL_DIGITS
+from .innocence import innocent_among
 from .memo import Memo
 from .patterns import Patterns
 from .shapes import ENUM, Shape
@@ -132,6 +133,28 @@ class Text:
             self._names.remember(zeros)
             return None
         return self.scan(text)
+
+    def sift(self, raws: list[bytes]) -> list[bool]:
+        """Which of many texts `judge` would let leave as they stand, as far as that can be told of all at once."""
+        if self.patterns is not None:
+            return [False] * len(raws)
+        if not self.shape.scanned:
+            return [self._is_fitting(raw) for raw in raws]
+        innocent = innocent_among([raw for raw in raws if len(raw) <= self.max_length])
+        fits = self.shape.fits
+        names = [*innocent]
+        fitting = (
+            {raw for raw, text in zip(names, b"\n".join(names).decode("ascii").split("\n"), strict=True) if fits(text)}
+            if names
+            else innocent
+        )  # they are of letters and digits, so no line break is among them
+        return [raw in fitting for raw in raws]
+
+    def _is_fitting(self, raw: bytes) -> bool:
+        try:
+            return bool(self._fitting(raw)) or not raw
+        except Refused:
+            return False
 
     def _fitting(self, raw: bytes) -> str:
         if len(raw) > 4 * self.max_length:  # no character takes more than four bytes
