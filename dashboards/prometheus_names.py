@@ -57,10 +57,17 @@ def label(attribute: str) -> str:
 
 #: Series that the Collector makes of spans (connector `spanmetrics` in collector-config.yaml), with their labels.
 SPAN_LABELS = frozenset(
-    {"job", "instance", "service_name", "span_name", "span_kind", "status_code", "tenant_id", "collector_instance_id"}
-)
+    {
+        "job", "instance", "service_name", "span_name", "span_kind", "status_code", "tenant_id",
+        "collector_instance_id", "autogen_stop_reason", "gen_ai_transfer_target_name",
+    }
+)  # fmt: skip
 SPAN_CALLS = "traces_span_metrics_calls_total"
 SPAN_DURATION = tuple(f"traces_span_metrics_duration_seconds_{part}" for part in ("bucket", "sum", "count"))
+
+#: Recorded in prometheus/prices.rules.yaml: what a million tokens cost, by model and type of token.
+PRICE = "model_token_type:gen_ai_token_price:per_million"
+PRICE_LABELS = frozenset({"gen_ai_request_model", "gen_ai_token_type"})
 
 
 def emitted() -> dict[str, frozenset[str]]:
@@ -76,4 +83,5 @@ def emitted() -> dict[str, frozenset[str]]:
             series[name] = frozenset(scraped | set(own.labels))
     for name in (SPAN_CALLS, *SPAN_DURATION):
         series[name] = SPAN_LABELS | ({"le"} if name.endswith("_bucket") else set())
+    series[PRICE] = PRICE_LABELS
     return series

@@ -28,6 +28,11 @@ def span_time(share: float, verb: str) -> str:
     return f"histogram_quantile({share}, sum by (span_name, le) (rate({SPAN_DURATION[0]}{{{where}}}{WINDOW})))"
 
 
+def spans_by(label: str) -> str:
+    """Spans per second that have the label, by what it says."""
+    return f'sum by ({label}) (rate({SPAN_CALLS}{{{OURS}, {label}!=""}}{WINDOW}))'
+
+
 def first_look() -> list[Builder[Panel]]:
     """The size of it, and what is wrong."""
     return [
@@ -191,6 +196,19 @@ def turns() -> list[Builder[Panel]]:
             "Spans per second that ended with an error, by what they are about.",
             PER_SECOND,
             [query(f"sum by (span_name) (rate({SPAN_CALLS}{{{failed}}}{WINDOW}))", "{{span_name}}")], (6, 8),
+        ),
+        lines(
+            "Runs of teams, by what ended them",
+            "Runs per second that ended, by the classes of the termination conditions that held, `max_turns`, or the "
+            "manager's own decision.",
+            PER_SECOND, [query(spans_by("autogen_stop_reason"), "{{autogen_stop_reason}}")], (12, 8), stacked=True,
+        ),
+        lines(
+            "Conversations handed over, by whom to",
+            "Tool calls per second that hand a conversation over, by the agent or person that it goes to. Much of it "
+            "between the same two is a conversation that goes round in circles.",
+            PER_SECOND, [query(spans_by("gen_ai_transfer_target_name"), "{{gen_ai_transfer_target_name}}")], (12, 8),
+            stacked=True,
         ),
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dashboards.prometheus_names import of_library, of_sidecar
+from dashboards.prometheus_names import PRICE, of_library, of_sidecar
 from instrumentation.conventions import Metric as LibraryMetric
 from sidecar.conventions import Metric as SidecarMetric
 
@@ -80,3 +80,10 @@ def p99(metric: LibraryMetric, by: str, where: str = OURS) -> str:
 def mean(metric: LibraryMetric, by: str, where: str = OURS) -> str:
     """Mean of a histogram `by` labels."""
     return f"{rate(metric, by, where, part=1)} / {rate(metric, by, where, part=2)}"
+
+
+def cost(tokens: LibraryMetric, by: str) -> str:
+    """What the tokens of an hour at this pace cost `by` labels, at the prices of prices.rules.yaml."""
+    kinds = "gen_ai_request_model, gen_ai_token_type"
+    priced = f"{rate(tokens, f'{by}, {kinds}', part=1)} * on ({kinds}) group_left () {PRICE}"
+    return f"{total(priced, by)} * 3600 / 1e6"

@@ -18,7 +18,7 @@ from sidecar import conventions as sidecar
 from . import panels
 from .board import Row, board, variables
 from .panels import COUNT, PER_SECOND, SECONDS, SHARE, lines, now, query, steps, verdict
-from .queries import BY_TENANT, CHOSEN, INSTANCE, TENANT, increase, p99, rate, series, threshold, total
+from .queries import BY_TENANT, CHOSEN, INSTANCE, TENANT, cost, increase, p99, rate, series, threshold, total
 
 INTRODUCTION = """\
 **Who is slow?** *Waits* are the time that a tenant's ready work stood behind other tenants' turns on the loop;
@@ -177,22 +177,28 @@ def what_they_do() -> list[Builder[Panel]]:
             (8, 8), stacked=True,
         ),
         lines(
+            "Cost per hour, by tenant",
+            "What an hour of each tenant's model calls costs at the present pace, by the prices of "
+            "dashboards/prometheus/prices.rules.yaml and in their currency. A model without a price is not in it.",
+            COUNT, [query(cost(library.TOKEN_USAGE, "tenant_id"), BY_TENANT)], (6, 8), stacked=True,
+        ),
+        lines(
             "p99 model call, by tenant",
             "99th percentile of the time that a call of the model took. It is waiting, not loop time: a "
             "slow model delays its own tenant only.",
-            SECONDS, [query(p99(library.OPERATION_DURATION, "tenant_id"), BY_TENANT)], (8, 8),
+            SECONDS, [query(p99(library.OPERATION_DURATION, "tenant_id"), BY_TENANT)], (6, 8),
         ),
         lines(
             "Broken isolation, by rule",
             "Rules of tenant isolation that were seen broken, in each interval. There should be none, ever.",
             COUNT, [query(FINDINGS, "{{tenantscope_rule}}: {{tenant_id}}")],
-            (8, 8), red=1,
+            (6, 8), red=1,
         ),
         lines(
             "What the library dropped",
             "Observations that the library gave up, per second, by reason: what this dashboard does not see.",
             PER_SECOND, [query(rate(library.FAULTS, "tenantscope_reason", CHOSEN), "{{tenantscope_reason}}")],
-            (8, 8),
+            (6, 8),
         ),
     ]  # fmt: skip
 

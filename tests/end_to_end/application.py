@@ -3,9 +3,9 @@
     python application.py ENDPOINT CELLS SERVICE MODEL_URL
 
 `block` makes the tenant `hog` hold the loop again and again until `rest`. `fail` lets the tenant `globex` go wrong: it
-sends what no handler can do, calls the model at the URL, and gives up waiting for answers that come. The end of the
-input ends it. Meanwhile `acme` sends small messages all the time, `globex` now and then. Not a test, and imports
-nothing of tests.
+sends what no handler can do, calls the model at the URL, and gives up waiting for answers that come. `hand` lets the
+agents of a team hand conversations over to each other. The end of the input ends it. Meanwhile `acme` sends small
+messages all the time, `globex` now and then. Not a test, and imports nothing of tests.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ import threading
 import time
 from dataclasses import dataclass
 
-from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAgentRuntime, rpc
-from autogen_core.models import UserMessage
+from autogen_agentchat.agents import AssistantAgent
+from autogen_agentchat.conditions import MaxMessageTermination
+from autogen_agentchat.teams import Swarm
+from autogen_core import AgentId, FunctionCall, MessageContext, RoutedAgent, SingleThreadedAgentRuntime, rpc
+from autogen_core.models import CreateResult, RequestUsage, UserMessage
 from autogen_ext.models.openai import OpenAIChatCompletionClient
+from autogen_ext.models.replay import ReplayChatCompletionClient
 from openai import RateLimitError
 
 import instrumentation
@@ -115,15 +119,36 @@ async def leaver(runtime: SingleThreadedAgentRuntime, failing: asyncio.Event, do
                 await asyncio.wait_for(runtime.send_message(Question(), AgentId("clerk", "globex")), 0.2)
 
 
+async def hander(handing: asyncio.Event, done: asyncio.Event) -> None:
+    """A tenant whose first agent hands every conversation over."""
+    await handing.wait()
+    over = FunctionCall(id="1", name="transfer_to_refunder", arguments="{}")
+    said = CreateResult(
+        content=[over], finish_reason="function_calls", usage=RequestUsage(prompt_tokens=1, completion_tokens=1),
+        cached=False,
+    )  # fmt: skip
+    model_info = {"vision": False, "function_calling": True, "json_output": False, "family": "unknown",
+                  "structured_output": False}  # fmt: skip
+    with instrumentation.tenant("acme"):
+        while not done.is_set():
+            clerk = AssistantAgent(
+                "clerk", ReplayChatCompletionClient([said], model_info=model_info), handoffs=["refunder"]
+            )
+            refunder = AssistantAgent("refunder", ReplayChatCompletionClient(["Refunded."], model_info=model_info))
+            await Swarm([clerk, refunder], termination_condition=MaxMessageTermination(3)).run(task="Refund me.")
+            await asyncio.sleep(0.3)
+
+
 async def main(model_url: str) -> None:
     """All tenants on one runtime, until the input ends."""
     loop = asyncio.get_running_loop()
-    blocking, failing, done = (asyncio.Event() for _ in range(3))
-    orders_in = {"block": blocking.set, "rest": blocking.clear, "fail": failing.set}
+    blocking, failing, handing, done = (asyncio.Event() for _ in range(4))
+    orders_in = {"block": blocking.set, "rest": blocking.clear, "fail": failing.set, "hand": handing.set}
 
     def end() -> None:
         done.set()
         failing.set()  # who waits to begin must not wait for ever
+        handing.set()
 
     def listen() -> None:
         for line in sys.stdin:
@@ -140,6 +165,7 @@ async def main(model_url: str) -> None:
         tasks.create_task(hog(runtime, blocking, done))
         tasks.create_task(asker(model_url, failing, done))
         tasks.create_task(leaver(runtime, failing, done))
+        tasks.create_task(hander(handing, done))
     await runtime.stop_when_idle()
 
 

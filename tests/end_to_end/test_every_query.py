@@ -41,7 +41,7 @@ QUIET = {
     "Dropped, by reason", "Refused, by reason", "Refused per second", "Refused for good, and kept", "Upstream put off",
     "Receivers of alerts", "Never told", "Cells and streams refused", "Told to receivers", "Alerts that wait",
     "Redaction, by reason", "What the library dropped",
-    "Sent again, by tenant",
+    "Sent again, by tenant", "Conversations handed over, by whom to",
     "Handlers that nobody waits for, by tenant", "Refused by models", "Refused by models, by tenant",
     "SidecarDown", "SidecarQueueBacklog", "SidecarQueueFull", "SidecarLosesRecords", "RedactionFailing",
     "AlertsNotDelivered", "AlertsLost", "LibraryDropsTelemetry", "ForeignTenantClaimed", "CallersRefused",

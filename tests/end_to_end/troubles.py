@@ -167,6 +167,8 @@ def everything_goes_wrong(stack: Stack) -> Iterator[None]:
         child = parts.enter_context(stack.application("troubled-agents", model_url=model.url, **tight))
         for word in ("block", "fail"):
             say(child, word)
+        # No trouble, but nothing of the demo either.
+        say(parts.enter_context(stack.application("handing-agents")), "hand")
         listen = stack.sidecar.listen
         misshapen = ExportTraceServiceRequest()
         misshapen.resource_spans.add().scope_spans.add().spans.add(trace_id=b"short", span_id=b"short")
