@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -31,30 +32,35 @@ TAB, ENTER, SPACE = "\ue004", "\ue007", " "
 HOME, RIGHT, ESCAPE = "\ue011", "\ue014", "\ue00c"
 
 
+#: The card of the stall that the tests provoke; on a crowded machine there are others.
+HELD = "[...document.querySelectorAll('.card')].find((card) => card.textContent.includes('render_report'))"
+HOLDS = "[...document.querySelectorAll('.card.bad')].find((card) => card.textContent.includes('render_report'))"
+
+
 @pytest.fixture(scope="module")
 def stalled(scene: Scene, window: Browser) -> str:
     """`hog` held the loop for a while; the text of its card while it did."""
     window.open(scene.url)
     window.until("document.querySelectorAll('table tbody tr').length >= 3")
     with doing(lambda: scene.say("hold"), lambda: scene.say("let go")):
-        window.until("document.querySelector('.card.bad') && document.querySelector('#state').className === 'bad'")
-        window.until("document.querySelectorAll('.card.bad .stack li').length > 0")
+        window.until(HOLDS)
         said = str(
             window.run(
-                "document.querySelector('.card.bad details').open = true;"
+                f"const card = {HOLDS}; card.querySelector('details').open = true;"
                 "return [document.querySelector('#state').innerText, document.querySelector('#news').textContent,"
-                " document.querySelector('.card.bad').innerText].join('\\n')"
+                " card.innerText].join('\\n')"
             )
         )
-    window.until("!document.querySelector('.card.bad') && document.querySelector('#state').className === 'good'")
+    window.until(f"!{HOLDS}")
     return said
 
 
 def test_the_stalled_tenant_is_named_while_it_holds_the_loop(stalled: str) -> None:
     """In the heading, for the ear, and on a card with the line that blocks."""
     heading, news, *card = stalled.splitlines()
-    assert heading.endswith("hog holds a loop now")
-    assert news == "hog holds the event loop of billing-agents"
+    assert "hog" in heading
+    assert heading.endswith("a loop now")
+    assert "hog holds the event loop of billing-agents" in news
     assert "holds the loop for" in "\n".join(card)
     assert any("render_report" in line and "application.py" in line for line in card)
 
@@ -79,7 +85,7 @@ def test_a_tenant_cannot_be_markup(page: Browser) -> None:
 
 def test_a_permalink_leads_to_the_stall(page: Browser, scene: Scene, stalled: str) -> None:
     """The address of a stall opens that stall, with its stack, in a window that was not there before."""
-    target = page.until("document.querySelector('.card .more a') && document.querySelector('.card .more a').href")
+    target = page.until(f"{HELD}?.querySelector('.more a').href")
     page.open("about:blank")
     page.open(target)
     page.until("document.querySelectorAll('.card').length === 1 && document.querySelector('.card details').open")
@@ -176,21 +182,22 @@ def test_a_moment_can_be_read_without_a_mouse(page: Browser, stalled: str) -> No
 
 def test_the_card_of_a_stall_names_when_and_where_at_once(page: Browser, stalled: str) -> None:
     """Without opening it: the time of day, and the innermost line that is the application's own."""
-    page.until("document.querySelector('.card summary code')")
-    assert page.run("return document.querySelector('.card summary').innerText").startswith("in Clerk.render_report, ")
-    assert page.run(r"return /^\d\d:\d\d:\d\d, billing-agents/.test(document.querySelector('.card .about').innerText)")
+    page.until(HELD)
+    assert page.run(f"return {HELD}.querySelector('summary').innerText").startswith("in Clerk.render_report, ")
+    about = page.run(f"return {HELD}.querySelector('.about').innerText")
+    assert re.match(r"\d\d:\d\d:\d\d, billing-agents", about)
 
 
 def test_a_stack_that_was_opened_stays_open(page: Browser, scene: Scene) -> None:
     """A new look at the sidecar, or a newer stack of the same stall, does not close what somebody reads."""
     page.until("document.querySelector('.card details')")
     with doing(lambda: scene.say("hold"), lambda: scene.say("let go")):
-        page.until("document.querySelector('.card.bad .stack li')")
-        page.run("document.querySelector('.card.bad details').open = true")
-        said = page.run("return document.querySelector('.card.bad h3').innerText")
-        page.until("document.querySelector('.card.bad h3').innerText !== arguments[0]", said)
-        assert page.run("return document.querySelector('.card.bad details').open")
-    page.until("!document.querySelector('.card.bad')")
+        page.until(HOLDS)
+        page.run(f"{HOLDS}.querySelector('details').open = true")
+        said = page.run(f"return {HOLDS}.querySelector('h3').innerText")
+        page.until(f"{HOLDS}.querySelector('h3').innerText !== arguments[0]", said)
+        assert page.run(f"return {HOLDS}.querySelector('details').open")
+    page.until(f"!{HOLDS}")
 
 
 def test_an_alert_that_is_over_is_one_card(page: Browser, stalled: str) -> None:
@@ -198,11 +205,14 @@ def test_an_alert_that_is_over_is_one_card(page: Browser, stalled: str) -> None:
     page.run("location.hash = '#/alerts'")
     page.until("document.querySelectorAll('.card .status.resolved').length > 0")
     cards = page.run("return [...document.querySelectorAll('.card')].map((each) => each.innerText)")
-    assert len(cards) == page.run(
+    found = [card for card in cards if card.startswith("hog EventLoopStalled")]
+    assert found
+    assert all(card.startswith("hog EventLoopStalled resolved") for card in found)
+    assert len(found) == page.run(
         "const now = await (await fetch('/api/now')).json();"
-        "return new Set(now.alerts.map((each) => JSON.stringify([each.name, each.labels, each.starts_at]))).size"
+        "const hogs = now.alerts.filter((each) => each.name === 'EventLoopStalled' && each.labels.tenant_id === 'hog');"
+        "return new Set(hogs.map((each) => each.starts_at)).size"
     )
-    assert page.run("return document.querySelectorAll('.card.bad').length") == 0
 
 
 def test_a_stall_that_nobody_remembers(page: Browser, scene: Scene) -> None:
