@@ -141,17 +141,17 @@ def about(span: Any) -> dict[str, str]:
 
 def test_a_run_over_three_processes_is_one_tree(grid: Grid) -> None:
     """Host and two workers: an agent of the first asks one of the second, which publishes what agents of both hear. For
-    each of three tenants all spans are one tree, and the tenant is right in each."""
+    each of three tenants all spans are one tree, and the tenant is right in each. Nothing of what was said leaves."""
     host, address = grid.host()
     front, back = grid.pair(address)
     tenants = ("acme", "globex", "Müller & Söhne, Köln")
     for who in tenants:
-        front.tell(tenant=who, to="front", text=f"tell {who}")
+        front.tell(tenant=who, to="front", text=f"tell {who} CANARY")
     answers = [json.loads(front.line()) for _ in tenants]
-    assert {answer["answer"]: answer["tenant"] for answer in answers} == {f"tell {who}": who for who in tenants}
+    assert {answer["answer"]: answer["tenant"] for answer in answers} == {f"tell {who} CANARY": who for who in tenants}
     # Each tenant's two notes are heard by the first worker, and the first of them by the second.
     heard = front.ask(hear=6)["heard"] + back.ask(hear=3)["heard"]
-    assert Counter(map(tuple, heard)) == Counter({(f"tell {who}", who): 3 for who in tenants})
+    assert Counter(map(tuple, heard)) == Counter({(f"tell {who} CANARY", who): 3 for who in tenants})
     for member in (front, back, host):
         member.end()
     spans = [span for span in grid.spans() if span.name.startswith("process")]
@@ -167,6 +167,7 @@ def test_a_run_over_three_processes_is_one_tree(grid: Grid) -> None:
         assert root.name == "process front"
         assert all(span is root or span.parent_span_id in by_id for span in mine)
     assert {about(span)["tenant.id"] for span in spans} == set(tenants)
+    assert not any(b"CANARY" in request for _, request in grid.upstream.requests)
     assert {about(span).get("autogen.message.sender") for span in spans} == {None, "front", "back"}
 
 
