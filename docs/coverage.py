@@ -62,7 +62,7 @@ ROWS: Final = (
             "Whether a handler in another process runs on after its caller gave up.",
             "Messages in gRPC's own buffers: while a worker's loop is held, they are nobody's that waits.",
             "What becomes of messages in a host that nobody watches. Workers in other languages carry no tenant.",
-            "AgentChat's own teams do not run on it: AutoGen cannot write an answer that is None, which theirs are.",
+            "AgentChat's own teams do not run on it in AutoGen: what they send cannot be read back from the wire.",
         ),
     ),
     Row(

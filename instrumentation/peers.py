@@ -23,7 +23,6 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -47,12 +46,16 @@ class PeersError(ValueError):
         super().__init__("\n".join(self.mistakes))
 
 
-@dataclass(frozen=True, slots=True)
 class Key:
     """One key, and whom it may speak for; `tenants` None: for everybody."""
 
-    secret: bytes = field(repr=False)
-    tenants: frozenset[str] | None = None
+    __slots__ = ("_mac", "secret", "tenants")
+
+    def __init__(self, secret: bytes, tenants: frozenset[str] | None = None) -> None:
+        self.secret = secret
+        self.tenants = tenants
+        # Begun once: to copy it costs a third of what a new one does.
+        self._mac = hmac.new(secret, _WHAT, "sha256")
 
     def speaks_for(self, tenant: str) -> bool:
         """Whether what this key sealed is believed of `tenant`."""
@@ -60,8 +63,9 @@ class Key:
 
     def seal(self, text: bytes) -> str:
         """22 characters of URL-safe base64."""
-        digest = hmac.digest(self.secret, _WHAT + text, "sha256")[:_SEAL_BYTES]
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        mac = self._mac.copy()
+        mac.update(text)
+        return base64.urlsafe_b64encode(mac.digest()[:_SEAL_BYTES]).rstrip(b"=").decode()
 
 
 class Peers:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 import secrets
 import time
 import uuid
@@ -30,8 +31,14 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    get_current_span,
+    set_span_in_context,
+)
 
 from instrumentation import budgets, tenancy
 from instrumentation.diagnostics import count, log
@@ -50,7 +57,9 @@ MAX_ENTRIES: Final = 32
 _UNDER: Final = "1"
 _ROOT: Final = "1r"
 _AS_IT_IS: Final = "-_.~:@/+!"
-_PROPAGATOR: Final = TraceContextTextMapPropagator()
+_BEGIN: Final = f"{KEY}="
+# Trace Context, 3.2: version, trace, parent, flags; no part of zeros.
+_TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 class Wire:
@@ -88,7 +97,7 @@ class Wire:
 
     def _entry(self, version: str, passport: PassportAbroad, trace_id: int) -> str:
         tenant = passport.tenant
-        name = "" if tenant.slot == tenancy.UNKNOWN_SLOT else quote(tenant.name, safe=_AS_IT_IS)
+        name = "" if tenant.slot == tenancy.UNKNOWN_SLOT else _quoted(tenant.name)
         activity = current_activity(passport.context)
         conversation = None if activity is None else activity.conversation
         behind = ";".join(
@@ -112,17 +121,16 @@ class Wire:
         Args:
             report: whether a claim that is not believed is counted; not where the message only passes through.
         """
-        carrier = {name: metadata[name] for name in (TRACEPARENT, TRACESTATE) if name in metadata}
-        context = _PROPAGATOR.extract(carrier, Context())
-        span = get_current_span(context).get_span_context()
-        if not span.is_valid:
+        found = _TRACEPARENT.fullmatch(metadata[TRACEPARENT]) if TRACEPARENT in metadata else None
+        if found is None:
             return PassportAbroad(None, None, Context(), None)
-        entry = span.trace_state.get(KEY)
-        if entry is not None:
-            state = span.trace_state.delete(KEY)
-            span = SpanContext(span.trace_id, span.span_id, True, span.trace_flags, state)
-        passport = PassportAbroad(None, None, set_span_in_context(NonRecordingSpan(span), Context()), None)
-        passport.trace_id = span.trace_id
+        trace_id, span_id, flags = (int(part, 16) for part in found.groups())
+        entry, others = _ours(metadata[TRACESTATE]) if TRACESTATE in metadata else (None, "")
+        state = TraceState.from_header([others]) if others else None
+        span = SpanContext(trace_id, span_id, True, TraceFlags(flags), state)
+        context = set_span_in_context(NonRecordingSpan(span), Context())
+        passport = PassportAbroad(None, None, context, None)
+        passport.trace_id = trace_id
         if entry is not None:
             self._believe(entry, passport, report)
         return passport
@@ -159,6 +167,24 @@ class Wire:
                 self._isolation.forged()
             else:
                 log.warning("the tenants of other processes are not believed: TENANTSCOPE_PEER_KEYS_FILE is not set")
+
+
+def _ours(tracestate: str) -> tuple[str | None, str]:
+    """The value of our entry, and the list without it."""
+    if tracestate.startswith(_BEGIN) and "," not in tracestate:
+        return tracestate[len(_BEGIN) :], ""
+    entries = tracestate.split(",")
+    mine = [entry for entry in entries if entry.strip().startswith(_BEGIN)]
+    if not mine:
+        return None, tracestate
+    # The grammar allows one; of several, somebody wrote one who should not.
+    value = mine[0].strip()[len(_BEGIN) :] if len(mine) == 1 else ""
+    return value, ",".join(entry for entry in entries if entry not in mine)
+
+
+@functools.lru_cache(maxsize=4096)
+def _quoted(tenant: str) -> str:
+    return quote(tenant, safe=_AS_IT_IS)
 
 
 def _text(trace_id: int, sealed: str) -> bytes:

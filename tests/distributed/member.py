@@ -86,4 +86,5 @@ if __name__ == "__main__":
     try:
         asyncio.run({"host": host, "worker": worker}[sys.argv[1]](*sys.argv[2:]))
     finally:
-        instrumentation.stop(5)
+        instrumentation.flush(30)
+        instrumentation.stop(30)

@@ -1,5 +1,5 @@
 """The handbook's distributed group chat: a manager that asks a model who is to speak, speakers that ask one what to
-say, a page that shows it word by word; a process each there, a worker each here, and they meet by publishing to topics."""
+say, a page that shows it word by word. There a process each, here a worker each; they meet by publishing to topics."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import queue
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -34,6 +35,10 @@ class Member:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
             env={**inherited, "PYTHONPATH": paths, **environ},
         )  # fmt: skip
+        # Not `select`: several lines that come at once are in the file's buffer, where nobody sees them.
+        self._said: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
 
     def ready(self) -> str:
         """What it says when it is; of a host, where it listens."""
@@ -41,11 +46,14 @@ class Member:
         assert ready == "ready"
         return address
 
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._said.put(line.strip())
+
     def line(self) -> str:
         """The next line of its output."""
-        assert self.process.stdout is not None
-        assert select.select([self.process.stdout], [], [], PATIENCE)[0], "nothing was said"
-        return self.process.stdout.readline().strip()
+        return self._said.get(timeout=PATIENCE)
 
     def tell(self, **job: Any) -> None:
         assert self.process.stdin is not None
@@ -65,6 +73,7 @@ class Member:
         finally:
             self.process.kill()
             self.process.wait()
+            self._listener.join()
             self.process.stdout.close()
 
 
