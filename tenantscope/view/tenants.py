@@ -78,8 +78,14 @@ class History:
         recent: Queued = {}
         for before, after, seconds in self._loops():
             _add_loop(rows, before, after, seconds)
-            _add_queued(recent, after, before)
-        for tenant, (waited, messages) in _ever_queued(newest).items():
+            handled: Queued = {}
+            _add_queued(handled, after, before)
+            for tenant, (waited, messages) in handled.items():
+                waited_before, messages_before = recent.get(tenant, (0.0, 0))
+                recent[tenant] = waited_before + waited, messages_before + messages
+                rows[tenant].messages_per_second += messages / seconds
+        ever = _ever_queued(newest)
+        for tenant, (waited, messages) in ever.items():
             waited, messages = recent.get(tenant, (waited, messages))
             rows[tenant].queue_mean = waited / messages
         first_seen: dict[str, tuple[float, int]] = {}
@@ -88,7 +94,7 @@ class History:
                 first_seen.setdefault(stored.tenant, (moment, stored.messages))
         for stored in newest.tenants:
             since, messages = first_seen[stored.tenant]
-            if now - since >= _SHORTEST:
+            if stored.tenant not in ever and now - since >= _SHORTEST:  # the store knows it a metric interval later
                 rows[stored.tenant].messages_per_second = _grown(stored.messages, messages) / (now - since)
         return rows
 

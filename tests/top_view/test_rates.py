@@ -64,6 +64,18 @@ def test_the_time_in_the_queue_is_that_of_the_last_messages() -> None:
     assert rows((0.0, Status(loops=(loop(share("acme", 1)),))))["acme"].queue_mean == 0.0
 
 
+def test_messages_are_counted_where_they_are_handled() -> None:
+    """By the loops, which know at once; by the store for a tenant of whom no loop tells."""
+    before = Status(loops=(loop(share("acme", 1, queue=(1.0, 10))),), tenants=(Stored("globex", 4, 0, 0, 0, 0),))
+    after = Status(
+        loops=(loop(share("acme", 1, queue=(1.5, 30))),),
+        tenants=(Stored("acme", 900, 0, 0, 0, 0), Stored("globex", 10, 0, 0, 0, 0)),
+    )
+    found = rows((0.0, before), (2.0, after))
+    assert found["acme"].messages_per_second == pytest.approx(10)
+    assert found["globex"].messages_per_second == pytest.approx(3)
+
+
 def test_a_tenant_in_its_first_slice_has_a_row() -> None:
     """It has no totals yet, and is perhaps the one who hangs."""
     found = rows((0.0, Status(loops=(loop(),))), (1.0, Status(loops=(loop(running=Running("new", 0.5)),))))
