@@ -34,6 +34,7 @@ from .told import ToldCell
 from .watched import Watched
 
 CHECK_NS: Final = 20_000_000  # how often each process is looked up in the system
+QUIET_NS: Final = 1_000_000_000  # without a beat of its timer: a process may be frozen, which its state does not tell
 STARVED_SLICES: Final = 5  # thresholds that one slice lasts, for the most part without a CPU: starved
 MAX_LOOPS: Final = 256  # under watch, of all applications
 MAX_TOLD: Final = 64  # of them those that are told of: anybody who reaches the listener can tell
@@ -233,6 +234,8 @@ class Poll:
         if watched.starvation.due(now):
             at, delay = self._system.reading(watched.cell, header[layout.THREAD])
             watched.starvation.read(at, header[layout.RUNNING] & layout.START_BITS, delay)
+        if found is Standing.RUNS and (watched.held or now - header[layout.HEARTBEAT] >= QUIET_NS):
+            found = Standing.HELD if self._system.frozen(watched.cell) else found
         if found is Standing.GONE:
             # It may have closed the loop in good order since we looked.
             watched.leaving = LOOP_CLOSED if watched.cell.header()[layout.CLOSED] else PROCESS_DIED
@@ -251,7 +254,7 @@ class Poll:
         if now - began < self.stall_ns:
             return False
         found = self._system.standing(watched.cell, header[layout.THREAD])
-        if found is Standing.RUNS and self._system.traced(watched.cell):
+        if found is Standing.RUNS and (self._system.traced(watched.cell) or self._system.frozen(watched.cell)):
             found = Standing.HELD
         if found is Standing.HELD:
             self._hold(watched, now)

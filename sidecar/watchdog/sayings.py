@@ -47,8 +47,8 @@ class Sayings:
             conventions.EVENT_LOOP_STOPPED,
             watched,
             now,
-            f"A process of {watched.service} ({watched.place}) is stopped or under a debugger; its event loops stand "
-            "still, and nobody's code is to blame.",
+            f"A process of {watched.service} ({watched.place}) is stopped, frozen or under a debugger; its event loops "
+            "stand still, and nobody's code is to blame.",
         )
 
     def runs(self, watched: Watched, now: int) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from sidecar.wire import process
 
 from .cell import Cell
+from .freezer import frozen
 from .mode import Mode
 from .tasks import Tasks
 
@@ -22,7 +23,7 @@ class Standing(Enum):
     """What the system says of a process."""
 
     RUNS = "runs"
-    HELD = "held"  # stopped by a signal, or under a debugger
+    HELD = "held"  # stopped by a signal, frozen, or under a debugger
     GONE = "gone"
 
 
@@ -75,11 +76,18 @@ class System:
     Args:
         proc: what the system says.
         clock: nanoseconds of `CLOCK_MONOTONIC`.
+        frozen: whether a process's control group is.
     """
 
-    def __init__(self, proc: Lookup | None = None, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self,
+        proc: Lookup | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        frozen: Callable[[int], bool] = frozen,
+    ) -> None:
         self._proc = proc or Proc()
         self._clock = clock
+        self._frozen = frozen
 
     def standing(self, cell: Cell, thread: int = 0) -> Standing:
         """Of its process; that it runs, unless something else is known. `thread` is its loop's, if that is known."""
@@ -91,6 +99,10 @@ class System:
     def traced(self, cell: Cell) -> bool:
         """Whether a debugger has it; dearer to ask than `standing`."""
         return cell.mode is Mode.CELL and self._proc.traced(cell.pid)
+
+    def frozen(self, cell: Cell) -> bool:
+        """Whether its container is; dearer to ask than `standing`, which does not tell."""
+        return cell.mode is Mode.CELL and self._frozen(cell.pid)
 
     def run_delay(self, cell: Cell, thread: int) -> int:
         """How long a thread of its process had no CPU, so far; 0 where that cannot be looked up."""

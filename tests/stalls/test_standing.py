@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.watchdog.freezer import ROOT, frozen
 from sidecar.watchdog.standing import Proc, Standing
 from sidecar.watchdog.tasks import GONE, Tasks
 from sidecar.wire import process
@@ -94,6 +95,39 @@ def test_a_debugger_that_lets_it_run_is_seen_and_is_no_stop(child: subprocess.Po
     finally:
         tracer.communicate("\n", timeout=DEADLINE)
     wait_until(lambda: not proc.traced(child.pid))
+
+
+def test_a_frozen_process_is_told_by_its_control_group(child: subprocess.Popen[bytes]) -> None:
+    """Its state says that it sleeps. Where no control group may be made there is nothing to look at."""
+    versions = [(ROOT / "freezer", "freezer.state", "FROZEN", "THAWED"), (ROOT, "cgroup.freeze", "1", "0")]
+    made = []
+    for root, name, ice, water in versions:
+        group = root / f"tenantscope-test-{os.getpid()}"
+        with suppress(OSError):
+            group.mkdir()
+            made.append((group, group / name, ice, water))
+            (group / "cgroup.procs").write_text(str(child.pid))
+            if (group / name).exists():
+                break
+    else:
+        for group, *_ in made:
+            group.rmdir()
+        pytest.skip("no control group with a freezer may be made here")
+    group, switch, ice, water = made[-1]
+    try:
+        assert not frozen(child.pid)
+        switch.write_text(ice)
+        wait_until(lambda: frozen(child.pid))
+        assert Proc().standing(child.pid, start_of(child.pid)) is Standing.RUNS
+        switch.write_text(water)
+        wait_until(lambda: not frozen(child.pid))
+    finally:
+        switch.write_text(water)
+        child.kill()
+        child.wait(DEADLINE)
+        for each, *_ in made:
+            each.rmdir()
+    assert not frozen(child.pid)
 
 
 def test_what_is_kept_open_of_a_thread_is_never_the_next_ones(child: subprocess.Popen[bytes]) -> None:

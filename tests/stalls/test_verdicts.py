@@ -40,11 +40,12 @@ class Bench:
         self.stands = Standing.RUNS
         self.lacked = 0
         self.tracer = False
+        self.frozen = False
         self._make_cell = make_cell
         self.poll = Poll(
             100 * MS,
             "https://runbooks.example",
-            System(self, lambda: self.now),
+            System(self, lambda: self.now, lambda _pid: self.frozen),
             lambda: WALL + timedelta(microseconds=(self.now - START) / 1000),
         )
         self.cell = make_cell(1)
@@ -214,6 +215,20 @@ def test_a_debugger_that_lets_the_process_run_is_told_of_only_when_a_slice_would
     bench.cell.words[layout.RUNNING] = 0
     assert bench.pass_time(2 * SECOND) == ["EventLoopStopped resolved"]
     assert bench.poll.stalls(bench.now) == []
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["in a slice", "idle"])
+def test_a_frozen_container_is_stopped_and_nobody_stalls(bench: Bench, busy: bool) -> None:
+    """Its processes look as if they slept. When it is let go, the running slice has the whole threshold again."""
+    healthy(bench)
+    if busy:
+        bench.run("acme")
+    bench.frozen = True
+    assert bench.pass_time(3 * SECOND) == ["EventLoopStopped firing"]
+    bench.frozen = False
+    assert bench.pass_time(90 * MS) == []
+    bench.cell.words[layout.RUNNING] = 0
+    assert bench.beats(30, 0, {"acme": 0.5}) == ["EventLoopStopped resolved"]
 
 
 def test_a_stopped_process_that_dies_is_dead_and_not_stopped(bench: Bench) -> None:
