@@ -26,7 +26,7 @@ from sidecar.settings import ConfigurationError
 
 from .batch import Batch
 from .disk import Folder
-from .frames import FRAME_BYTES
+from .frames import FRAME_BYTES, HEADER_BYTES
 from .outlet import Outlet
 from .recovery import recover
 from .segments import Segment, Writer
@@ -145,7 +145,7 @@ class BatchQueue:
         if self._stock.closed:
             return SHUTDOWN
         size = FRAME_BYTES + len(batch.payload)
-        while self._bytes() + size > self._max_bytes:
+        while self._bytes() + self._beginning() + size > self._max_bytes:
             segments = self._stock.overtake()
             if not segments:
                 return FULL
@@ -176,6 +176,8 @@ class BatchQueue:
         batches = [offer.batch for offer in group]
         size = sum(FRAME_BYTES + len(batch.payload) for batch in batches)
         fault, written = DISK, None
+        reserved = size + (HEADER_BYTES if self._writer.active is None else 0)
+        self._reserved += reserved - size
         self._writing = True
         self._lock.release()
         try:
@@ -185,7 +187,7 @@ class BatchQueue:
         finally:
             self._lock.acquire()
             self._writing = False
-            self._reserved -= size
+            self._reserved -= reserved
             if written is None:
                 self._failed(fault, size)
             else:
@@ -239,6 +241,13 @@ class BatchQueue:
         """Wait until every batch has met its fate at every destination, at most `timeout` seconds."""
         with self._lock:
             return self._stock.changed.wait_for(lambda: all(line.empty for line in self._stock.lines), timeout)
+
+    def _beginning(self) -> int:
+        """Bytes of the header, if what is offered now may be the first in a segment."""
+        active = self._writer.active
+        if active is None:
+            return 0 if self._writing else HEADER_BYTES
+        return HEADER_BYTES if active.end + self._reserved >= self._segment_bytes else 0
 
     def _bytes(self) -> int:
         return self._reserved + self._stock.size()

@@ -79,6 +79,17 @@ def test_a_batch_beyond_the_bound_is_refused(opened: Callable[..., BatchQueue]) 
     assert queue.offer(SMALL) is None
 
 
+def test_the_files_are_never_larger_than_the_bound(tmp_path: Path) -> None:
+    """Their headers are bytes, too, whatever the bound is."""
+    for bound in range(1_000, 1_000 + ON_DISK + HEADER):
+        queue = BatchQueue(tmp_path / f"{bound}", Ledger(), bound)
+        while queue.offer(SMALL) is None:
+            pass
+        size = sum(file.stat().st_size for file in (tmp_path / f"{bound}" / "queue").glob("*.queue"))
+        assert bound - ON_DISK - HEADER < size <= bound
+        queue.release()
+
+
 def test_what_is_delivered_does_not_fill_the_disk(opened: Callable[..., BatchQueue], tmp_path: Path) -> None:
     """Far more passes through than fits; what remains is one segment at most, and none after the end."""
     queue = opened(2_000)
@@ -116,7 +127,8 @@ def test_the_bound_holds_while_many_threads_offer(opened: Callable[..., BatchQue
         thread.start()
     while any(thread.is_alive() for thread in threads) or queue.records:
         if outlet(queue).head(0.01) is not None:
-            assert queue._bytes() <= 2_000
+            with queue._lock:
+                assert queue._bytes() <= 2_000
             outlet(queue).done()
             taken += 1
     assert taken == answers.count(None)
