@@ -65,10 +65,11 @@ class PassportAbroad(Passport):
     Attributes:
         trace_id: the trace that the message goes out with, or came in with; None of one that came without.
         conversation: what the sender's process said of it.
-        believed: one of our keys vouches for what a message that came in says of itself.
+        marked: an entry of ours came with it, believed or not.
+        believed: one of our keys vouches for what that says.
     """
 
-    __slots__ = ("__weakref__", "believed", "conversation", "trace_id")
+    __slots__ = ("__weakref__", "believed", "conversation", "marked", "trace_id")
 
     def __init__(
         self, binding: tenancy.Binding | None, budget: budgets.Bound | None, context: Context, sent_ns: int | None
@@ -76,7 +77,7 @@ class PassportAbroad(Passport):
         super().__init__(binding, budget, context, sent_ns)
         self.trace_id: int | None = None
         self.conversation: str | None = None
-        self.believed = False
+        self.marked = self.believed = False
 
     def give_up(self, recorder: Recorder, kind: type[BaseException]) -> None:
         """The caller does not wait any more. Whether a handler runs on is not known here."""

@@ -132,6 +132,7 @@ class Wire:
         passport = PassportAbroad(None, None, context, None)
         passport.trace_id = trace_id
         if entry is not None:
+            passport.marked = True
             self._believe(entry, passport, report)
         return passport
 

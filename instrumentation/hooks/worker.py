@@ -267,5 +267,6 @@ class Worker:
         answer = self._wire.read(response.metadata)
         if answer.believed:
             self._tap.answered(passport.tenant, answer.sent_ns)
-        if answer.trace_id is not None and answer.trace_id != passport.trace_id:
+        # Without a mark it is of a worker that nobody watches, and its trace context is of that worker's start.
+        if answer.marked and answer.trace_id != passport.trace_id:
             self._isolation.crossed(passport.tenant, answer.tenant if answer.believed else None)

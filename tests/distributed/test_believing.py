@@ -202,6 +202,48 @@ def test_an_answer_to_somebody_elses_question(first: str, second: str, found: in
     assert diagnostics.counts()["answer.crossed"] == before + 1
 
 
+async def bare_worker(address: str, metadata: Mapping[str, str], registered: asyncio.Event) -> None:
+    """Answers one call of the agent `bare` as a worker of AutoGen does that nobody watches, with this metadata."""
+    about = [("client-id", "bare")]
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = agent_worker_pb2_grpc.AgentRpcStub(channel)  # type: ignore[no-untyped-call]
+        stream = stub.OpenChannel(metadata=about)
+        await stream.wait_for_connection()
+        await stub.RegisterAgent(agent_worker_pb2.RegisterAgentTypeRequest(type="bare"), metadata=about)
+        registered.set()
+        asked = await stream.read()
+        payload = agent_worker_pb2.Payload(
+            data_type="Ask", data=b'{"text": "answer"}', data_content_type="application/json"
+        )
+        answer = agent_worker_pb2.RpcResponse(
+            request_id=asked.request.request_id, payload=payload, metadata=dict(metadata)
+        )
+        await stream.write(agent_worker_pb2.Message(response=answer))
+        await stream.read()
+
+
+@pytest.mark.parametrize(("marked", "found"), [(False, {}), (True, {("acme", "answer_crossed"): 1})])
+def test_only_an_answer_that_says_whose_it_is_can_be_crossed(marked: bool, found: dict[tuple[str, str], int]) -> None:
+    """A worker that nobody watches may answer in the trace in which it was started: that is no finding."""
+    answered = sealed(Peers((OURS,)), "globex")
+    metadata = answered if marked else {"traceparent": answered["traceparent"]}
+
+    async def main() -> None:
+        async with hosting() as address, working(address) as caller:
+            registered = asyncio.Event()
+            answering = asyncio.create_task(bare_worker(address, metadata, registered))
+            await registered.wait()
+            with tenant("acme"):
+                answer = await caller.send_message(Ask("x"), AgentId("bare", "k"))
+            assert answer.text == "answer"
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+
+    with capture(peers=Peers((OURS,))) as captured:
+        asyncio.run(asyncio.wait_for(main(), PATIENCE))
+        assert findings(captured) == found
+
+
 def test_keys_come_from_the_file(tmp_path: Path) -> None:
     """What `load` reads is what is believed."""
     file = tmp_path / "keys"
