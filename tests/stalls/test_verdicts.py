@@ -388,6 +388,54 @@ def test_earlier_hunger_excuses_no_later_slice(bench: Bench) -> None:
     assert bench.pass_time(130 * MS) == ["EventLoopStalled firing"]
 
 
+# Storms -------------------------------------------------------------------------------------------------------------
+def test_a_storm_of_restarts_is_no_storm_of_alerts(bench: Bench) -> None:
+    """A hundred watchdogs, one after the other, look at a loop that lives, works and had long slices before."""
+    bench.cell.words[layout.LONG_SLICES] = 60
+    heard = []
+    for _ in range(100):
+        bench.poll = Poll(100 * MS, "", System(bench, lambda: bench.now), lambda: WALL)
+        bench.announce(bench.cell, 1)
+        heard += bench.beats(2, 0, {"acme": 0.5})
+        bench.run("acme")
+        heard += bench.pass_time(20 * MS)
+        bench.cell.words[layout.RUNNING] = 0
+    assert heard == []
+
+
+def test_a_hundred_restarts_of_an_application_in_good_order_are_no_news(bench: Bench) -> None:
+    """Each has its loops closed when it goes, and a cell of its own when it comes."""
+    heard = []
+    for number in range(2, 102):
+        cell = bench.another(number)
+        heard += bench.pass_time(30 * MS)
+        cell.close()
+        heard += bench.pass_time(30 * MS)
+    assert heard == []
+    assert len(bench.poll) == 1
+
+
+@pytest.mark.parametrize("step", [timedelta(days=1), timedelta(days=-1)], ids=["forwards", "backwards"])
+def test_a_step_of_the_wall_clock_makes_no_alert_and_ends_none(
+    make_cell: Callable[[int], Cell], step: timedelta
+) -> None:
+    """Judged is by the monotonic clock; only the time of day in an alert is the wall's."""
+    ahead = timedelta()
+    bench = Bench(make_cell)
+    bench.poll = Poll(100 * MS, "", System(bench, lambda: bench.now), lambda: WALL + ahead)
+    bench.watched = bench.announce(bench.cell, 1)
+    assert healthy(bench) == []
+    ahead = step
+    assert healthy(bench) == []
+    bench.run("acme")
+    assert bench.pass_time(130 * MS) == ["EventLoopStalled firing"]
+    ahead = timedelta()
+    assert bench.pass_time(500 * MS) == []
+    bench.cell.words[layout.RUNNING] = 0
+    assert bench.pass_time(20 * MS) == ["EventLoopStalled resolved"]
+    assert bench.heard[-1].annotations["duration_ms"] in ("640", "650")
+
+
 def test_every_verdict_has_a_name_in_the_table(bench: Bench) -> None:
     """What is told under any name can be looked up."""
     healthy(bench)
