@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ Every option is also a variable of the environment, such as TENANTSCOPE_LISTEN; 
 """
 
 MAX_LINE: Final = 1000
+FILES: Final = 8192
 
 log = structlog.get_logger("sidecar")
 
@@ -76,6 +78,12 @@ def _run(settings: Settings) -> int:
     # The watchdog must look every 2 ms while redaction computes; by default a computing thread keeps the GIL
     # for 5 ms.
     sys.setswitchinterval(0.001)
+    # The soft limit is for programs that use `select`.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (FILES if hard == resource.RLIM_INFINITY else min(FILES, hard), hard)
+        )
     sidecar = Sidecar(settings)
     sidecar.start()
     if in_memory := kept_in_memory_warning(settings.state_dir):

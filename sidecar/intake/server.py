@@ -3,12 +3,14 @@ hold.
 
 What it refuses: a caller who is no client, before anything of its request's body is read; to share its port or its
 socket with another process, requests over 4 MiB (after decompression), metadata over 16 KiB, connections that never
-speak HTTP/2, floods of pings, and a grpcio that inflates a compressed request before it looks at the size.
+speak HTTP/2 and more of those that do than it can bear, floods of pings, and a grpcio that inflates a compressed
+request before it looks at the size.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 import time
@@ -40,6 +42,8 @@ EXPORT_THREADS: Final = PLACES + ROOM + 8
 STREAM_THREADS: Final = 128  # one for each application under watch, and a few for reflection
 BODY_SECONDS: Final = 10.0  # exporters give up by then
 MAX_RPCS: Final = 512  # waiting ones cost little: nothing of their bodies has been read
+MAX_CONNECTIONS: Final = 4096  # an idle one costs 15 kB
+OTHER_FILES: Final = 512  # that the rest of the sidecar has open, the admin listener's connections among them
 MAX_METADATA_BYTES: Final = 16 * 1024
 KEY: Final = "TENANTSCOPE_LISTEN"
 
@@ -55,6 +59,7 @@ _OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.max_connection_idle_ms", 60_000),  # exporters come back by themselves; streams are never idle
 )
 _WATCHDOG: Final = watchdog_pb2.DESCRIPTOR.services_by_name["Watchdog"].full_name
 _SERVICES: Final = (*(service.name for service in SERVICES.values()), _WATCHDOG)
@@ -103,7 +108,7 @@ class Intake:
         self._streams = ThreadPoolExecutor(STREAM_THREADS, "stream")
         self._health = health.HealthServicer()
         self._serving = False
-        self._server = grpc.server(self._streams, options=_OPTIONS, maximum_concurrent_rpcs=MAX_RPCS)
+        self._server = grpc.server(self._streams, options=(*_OPTIONS, _connections()), maximum_concurrent_rpcs=MAX_RPCS)
         self._server.add_generic_rpc_handlers(handlers(admission, ledger, self._in_flight, self._exports, body_seconds))
         for add in add_services:
             add(self._server)
@@ -161,6 +166,12 @@ class Intake:
             path.chmod(0o600)
             return self._listen
         return Address(self._listen.host, port)
+
+
+def _connections() -> tuple[str, int]:
+    """As many as there may be, and never so many that none of the process's files is left for anything else."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return "grpc.max_allowed_incoming_connections", max(64, min(MAX_CONNECTIONS, files - OTHER_FILES))
 
 
 def _remove_stale_socket(path: Path) -> None:
