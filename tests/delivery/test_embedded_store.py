@@ -260,6 +260,15 @@ def test_a_closed_store_puts_off(store: EmbeddedStore) -> None:
         store.deliver(spans())
 
 
+def test_a_tenant_is_found_by_its_whole_name(store: EmbeddedStore) -> None:
+    """Not by what is before a NUL in it: that may be another one's."""
+    store.deliver(spans(1, tenant="acme"))
+    store.deliver(spans(1, tenant="acme\0x"))
+    assert [span["tenant"] for span in store.spans(tenants=frozenset({"acme\0x"}))] == ["acme\0x"]
+    assert [span["tenant"] for span in store.spans(tenants=frozenset({"acme"}))] == ["acme"]
+    assert store.spans(tenants=frozenset()) == []
+
+
 VALUES = st.one_of(
     st.text(max_size=20),
     st.integers(-(2**63), 2**63 - 1),
