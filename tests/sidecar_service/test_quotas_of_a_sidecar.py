@@ -43,6 +43,7 @@ def sidecar(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sidecar]
         Settings.from_environment(
             {
                 "TENANTSCOPE_LISTEN": "127.0.0.1:0",
+                "TENANTSCOPE_LISTEN_HTTP": "127.0.0.1:0",
                 "TENANTSCOPE_ADMIN": "127.0.0.1:0",
                 "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
                 "TENANTSCOPE_LIMITS": str(limits),
@@ -117,3 +118,27 @@ def test_limits_are_read_again(sidecar: Sidecar, tmp_path: Path) -> None:
     export(target, trace_request(100))
     assert sidecar.ledger.reasons()["traces"]["dropped"] == {"quota": 103}
     assert sidecar._watchdog._tenants._targets
+
+
+def post(sidecar: Sidecar, body: bytes) -> tuple[int, str | None]:
+    """Over OTLP/HTTP: the status, and when to try again."""
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar._http_intake.address.port, timeout=PATIENCE)
+    headers = {"Content-Type": "application/x-protobuf", "Authorization": f"Bearer {TOKEN}"}
+    connection.request("POST", "/v1/traces", body, headers)
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response.status, response.headers["Retry-After"]
+
+
+@pytest.mark.parametrize("sidecar", ["clients"], indirect=True)
+def test_a_quota_holds_whatever_protocol_a_client_speaks(sidecar: Sidecar) -> None:
+    """What it sent over one counts for the other: there is one way in."""
+    assert post(sidecar, trace_request(50)) == (200, None)
+    with pytest.raises(grpc.RpcError) as refused:
+        export(sidecar.listen_address.target, trace_request(1), metadata=METADATA)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    status, again = post(sidecar, trace_request(1))
+    assert status == 503
+    assert 1 <= int(again) <= 2
+    assert sidecar.ledger.records()["traces"]["received"] == 50
