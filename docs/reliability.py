@@ -32,6 +32,7 @@ FORWARDING: Final = "delivery/test_forwarding.py::test_"
 HTTP: Final = "delivery/test_upstream_http.py::test_"
 TROUBLED: Final = "delivery/test_troubled_upstreams.py::test_"
 FAN_OUT: Final = "delivery/test_fan_out.py::test_"
+FAN_OUT_UPSTREAMS: Final = "delivery/test_fan_out_upstreams.py::test_"
 DISK: Final = "delivery/test_failing_disk.py::test_"
 DAMAGED: Final = "delivery/test_damaged_queue.py::test_"
 CRASH: Final = "delivery/test_crash_at_every_step.py::test_"
@@ -44,7 +45,7 @@ RELOAD: Final = "sidecar_service/test_policy_reload.py::test_"
 PAGES: Final = "sidecar_service/test_admin_pages.py::test_"
 EXPORTS: Final = "intake/test_exports.py::test_"
 SERVING: Final = "intake/test_serving.py::test_"
-INTAKE_HTTP: Final = "intake/test_http_intake.py::test_"
+INTAKE_HTTP: Final = "intake/test_http_bounds.py::test_"
 TURNS: Final = "intake/test_turns.py::test_"
 CLIENTS: Final = "intake/test_clients.py::test_"
 SOCKET: Final = "intake/test_unix_socket.py::test_"
@@ -97,7 +98,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
             "refuses one batch",
             (
                 LETTERS + "records_at_fault_are_told_from_the_others",
-                FAN_OUT + "one_poisoned_request_among_joined_ones_costs_itself",
+                FAN_OUT_UPSTREAMS + "one_poisoned_request_among_joined_ones_costs_itself",
             ),
         ),
         Fault("refuses everything", (LETTERS + "an_upstream_that_refuses_everything_is_not_asked_for_ever",)),
@@ -127,8 +128,8 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
         Fault(
             "one of several is dead, or hangs",
             (
-                FAN_OUT + "a_dead_upstream_delays_nobody_and_gets_everything_later",
-                FAN_OUT + "an_upstream_that_hangs_delays_nobody",
+                FAN_OUT_UPSTREAMS + "a_dead_upstream_delays_nobody_and_gets_everything_later",
+                FAN_OUT_UPSTREAMS + "an_upstream_that_hangs_delays_nobody",
             ),
         ),
     ),

@@ -1,0 +1,62 @@
+"""Small requests are joined on their way out, within bounds, and are taken apart again when they are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fan_out import FRAME, HEADER, batch, opened
+from otlp_peers import log_request, trace_request
+
+from sidecar.accounting import Ledger
+from sidecar.delivery import Batch, Way
+
+
+def test_requests_that_are_there_are_joined_and_stay_what_they_were(tmp_path: Path) -> None:
+    """One signal's in a row, in order: concatenated messages are one message with the resources of all."""
+    ledger = Ledger()
+    with opened(tmp_path / "state", ledger, [Way(joins=True)]) as queue:
+        payloads = [trace_request(number, tenant=f"t{number}") for number in (1, 2, 3)]
+        for number, payload in enumerate(payloads, 1):
+            queue.offer(Batch("traces", payload, number))
+        queue.offer(Batch("logs", log_request(1), 1))
+        queue.offer(Batch("traces", payloads[0], 1))
+        (outlet,) = queue.outlets.values()
+        first = outlet.head(0)
+        assert first is not None
+        assert (first.signal, first.payload, first.records) == ("traces", b"".join(payloads), 6)
+        outlet.done()
+        rest = []
+        while (head := outlet.head(0)) is not None:
+            rest.append((head.signal, head.records))
+            outlet.done()
+        assert rest == [("logs", 1), ("traces", 1)]
+
+
+@pytest.mark.parametrize(("size", "records", "batches"), [(300_000, 1, 3), (10, 3000, 2), (2_000_000, 1, 1)])
+def test_a_joined_batch_is_bounded(tmp_path: Path, size: int, records: int, batches: int) -> None:
+    """A mebibyte, 8192 records; one that is larger by itself goes alone."""
+    with opened(tmp_path / "state", Ledger(), [Way(joins=True)], 100_000_000) as queue:
+        for _ in range(6):
+            assert queue.offer(Batch("traces", bytes(size), records)) is None
+        (outlet,) = queue.outlets.values()
+        head = outlet.head(0)
+        assert head is not None
+        assert head.records == batches * records
+
+
+def test_a_joined_batch_has_a_name_of_its_own_each_time_the_same(tmp_path: Path) -> None:
+    """From the first part's and the last one's; after a restart, too."""
+    ways = [Way(joins=True)]
+    ids = []
+    for _ in range(2):
+        with opened(tmp_path / "state", Ledger(), ways) as queue:
+            if not ids:
+                for number in range(3):
+                    queue.offer(batch(number))
+            (outlet,) = queue.outlets.values()
+            head = outlet.head(0)
+            assert head is not None
+            ids.append(head.id)
+    assert ids[0] == ids[1]
+    assert ids[0].endswith(f"-{HEADER}-{HEADER + 2 * FRAME}")
