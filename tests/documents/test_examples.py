@@ -88,3 +88,18 @@ def test_no_example_is_forgotten() -> None:
     for path in EXAMPLES.glob("*.py"):
         assert path.name in here
         assert path.name in listed
+
+
+def test_the_comparison_of_tracers_finds_what_it_planted(tmp_path: Path) -> None:
+    """`docs/moving/compare.py`: AutoGen's own tracing has all secrets in it and nobody's name; this project has neither
+    a secret nor a span of the wrong tenant."""
+    ours = run("docs/moving/compare.py", "tenantscope", folder=tmp_path)
+    assert ours.returncode == 0, ours.stderr
+    assert "certainly wrong: 0" in ours.stdout
+    assert re.search(r"said to be of: (acme|globex) \d+, (acme|globex) \d+;", ours.stdout)
+    secrets = re.findall(r"secrets of \S+\s+(.*)", ours.stdout)
+    assert secrets == ["none"] * 7
+    theirs = run("docs/moving/compare.py", "built-in", folder=tmp_path)
+    assert theirs.returncode == 0, theirs.stderr
+    assert "said to be of: nobody" in theirs.stdout
+    assert "none" not in re.findall(r"secrets of \S+\s+(.*)", theirs.stdout)
