@@ -44,6 +44,15 @@ def test_teams_run_for_three_tenants(tmp_path: Path) -> None:
     ]
 
 
+def test_three_processes_share_tenants(tmp_path: Path) -> None:
+    """The clerk is in another process than whoever asks, and answers for the asker."""
+    done = run("examples/distributed.py", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"a question of {tenant} was answered for {tenant}" for tenant in ("acme", "globex")
+    ]
+
+
 def test_the_tests_of_an_application_pass(tmp_path: Path) -> None:
     """`python -m pytest examples/test_my_application.py`."""
     done = run("-m", "pytest", "-q", "examples/test_my_application.py", folder=tmp_path)
