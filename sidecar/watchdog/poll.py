@@ -74,7 +74,7 @@ class Poll:
         # Re-entered where a question is answered at once.
         self._lock = threading.RLock()
         self._loops: dict[tuple[ProcessKey, int], Watched] = {}  # process, loop id
-        self._stalls = Stalls(runbook_url, wall, ask, self._whose, self._lock)
+        self._stalls = Stalls(runbook_url, wall, ask, self._whose, self._lock, self._system.clock)
 
     def __len__(self) -> int:
         return len(self._loops)

@@ -39,6 +39,7 @@ class Stalls:
         ask: has a stack found, and answers from any thread.
         whose: the loop that has this stall now, if any does.
         lock: held by the caller of every method; answers take it themselves.
+        clock: nanoseconds of `CLOCK_MONOTONIC`, to be read beside `wall`.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Stalls:
         ask: Callable[[Asked, Answer], None],
         whose: Callable[[Stall], Watched | None],
         lock: RLock,
+        clock: Callable[[], int],
     ) -> None:
         self._runbook_url = runbook_url
         self._wall = wall
         self._ask = ask
         self._whose = whose
         self._lock = lock
+        self._clock = clock
         self._ids = itertools.count(1)
         self._last: deque[Stall] = deque(maxlen=REMEMBERED)
 
@@ -62,7 +65,7 @@ class Stalls:
         # What was read may have been torn or have changed while the process was looked up; what stands is read twice.
         if watched.cell.header()[layout.RUNNING] != running:
             return
-        stall = self._found(watched, running, now, watched.cell.suffered())
+        stall = self._found(watched, running, watched.cell.suffered())
         stall.alert_by = now + (0 if watched.cell.mode is Mode.HEARTBEATS else STACK_WAIT_NS)
         watched.stall = stall
         self._ask_for_stack(watched, stall, now)
@@ -90,7 +93,7 @@ class Stalls:
 
     def missed(self, watched: Watched, running: int, ended: int, now: int, alerts: list[Alert]) -> None:
         """A slice that is over was overdue. Who waited for it cannot be told from those who waited for others."""
-        stall = self._found(watched, running, now, {})
+        stall = self._found(watched, running, {})
         stall.stack_unavailable = ENDED_UNSEEN
         stall.victims = None
         self._over(stall, ended, now, alerts)
@@ -102,8 +105,10 @@ class Stalls:
         stall.ended_at = stall.began_at + timedelta(microseconds=(ended - stall.began) / 1000)
         alerts.append(stall.alert(now, self._runbook_url))
 
-    def _found(self, watched: Watched, running: int, now: int, suffered: dict[int, int]) -> Stall:
+    def _found(self, watched: Watched, running: int, suffered: dict[int, int]) -> Stall:
         began = running & layout.START_BITS
+        # Not by when the look began: whoever looks may have had no CPU since.
+        ago, moment = self._clock() - began, self._wall()
         stall = Stall(
             id=next(self._ids),
             tenant=printable(watched.cell.name(running & layout.SLOT_BITS)),
@@ -112,7 +117,7 @@ class Stalls:
             pid=watched.cell.pid,
             running=running,
             began=began,
-            began_at=self._wall() - timedelta(microseconds=(now - began) / 1000),
+            began_at=moment - timedelta(microseconds=ago / 1000),
             suffered=suffered,
             host=watched.host,
             mode=watched.cell.mode,

@@ -86,7 +86,7 @@ class System:
         frozen: Callable[[int], bool] = frozen,
     ) -> None:
         self._proc = proc or Proc()
-        self._clock = clock
+        self.clock = clock
         self._frozen = frozen
 
     def standing(self, cell: Cell, thread: int = 0) -> Standing:
@@ -112,7 +112,7 @@ class System:
         """Its `run_delay`, and a moment before which that was so."""
         delay = self.run_delay(cell, thread)
         # Asked afterwards: whoever looks may have had no CPU either, since the look began.
-        return self._clock(), delay
+        return self.clock(), delay
 
 
 class Starvation:
