@@ -12,12 +12,16 @@ import pytest
 from autogen_apps import Ask, Note
 from autogen_core import AgentId, MessageContext, RoutedAgent, TopicId, TypeSubscription, message_handler
 from autogen_core._serialization import try_get_known_serializers_for_type
+from autogen_ext.runtimes.grpc import GrpcWorkerAgentRuntime
 from grid import PATIENCE, TOPIC, Desk, eventually, hosting, working
 from opentelemetry import context as otel
 from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState
 
-from instrumentation import budget, diagnostics, tenant
+from instrumentation import budget, diagnostics, lifecycle, tenant
 from instrumentation.testing import Captured, capture
 from sidecar.wire import limits
 
@@ -268,6 +272,29 @@ def test_a_resolver_names_the_tenant_at_the_send() -> None:
 
     with capture(lambda where: where.key if isinstance(where, AgentId) else None):
         assert play(scene).tenant == "acme"
+
+
+def test_autogens_own_tracing_says_nothing(captured: Captured) -> None:
+    """A worker that was given a tracer provider traces with it when nobody watches, texts of exceptions included; while
+    we do, it is ours that is traced, and nothing of AutoGen's."""
+    memory = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+
+    async def main() -> None:
+        async with hosting() as address, working(address, back=lambda: Desk(work=refuses)) as worker:
+            helper = GrpcWorkerAgentRuntime(address, tracer_provider=provider)._trace_helper
+            vars(worker)["_trace_helper"] = vars(GrpcWorkerAgentRuntime(address, provider))["_trace_helper"]
+            with pytest.raises(Exception, match="s3cr3t"):
+                await worker.send_message(Ask("x"), BACK)
+            assert not memory.get_finished_spans()
+            assert type(helper).__name__ == "WorkerTap"
+            lifecycle.stop()
+            with pytest.raises(Exception, match="s3cr3t"):
+                await worker.send_message(Ask("x"), BACK)
+            assert any("s3cr3t" in span.to_json() for span in memory.get_finished_spans())
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 def test_a_runtime_that_was_made_before() -> None:
