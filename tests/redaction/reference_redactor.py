@@ -34,6 +34,7 @@ _SHAPES = {
     "unit": r"[A-Za-z0-9%/*.^'\[\]{}_\-]*",
     "severity": r"(?i)(trace|debug|info|notice|warn|warning|error|critical|fatal|emergency|alert)[1-4]?",
     "schema_url": r"https://opentelemetry\.io/schemas/\d{1,2}\.\d{1,3}\.\d{1,3}",
+    "stack": r"([\w.+@~<>/\-]+:\d{1,7} [\w.<>]+(\n(?!$)|$))+",
     "uuid": r"(?i)(?=.*[a-f])[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
 }
 _UNSCANNED = {"enum", "uuid", "severity", "schema_url"}
@@ -183,7 +184,7 @@ def _text(rule: dict, text: str) -> str | None:
         verb, _, target = text.partition(" ")
         fits = verb in rule["verbs"] and re.fullmatch(_NAME, target) is not None
     else:
-        fits = re.fullmatch(_SHAPES[shape], text) is not None
+        fits = re.fullmatch(_SHAPES[shape], text, re.ASCII) is not None
     if not fits:
         return None
     found = None if shape in _UNSCANNED else detect(text, numbers=shape != "tenant")
