@@ -12,9 +12,9 @@ from pathlib import Path
 from . import intake
 from .clients import Clients
 from .destinations import Destinations
+from .loading import load_certificate, load_secret
 from .ownership import check_private_folder, is_kept_in_memory
 from .policy_in_force import STATE_SETTING, load_policies
-from .service import load_certificate, load_secret
 from .settings import ConfigurationError, Settings
 
 MEBIBYTE = 1 << 20

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Final
 
 NOBODY: Final = "unknown"
+#: The face of everybody while no policy is in force, and of whom a policy does not show.
+REDACTED: Final = "redacted"
 MAX_FACES: Final = 8192  # some more than the tenants of one cell
 
 

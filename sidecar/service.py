@@ -12,13 +12,10 @@ not accounted.
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 import threading
 import time
 import uuid
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -26,27 +23,24 @@ from prometheus_client import CollectorRegistry
 from . import intake, redaction, watchdog
 from .accounting import Ledger
 from .address import Address
-from .admin import Admin, Figures, scope
-from .alerts import Alerts, LogSink, MetricsSink, Receivers, Records, printable, read_secret
-from .clients import ANYBODY, NOBODY, Client, Clients
+from .admin import Admin, Figures
+from .alerts import Alerts, LogSink, MetricsSink, Receivers, Records
+from .answers import Answers, version
+from .clients import Client, Clients
 from .conventions import Signal
 from .delivery import Batch, Delivery, EmbeddedStore
 from .destinations import Destinations
-from .faces import Faces
-from .intake import Certificate, HttpIntake, Intake
+from .faces import REDACTED, Faces
+from .intake import HttpIntake, Intake
+from .loading import load_certificate, load_renewed_limits, load_secret
 from .policy_in_force import PULSE_SECONDS as POLICY_PULSE_SECONDS
 from .policy_in_force import SERVICE, PolicyInForce, load_policies
 from .pulse import Busy, Pulses
 from .quotas import Quotas
-from .renewal import Renewed
-from .settings import ConfigurationError, Settings
+from .settings import Settings
 from .watchdog import Watchdog
-from .wire.limits import KEY as LIMITS_KEY
-from .wire.limits import Limits, LimitsError
-from .wire.limits import load as load_limits
 from .workers import Unavailable, Workers
 
-REDACTED: Final = "redacted"
 GRACE_SECONDS: Final = 10.0
 INTAKE_GRACE_SECONDS: Final = 2.0
 RECEIVERS_GRACE_SECONDS: Final = 2.0
@@ -65,6 +59,7 @@ class Sidecar:
     Attributes:
         registry: every metric of this sidecar.
         ledger: what became of every record.
+        answers: what an operator may ask, from `start` on.
 
     Raises:
         ConfigurationError: grpcio is too old, or the policy is wrong.
@@ -98,7 +93,7 @@ class Sidecar:
         self._pulses = Pulses()
         self.registry.register(self._pulses)
         self._clients = Clients(settings.clients_file)
-        self._limits = limits_in(settings)
+        self._limits = load_renewed_limits(settings)
         self._quotas = Quotas(lambda: None if self._limits is None else self._limits.value, self._faces.of)
         self.registry.register(self._quotas)
         self._watchdog = Watchdog(
@@ -120,6 +115,7 @@ class Sidecar:
             if settings.listen_http is None
             else HttpIntake(settings.listen_http, admission, self.ledger, certificate)
         )
+        self.answers: Answers
         self._admin: Admin | None = None
         self._figures: Figures | None = None
         self._stopping = threading.Lock()
@@ -152,20 +148,32 @@ class Sidecar:
             self.registry.register(self._policy)
             self._policy.start()
             self._delivery.start()
+            self.answers = Answers(
+                ledger=self.ledger,
+                intakes=[each for each in (self._intake, self._http_intake) if each is not None],
+                workers=self._workers,
+                policy=self._policy,
+                quotas=self._quotas,
+                faces=self._faces,
+                delivery=self._delivery,
+                destinations=self._destinations,
+                watchdog=self._watchdog,
+                alerts=self._alerts,
+                pulses=self._pulses,
+            )
+            ready, hanging = self.answers.readiness, self._pulses.hanging
             self._admin = Admin(
                 self.settings.admin,
-                ready=self.readiness,
-                hanging=self._pulses.hanging,
-                status=self.status,
-                spans=self.spans,
+                ready=ready,
+                hanging=hanging,
+                status=self.answers.status,
+                spans=self.answers.spans,
                 registry=self.registry,
                 clients=self._clients,
             )
             self._admin.start()
             if self.settings.metrics is not None:
-                self._figures = Figures(
-                    self.settings.metrics, ready=self.readiness, hanging=self._pulses.hanging, registry=self.registry
-                )
+                self._figures = Figures(self.settings.metrics, ready=ready, hanging=hanging, registry=self.registry)
                 self._figures.start()
             self._receivers.start()
             self._watchdog.start()
@@ -242,6 +250,16 @@ class Sidecar:
         """Where other machines read health and metrics, with the real port; None: nowhere."""
         return self.settings.metrics if self._figures is None else self._figures.address
 
+    @property
+    def destinations(self) -> list[str]:
+        """The names of where telemetry goes."""
+        return self._destinations.names
+
+    @property
+    def store(self) -> EmbeddedStore | None:
+        """The embedded store; None without one, or before `start`."""
+        return self._destinations.store
+
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes, client: Client) -> int:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
@@ -270,126 +288,3 @@ class Sidecar:
         except intake.Busy:
             return False
         return True
-
-    # What an operator asks ----------------------------------------------------------------------------------
-    def readiness(self) -> dict[str, bool]:
-        """What readiness depends on: that each part can do its work, and was heard of in time."""
-        able = {
-            "intake": self._intake.ready and (self._http_intake is None or self._http_intake.ready),
-            "policy": self._policy is not None,  # a stale one is alerted, and no reason to take no telemetry
-            "queue": self._delivery is not None and self._delivery.queue.ready,
-            # One that is there is reason enough to take telemetry; the others' is on disk until they are.
-            "destination": self._delivery is not None and any(self._delivery.ready.values()),
-            "watchdog": self._watchdog.ready,
-            **({} if self._workers is None else {"workers": self._workers.ready}),
-        }
-        in_time = self._pulses.in_time()
-        return {name: able.get(name, True) and in_time.get(name, True) for name in (*able, *in_time)}
-
-    def _by_destination(self) -> dict[str, dict[str, Any]]:
-        ready = {} if self._delivery is None else self._delivery.ready
-        return {
-            name: {"ready": ready.get(name, False), "records": self.ledger.records(name)}
-            for name in self._destinations.names
-        }
-
-    @property
-    def destinations(self) -> list[str]:
-        """The names of where telemetry goes."""
-        return self._destinations.names
-
-    @property
-    def store(self) -> EmbeddedStore | None:
-        """The embedded store; None without one, or before `start`."""
-        return self._destinations.store
-
-    def spans(self, client: Client, trace_id: str | None, limit: int) -> list[dict[str, Any]] | None:
-        """The newest spans in the embedded store that a client may see, of a trace or of all; None without a store."""
-        if self.store is None:
-            return None
-        tenants = self._tenants_of(client)
-        found = self.store.spans(tenants=tenants, trace_id=trace_id, limit=limit)
-        return found if tenants is None else scope.spans(found, tenants)
-
-    def status(self, client: Client = ANYBODY) -> dict[str, Any]:
-        """The document of `/status`, as far as a client may see it."""
-        tenants = self._tenants_of(client)
-        document = self._status()
-        return document if tenants is None else scope.status(document, tenants)
-
-    def _tenants_of(self, client: Client) -> frozenset[str] | None:
-        """The tenants that a client may see, as the policy shows them; None when it may see all."""
-        if client.tenants is None:
-            return None
-        # What several tenants are shown as is nobody's own.
-        shown = frozenset(map(self._faces.of, client.tenants)) - NOBODY - {REDACTED}
-        return shown | frozenset(map(printable, shown))  # as the watchdog writes it
-
-    def _status(self) -> dict[str, Any]:
-        return {
-            "version": version(),
-            "policy": {} if self._policy is None else self._policy.status(),
-            "pid": os.getpid(),
-            "destination": str(self._destinations),
-            "destinations": self._by_destination(),
-            "records": self.ledger.records(),
-            "reasons": self.ledger.reasons(),
-            "redactions": self.ledger.redactions(),
-            "quotas": self._quotas.status(),
-            "loops": self._watchdog.loops(),
-            "stalls": self._watchdog.stalls(),
-            "alerts": [alert.as_dict() for alert in self._alerts.recent()],
-            "tenants": [] if self.store is None else self.store.tenants(),
-            "findings": [] if self.store is None else self.store.findings(),
-            "evicted": {} if self.store is None else self.store.evicted,
-        }
-
-
-def load_certificate(settings: Settings) -> Certificate | None:
-    """What the listener serves TLS with; None without it.
-
-    Raises:
-        ConfigurationError: a file cannot be used; every line names its setting.
-    """
-    if settings.tls_certificate_file is None or settings.tls_key_file is None:
-        return None
-    return Certificate(settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file)
-
-
-def limits_in(settings: Settings) -> Renewed[Limits] | None:
-    """The table of limits in its file; None without one.
-
-    Raises:
-        ConfigurationError: it cannot be used any more.
-    """
-    path = None if settings.limits is None else settings.limits.source
-    return None if path is None else Renewed("limits", [path], lambda: _read_limits(path))
-
-
-def _read_limits(path: Path) -> Limits:
-    try:
-        return load_limits(path)
-    except LimitsError as error:
-        raise ConfigurationError(*(f"{LIMITS_KEY}: {mistake}" for mistake in error.mistakes)) from None
-
-
-def load_secret(settings: Settings) -> bytes | None:
-    """What webhook messages are signed with; None without a file.
-
-    Raises:
-        ConfigurationError: the file cannot be used.
-    """
-    if settings.webhook_secret_file is None:
-        return None
-    try:
-        return read_secret(settings.webhook_secret_file)
-    except ValueError as error:
-        raise ConfigurationError(f"TENANTSCOPE_WEBHOOK_SECRET_FILE: {error}") from None
-
-
-def version() -> str:
-    """The installed version of tenantscope."""
-    try:
-        return importlib.metadata.version("tenantscope")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

@@ -144,7 +144,7 @@ def test_the_embedded_store_can_be_kept_beside_upstreams(tmp_path: Path) -> None
             export(sidecar.listen_address.target, trace_request(4))
             assert sidecar._delivery is not None
             assert sidecar._delivery.queue.wait_until_empty(PATIENCE)
-            status = sidecar.status()
+            status = sidecar.answers.status()
             assert sidecar.store is not None
             assert len(sidecar.store.spans()) == spans_of(near) == 4
             assert status["destination"] == "near, embedded store"

@@ -73,7 +73,7 @@ def test_a_span_gets_all_the_way(tmp_path: Path) -> None:
         status, printed = about(made)
         assert status == 0, printed
         assert printed.count(" ok ") == len(HOPS)
-        rows = {row["tenant"]: row for row in made.status()["tenants"]}
+        rows = {row["tenant"]: row for row in made.answers.status()["tenants"]}
     assert rows["tenantscope-doctor"]["messages"] == 1
     assert rows["tenantscope-doctor"]["spans"] >= 2
 

@@ -164,7 +164,7 @@ def test_what_is_anothers_is_as_absent_as_what_never_was(sidecar: Sidecar) -> No
 
 def test_every_part_of_the_status_has_a_decision(sidecar: Sidecar) -> None:
     """What is added to `/status` is seen by nobody but operators, and fails this test until somebody decides."""
-    everything = sidecar.status()
+    everything = sidecar.answers.status()
     assert everything.keys() == scope.status(everything, frozenset()).keys() | (scope.WITHHELD & everything.keys())
 
 

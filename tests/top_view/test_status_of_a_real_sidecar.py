@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.service import Sidecar, version
+from sidecar.answers import version
+from sidecar.service import Sidecar
 from sidecar.settings import Settings
 from tenantscope.view.client import Admin
 from tenantscope.view.status import WAYS_TO_END

@@ -122,12 +122,12 @@ def test_without_workers_exports_are_put_off_and_nothing_goes_on(tmp_path: Path)
         )
         sidecar.start()
         try:
-            assert sidecar.readiness()["workers"]
+            assert sidecar.answers.readiness()["workers"]
             export(sidecar.listen_address.target, trace_request(message="bob@example.com"))
             upstream.wait_for(1)
             assert b"bob@" not in upstream.requests[0][1]
             sidecar._workers.stop()
-            assert not sidecar.readiness()["workers"]
+            assert not sidecar.answers.readiness()["workers"]
             with pytest.raises(grpc.RpcError) as refused:
                 export(sidecar.listen_address.target, trace_request())
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
