@@ -54,12 +54,19 @@ KEY: Final = "tenantscope"
 #: Of an entry's value and of the list, by the W3C's recommendation (Trace Context, 3.3.1).
 MAX_VALUE: Final = 256
 MAX_ENTRIES: Final = 32
+#: As long as a list can be by that grammar; nobody's blanks are counted.
+_MAX_LIST: Final = MAX_ENTRIES * (256 + 1 + MAX_VALUE + 1)
 _UNDER: Final = "1"
 _ROOT: Final = "1r"
 _AS_IT_IS: Final = "-_.~:@/+!"
 _BEGIN: Final = f"{KEY}="
 # Trace Context, 3.2: version, trace, parent, flags; no part of zeros.
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+# Trace Context, 3.3.1: key, or key of a tenant at a vendor, and value.
+_MEMBER: Final = re.compile(
+    r"([a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+    r"=([\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e])"
+)
 
 
 class Wire:
@@ -125,8 +132,8 @@ class Wire:
         if found is None:
             return PassportAbroad(None, None, Context(), None)
         trace_id, span_id, flags = (int(part, 16) for part in found.groups())
-        entry, others = _ours(metadata[TRACESTATE]) if TRACESTATE in metadata else (None, "")
-        state = TraceState.from_header([others]) if others else None
+        entry, others = _ours(metadata[TRACESTATE]) if TRACESTATE in metadata else (None, [])
+        state = TraceState(others) if others else None
         span = SpanContext(trace_id, span_id, True, TraceFlags(flags), state)
         context = set_span_in_context(NonRecordingSpan(span), Context())
         passport = PassportAbroad(None, None, context, None)
@@ -140,7 +147,7 @@ class Wire:
         """Fill in what the entry says, if it may be believed."""
         sealed, _, seal = entry.rpartition(";")
         fields = sealed.split(";")
-        if len(fields) != 6 or fields[0] not in (_UNDER, _ROOT):
+        if len(entry) > MAX_VALUE or len(fields) != 6 or fields[0] not in (_UNDER, _ROOT):
             return self._disbelieve("malformed", report)
         version, name, sent, clock, conversation, budget = fields
         if version == _ROOT:
@@ -170,17 +177,22 @@ class Wire:
                 log.warning("the tenants of other processes are not believed: TENANTSCOPE_PEER_KEYS_FILE is not set")
 
 
-def _ours(tracestate: str) -> tuple[str | None, str]:
-    """The value of our entry, and the list without it."""
+def _ours(tracestate: str) -> tuple[str | None, list[tuple[str, str]]]:
+    """The value of our entry, and the entries of others; none of those where they do not keep to the grammar.
+
+    Not `TraceState.from_header`, which logs what does not please it: text of a stranger's, in the application's log.
+    """
     if tracestate.startswith(_BEGIN) and "," not in tracestate:
-        return tracestate[len(_BEGIN) :], ""
-    entries = tracestate.split(",")
-    mine = [entry for entry in entries if entry.strip().startswith(_BEGIN)]
-    if not mine:
-        return None, tracestate
+        return tracestate[len(_BEGIN) :], []
+    if len(tracestate) > _MAX_LIST:
+        return None, []
+    entries = [entry for member in tracestate.split(",") if (entry := member.strip(" \t"))]
+    mine = [entry for entry in entries if entry.startswith(_BEGIN)]
     # The grammar allows one; of several, somebody wrote one who should not.
-    value = mine[0].strip()[len(_BEGIN) :] if len(mine) == 1 else ""
-    return value, ",".join(entry for entry in entries if entry not in mine)
+    value = None if not mine else mine[0][len(_BEGIN) :] if len(mine) == 1 else ""
+    found = [_MEMBER.fullmatch(entry) for entry in entries if not entry.startswith(_BEGIN)]
+    others = {member[1]: member[2] for member in found if member is not None}
+    return value, list(others.items()) if len(others) == len(found) <= MAX_ENTRIES else []
 
 
 @functools.lru_cache(maxsize=4096)

@@ -139,6 +139,45 @@ def test_anything_may_come_in(parent: str, state: str) -> None:
         assert came.sent_ns is None
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        "SECRET canary",
+        "a=1,SECRET",
+        ",".join(f"k{n}=SECRET" for n in range(40)),
+        "a=SECRET,a=SECRET",
+        "SECRET" * 10_000,
+    ],
+    ids=("no entry", "one of two", "too many", "twice", "long"),
+)
+@pytest.mark.parametrize("ours", ["", f"{KEY}=1;acme;0;0;;;x,"], ids=("alone", "behind ours"))
+def test_a_strangers_text_does_not_reach_the_log(ours: str, state: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A list that breaks the grammar is left out, without a word: whoever reaches the host could write into the
+    application's log. The span above is still known."""
+    came = wire("k" * 32)[0].read({"traceparent": f"00-{7:032x}-{7:016x}-01", "tracestate": ours + state})
+    above = trace.get_current_span(came.context).get_span_context()
+    assert (above.trace_id, len(above.trace_state)) == (7, 0)
+    assert caplog.text == ""
+
+
+@given(st.text("a1=,@ -\t", max_size=40))
+def test_others_entries_are_read_as_opentelemetry_reads_them(state: str) -> None:
+    """The same entries of the same list, whatever it is."""
+    came = wire("k" * 32)[0].read({"traceparent": f"00-{7:032x}-{7:016x}-01", "tracestate": state})
+    above = trace.get_current_span(came.context).get_span_context()
+    assert list(above.trace_state.items()) == list(TraceState.from_header([state]).items())
+
+
+def test_a_long_claim_is_not_sealed_to_be_compared() -> None:
+    """The cost of a message that claims something does not grow with what it claims."""
+    there, found = wire("k" * 32)
+    asked: list[bytes] = []
+    there._peers.whose = lambda text, seal: asked.append(text)  # type: ignore[assignment,func-returns-value,method-assign]
+    there.read({"traceparent": f"00-{7:032x}-{7:016x}-01", "tracestate": f"{KEY}=1;{'a' * 1_000_000};0;0;;;x"})
+    assert found.forgeries == 1
+    assert asked == []
+
+
 @given(st.data())
 def test_no_character_can_be_changed(data: st.DataObject) -> None:
     """Of what is sealed, nor of the seal, nor of the trace's id."""
