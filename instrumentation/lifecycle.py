@@ -131,10 +131,10 @@ class Running:
 
     def metrics(self) -> MetricsData | None:
         """The metrics of this moment."""
-        now = time.time_ns()
-        found: list[Metric] = self.accumulators.collect(now)
+        now, delivered = time.time_ns(), self.exporter.metrics_delivered
+        found: list[Metric] = self.accumulators.collect(now, delivered)
         try:
-            found += loop_metrics(self.loops.totals(), self.accumulators.began_ns, now, self._changes)
+            found += loop_metrics(self.loops.totals(), self.accumulators.began_ns, now, self._changes, delivered)
         except Exception as error:
             fault("loop_metrics", error)
         for metric, figures in (

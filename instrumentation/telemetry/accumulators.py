@@ -5,8 +5,8 @@ are cumulative, monotonic and bounded: tenants by the tenant table, other attrib
 beyond which a series counts for its tenant with the remaining attributes left out. So one tenant's many names never
 take another's figures away.
 
-A series that has not changed for a quarter of an hour ends: it is sent no more and makes room. When its tenant comes
-back, it begins anew, with a start time that says so.
+A series that has not changed for a quarter of an hour ends, once its last value has arrived: it is sent no more and
+makes room. When its tenant comes back, it begins anew, with a start time that says so.
 """
 
 from __future__ import annotations
@@ -205,14 +205,19 @@ class Accumulators:
         """The series of one metric; add to it with `lock` held."""
         return self._series[metric.name]
 
-    def collect(self, now_ns: int) -> list[Metric]:
-        """Every metric that has data. Activities wait for a copy of one metric at a time, not for its points."""
+    def collect(self, now_ns: int, delivered: bool = True) -> list[Metric]:
+        """Every metric that has data. Activities wait for a copy of one metric at a time, not for its points.
+
+        Args:
+            now_ns: nanoseconds since 1970.
+            delivered: whether what was collected before has arrived; a series does not end before it has.
+        """
         found = []
         for series in self._series.values():
             with self.lock:
                 copied = series.copy()
             idle = series.idle(copied, now_ns)
-            if idle:
+            if idle and delivered:
                 with self.lock:
                     series.end(idle, copied)
             found.append(copied.points(now_ns))

@@ -76,6 +76,8 @@ class Exporter:
         self._asked = self._answered = 0
         self._exporters: tuple[SpanSink, MetricExporter] | None = None
         self._failing = False
+        #: the metrics of the last time have arrived
+        self.metrics_delivered = False
 
     # In the application's threads -----------------------------------------------------------------------------------
     def emit(self, span: ActivitySpan) -> None:
@@ -207,8 +209,9 @@ class Exporter:
         try:
             data = self._collect()
             if data is not None:
-                result = self._connected()[1].export(data)
-                self._note(result is MetricExportResult.SUCCESS, 0)
+                self.metrics_delivered = False
+                self.metrics_delivered = self._connected()[1].export(data) is MetricExportResult.SUCCESS
+                self._note(self.metrics_delivered, 0)
         except Exception as error:
             fault("export.metrics", error)
 

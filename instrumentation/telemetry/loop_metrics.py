@@ -18,13 +18,14 @@ K = TypeVar("K", bound=Values)
 V = TypeVar("V")
 
 
-def loop_metrics(totals: Totals, began_ns: int, now_ns: int, changes: Changes) -> list[Metric]:
+def loop_metrics(totals: Totals, began_ns: int, now_ns: int, changes: Changes, delivered: bool = True) -> list[Metric]:
     """One reading of all loops as cumulative metrics; a tenant who never had the loop, or not of late, has no series.
 
     Args:
         totals: what `Loops.totals()` returned.
         began_ns, now_ns: start of the series and moment of the reading, nanoseconds since the epoch.
         changes: what the readings before have found.
+        delivered: whether the reading before has arrived; a series does not pause before it has.
     """
     if not totals.loops and not any(totals.active_ns):
         return []
@@ -43,7 +44,7 @@ def loop_metrics(totals: Totals, began_ns: int, now_ns: int, changes: Changes) -
         return [
             (values, value)
             for values, value in series
-            if not changes.idle((metric.name, values), getattr(value, "counts", value), now_ns)
+            if not (changes.idle((metric.name, values), getattr(value, "counts", value), now_ns) and delivered)
         ]
 
     active = moving(conventions.TENANT_LOOP_TIME, active)

@@ -16,12 +16,25 @@ from autogen_core.models import UserMessage
 from autogen_ext.models.cache import ChatCompletionCache
 from autogen_ext.models.openai import OpenAIChatCompletionClient
 from model_servers import running_model_server
-from opentelemetry.sdk.metrics.export import Histogram, MetricsData, NumberDataPoint, Sum
+from opentelemetry.sdk.metrics.export import (
+    Histogram,
+    MetricExportResult,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from otlp_peers import PATIENCE
 
 from instrumentation import budget, conventions, diagnostics, lifecycle, tenant
-from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators, Changes
+from instrumentation.settings import Settings
+from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators, Changes, gauge_of
+from instrumentation.telemetry.export import Exporter
 from instrumentation.telemetry.loop_metrics import loop_metrics
-from instrumentation.testing import Captured, capture
+from instrumentation.testing import Captured, _Metrics, _Spans, capture
 
 
 def lookup() -> str:
@@ -184,6 +197,47 @@ def test_a_series_that_nothing_is_added_to_ends() -> None:
     assert sent()["autogen.message.queue.duration"]["idle"] == (now, 1)
 
 
+def test_what_has_not_arrived_does_not_end() -> None:
+    """The sidecar is away for more than a quarter of an hour: a tenant who has gone meanwhile is told of once more."""
+
+    class Sidecar(_Metrics):
+        answers = True
+
+        def export(self, metrics_data: MetricsData, timeout_millis: float = 0, **_: object) -> MetricExportResult:
+            arrived = super().export(metrics_data)
+            return arrived if self.answers else MetricExportResult.FAILURE
+
+        def told(self) -> set[str]:
+            assert self.last is not None
+            return {metric.name for scope in self.last.resource_metrics[0].scope_metrics for metric in scope.metrics}
+
+    now, sidecar = 1_000, Sidecar()
+    accumulators = Accumulators(lambda: now)
+
+    def collect() -> MetricsData:
+        found = [gauge_of(conventions.ACTIVE_TENANTS, now, []), *accumulators.collect(now, exporter.metrics_delivered)]
+        scope = ScopeMetrics(InstrumentationScope("test"), found, "")
+        return MetricsData([ResourceMetrics(Resource({}), [scope], "")])
+
+    exporter = Exporter(Settings(), lambda: (_Spans(), sidecar), collect)
+    exporter.start()
+    try:
+        assert exporter.flush(PATIENCE)
+        sidecar.answers = False
+        with accumulators.lock:
+            accumulators.of(conventions.ERRORS).add(("acme", "process", "ValueError"), 1)
+        assert exporter.flush(PATIENCE)
+        now += 2 * IDLE_NS
+        assert exporter.flush(PATIENCE)
+        sidecar.answers = True
+        assert exporter.flush(PATIENCE)
+        assert "autogen.errors" in sidecar.told()
+        assert exporter.flush(PATIENCE)
+        assert "autogen.errors" not in sidecar.told()
+    finally:
+        exporter.stop(PATIENCE)
+
+
 def test_active_tenants_are_those_of_the_last_interval(captured: Captured) -> None:
     """Two work, then one of them: two, then one, then none. Work without a tenant is nobody's."""
 
@@ -215,10 +269,10 @@ def test_series_of_the_loop_pause_with_their_tenant(captured: Captured) -> None:
         with tenant(who):
             await asyncio.sleep(0)
 
-    def had(now_ns: int) -> dict[str, float]:
+    def had(now_ns: int, delivered: bool = True) -> dict[str, float]:
         (found,) = [
             metric
-            for metric in loop_metrics(watched.loops.totals(), 1, now_ns, changes)
+            for metric in loop_metrics(watched.loops.totals(), 1, now_ns, changes, delivered)
             if metric.name == "autogen.tenant.loop.time"
         ]
         return {
@@ -231,6 +285,7 @@ def test_series_of_the_loop_pause_with_their_tenant(captured: Captured) -> None:
     before = had(1)["acme"]
     asyncio.run(work("globex"))
     assert {"acme", "globex"} <= set(had(2))
+    assert "acme" in had(1 + IDLE_NS, delivered=False)  # nobody may know yet where it came to
     later = had(1 + IDLE_NS)
     assert "globex" in later
     assert "acme" not in later
