@@ -350,6 +350,55 @@ def test_keyboard_interrupt_in_our_own_code_reaches_the_application(cells: Path,
     loops.stop()
 
 
+def test_keyboard_interrupt_while_the_loop_changes_hands_reaches_the_application(
+    loops: Loops, make_loop: Callable[[], Any]
+) -> None:
+    """The same in the middle of a callback, at any line of what hands the slice over to another tenant."""
+
+    def change_hands(at: int) -> bool:
+        """True: interrupted, at this line that was executed; there are no more otherwise."""
+        lines = 0
+
+        def trace_lines(frame: Any, event: str, _: object) -> Any:
+            nonlocal lines
+            lines += event == "line"
+            if event == "line" and lines == at:
+                raise KeyboardInterrupt
+            return trace_lines
+
+        def trace_calls(frame: Any, _: str, __: object) -> Any:
+            return trace_lines if frame.f_code is account.Account.switch.__code__ else None
+
+        before = sys.gettrace()
+        sys.settrace(trace_calls)
+        try:
+            with tenant("acme"):
+                pass
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    loop = make_loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    (ours,) = loops._accounts.values()
+    for line in range(1, 1_000):
+        interrupted: list[bool] = []
+
+        def callback(line: int = line, interrupted: list[bool] = interrupted) -> None:
+            interrupted.append(change_hands(line))
+            loop.stop()  # and no slice after this one
+
+        loop.call_soon(callback)
+        loop.run_forever()
+        assert ours.start == 0
+        assert ours.words[layout.RUNNING] == 0
+        if interrupted == [False]:
+            break
+    assert line > 20
+
+
 def test_a_loop_that_runs_already_is_accounted_from_its_next_callback_on(
     cells: Path, clock: Any, make_loop: Callable[[], Any]
 ) -> None:
