@@ -14,6 +14,7 @@ whose caller got it.
 from __future__ import annotations
 
 import weakref
+from contextlib import suppress
 from typing import Final
 
 from instrumentation.diagnostics import count
@@ -43,7 +44,8 @@ class Isolation:
         known = self._first.get(key)
         if known is None:
             if len(self._first) < _MAX_AGENTS:
-                self._first[key] = (weakref.ref(agent, lambda _: self._first.pop(key, None)), tenant, False)
+                with suppress(TypeError):  # a class with slots, whose instances cannot be watched like that
+                    self._first[key] = (weakref.ref(agent, lambda _: self._first.pop(key, None)), tenant, False)
         elif not known[2] and known[1].name != tenant.name:
             self._first[key] = (known[0], known[1], True)  # reported
             self._recorder.finding(tenant.id, AGENT_SHARED)

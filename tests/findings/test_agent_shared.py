@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from autogen_apps import Ask, Asked, ask_runtime
-from autogen_core import AgentId
+from autogen_core import (
+    AgentId,
+    AgentInstantiationContext,
+    AgentMetadata,
+    AgentRuntime,
+    MessageContext,
+    SingleThreadedAgentRuntime,
+)
 
 from instrumentation import tenant
 from instrumentation.isolation import Isolation
@@ -53,6 +60,37 @@ def test_an_agent_for_each_tenant_is_no_finding(captured: Captured) -> None:
 def test_work_for_nobody_is_no_finding(captured: Captured) -> None:
     """Without a tenant there is nobody to be isolated from."""
     assert ask_as(captured, (None, "k"), ("acme", "k"), (None, "k")) == {}
+
+
+def test_an_agent_that_cannot_be_remembered_is_watched_all_the_same(captured: Captured) -> None:
+    """An instance of a class with slots has no weak references: nothing is found of it, and its messages have spans."""
+
+    class Slotted:
+        __slots__ = ("id", "metadata")
+
+        def __init__(self) -> None:
+            self.id = AgentInstantiationContext.current_agent_id()
+            self.metadata = AgentMetadata(type=self.id.type, key=self.id.key, description="")
+
+        async def on_message(self, message: Ask, ctx: MessageContext) -> Ask:
+            return message
+
+        async def bind_id_and_runtime(self, id: AgentId, runtime: AgentRuntime) -> None:  # noqa: A002
+            pass
+
+    async def main() -> None:
+        runtime = SingleThreadedAgentRuntime()
+        await runtime.register_factory("slotted", Slotted)  # type: ignore[arg-type]  # all that AutoGen asks of it
+        runtime.start()
+        for who in ("acme", "globex"):
+            with tenant(who):
+                await runtime.send_message(Ask("x"), AgentId("slotted", "k"))
+        await runtime.stop_when_idle()
+
+    asyncio.run(main())
+    about = [span.attributes or {} for span in captured.spans() if span.name == "process slotted"]
+    assert [attributes["tenant.id"] for attributes in about] == ["acme", "globex"]
+    assert findings(captured) == {}
 
 
 def test_what_is_remembered_is_bounded() -> None:
