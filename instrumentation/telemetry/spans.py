@@ -140,6 +140,10 @@ class ActivitySpan(NonRecordingSpan):
         """The ids, for whoever is not ours."""
         return SpanContext(self.trace_id, self.span_id, False, self.flags, self.state)
 
+    def __reduce__(self) -> tuple[type[NonRecordingSpan], tuple[SpanContext]]:
+        """A copy, and what is pickled, is a plain span of the same ids: nothing of the activity goes with it."""
+        return NonRecordingSpan, (self.get_span_context(),)
+
     def __repr__(self) -> str:
         return f"NonRecordingSpan({self.get_span_context()!r})"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 from collections import Counter
 from typing import Any
 
@@ -10,10 +12,11 @@ import pytest
 from autogen_agentchat.agents import AssistantAgent
 from autogen_agentchat.teams import RoundRobinGroupChat
 from autogen_apps import Ask, Asked, Noted, ask_runtime, replaying, two_agent_team
-from autogen_core import AgentId, SingleThreadedAgentRuntime
+from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAgentRuntime, message_handler
 from opentelemetry import context as otel
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.trace import NonRecordingSpan
 
 from instrumentation import conventions, tenant
 from instrumentation.testing import Captured
@@ -233,3 +236,31 @@ def test_a_stream_closed_by_another_task(captured: Captured, caplog: pytest.LogC
     ended = [span for span in captured.spans() if span.name == "invoke_agent writer"]
     assert len(ended) == 1
     assert "error.type" not in attributes(ended[0])
+
+
+def test_a_copy_of_the_span_is_a_plain_span(captured: Captured) -> None:
+    """An application that copies or pickles what is current gets the ids, in a class of OpenTelemetry's, and nothing
+    of whom the work is for."""
+    kept: list[Any] = []
+
+    class Keeps(RoutedAgent):
+        @message_handler
+        async def keep(self, message: Ask, ctx: MessageContext) -> Ask:
+            span = trace.get_current_span()
+            kept.extend((span, copy.copy(span), copy.deepcopy(span), pickle.dumps(span)))
+            return message
+
+    async def main() -> None:
+        runtime = SingleThreadedAgentRuntime()
+        await Keeps.register(runtime, "keeps", lambda: Keeps("keeps"))
+        runtime.start()
+        with tenant("acme"):
+            await runtime.send_message(Ask("x"), AgentId("keeps", "k"))
+        await runtime.stop_when_idle()
+
+    asyncio.run(main())
+    span, *copies, pickled = kept
+    assert b"acme" not in pickled
+    for copied in (*copies, pickle.loads(pickled)):
+        assert type(copied) is NonRecordingSpan
+        assert copied.get_span_context() == span.get_span_context()
