@@ -62,6 +62,11 @@ _AS_IT_IS: Final = "-_.~:@/+!"
 _BEGIN: Final = f"{KEY}="
 # Trace Context, 3.2: version, trace, parent, flags; no part of zeros.
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+# What each field may be: a key vouches for a tenant, and not for its writer's good sense.
+_ENTRY: Final = re.compile(
+    r"((1r?);((?:[^;%]|%[0-9A-F]{2})*);([0-9a-f]{1,16});([0-9a-f]{8});([\w-]{22}|);((?:[0-9a-f]*/[0-9a-f]*/c?)?));([^;]*)",
+    re.ASCII,
+)
 # Trace Context, 3.3.1: key, or key of a tenant at a vendor, and value.
 _MEMBER: Final = re.compile(
     r"([a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
@@ -145,17 +150,16 @@ class Wire:
 
     def _believe(self, entry: str, passport: PassportAbroad, report: bool) -> None:
         """Fill in what the entry says, if it may be believed."""
-        sealed, _, seal = entry.rpartition(";")
-        fields = sealed.split(";")
-        if len(entry) > MAX_VALUE or len(fields) != 6 or fields[0] not in (_UNDER, _ROOT):
+        fields = _ENTRY.fullmatch(entry) if len(entry) <= MAX_VALUE else None
+        if fields is None:
             return self._disbelieve("malformed", report)
-        version, name, sent, clock, conversation, budget = fields
+        sealed, version, name, sent, clock, conversation, budget, seal = fields.groups()
         if version == _ROOT:
             passport.context = Context()
         key = self._peers.whose(_text(passport.trace_id or 0, sealed), seal)
         if key is None:
             return self._disbelieve("forged" if self._peers.shared else "unknown", report and bool(name))
-        tenant = unquote(name, errors="strict")
+        tenant = unquote(name, errors="surrogateescape")  # which no valid id has in it
         if tenant and not key.speaks_for(tenant):
             return self._disbelieve("foreign_tenant", report)
         if tenant:

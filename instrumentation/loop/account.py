@@ -31,6 +31,7 @@ LONG_NS: Final = layout.LONG_NS  # a slice from here on is worth a look at who w
 PUBLISH_NS: Final = 20_000_000
 _RUNNING: Final = layout.RUNNING
 _START_BITS: Final = layout.START_BITS
+_MAX_WORD: Final = 2**64 - 1
 
 
 class Account:
@@ -226,7 +227,8 @@ class Account:
     def queued(self, slot: int, wait_ns: int) -> None:
         """The handler of a message of this tenant's begins, which was sent so long ago. On the loop's thread."""
         words, at = self.words, layout.slot_word(slot)
-        words[at + layout.QUEUED_NS] += wait_ns
+        # Another process has said when: what it adds up to need not fit.
+        words[at + layout.QUEUED_NS] = min(words[at + layout.QUEUED_NS] + wait_ns, _MAX_WORD)
         words[at + layout.QUEUED] += 1
 
     def late(self, now: int, lateness: int) -> None:

@@ -168,6 +168,24 @@ def test_others_entries_are_read_as_opentelemetry_reads_them(state: str) -> None
     assert list(above.trace_state.items()) == list(TraceState.from_header([state]).items())
 
 
+@pytest.mark.parametrize(
+    "sealed",
+    [
+        "1;;-8000000000000000;{clock};;", "1;;10000000000000000;{clock};;", "1;acme;_1;{clock};;", "1;acme;;{clock};;",
+        "1;acme;0;{clock};x;", "1;acme;0;{clock};;1/2", "1;acme;0;{clock};;-1//", "1;%f;0;{clock};;",
+        "2;acme;0;{clock};;", "1;acme;0;{clock}",
+    ],
+)  # fmt: skip
+def test_what_a_key_sealed_has_to_make_sense(sealed: str) -> None:
+    """One who has a key may be believed for a tenant; that his numbers are any is looked at all the same."""
+    text = sealed.format(clock=clock_id())
+    seal = Peers((Key(b"k" * 32),)).seal(f"{7:032x};{text}".encode())
+    there, found = wire("k" * 32)
+    came = there.read({"traceparent": f"00-{7:032x}-{7:016x}-01", "tracestate": f"{KEY}={text};{seal}"})
+    assert not came.believed
+    assert (came.binding, came.budget, came.sent_ns, found.forgeries) == (None, None, None, 1)
+
+
 def test_a_long_claim_is_not_sealed_to_be_compared() -> None:
     """The cost of a message that claims something does not grow with what it claims."""
     there, found = wire("k" * 32)

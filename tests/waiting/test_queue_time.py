@@ -13,6 +13,7 @@ import pytest
 from autogen_core import AgentId, MessageContext, RoutedAgent, SingleThreadedAgentRuntime, message_handler
 
 import instrumentation
+from instrumentation import lifecycle, tenancy
 from sidecar.watchdog.opening import open_cell
 
 NOWHERE = "unix:/nonexistent/tenantscope.sock"
@@ -66,3 +67,23 @@ def test_what_waits_behind_a_held_loop_waits_in_the_queue(cells: Path) -> None:
     assert found["queue-first"][0] == 1
     assert found["queue-second"][0] == 2
     assert found["queue-second"][1] >= 2 * 0.1
+
+
+def test_waits_that_do_not_fit_end_at_the_greatest_number(cells: Path) -> None:
+    """Another process says when it sent a message, and may say it again and again; later messages still count."""
+    watched = lifecycle.running()
+    assert watched is not None
+    found: list[tuple[int, int]] = []
+
+    async def main() -> None:
+        await asyncio.sleep(0)
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            watched.loops.queued(loop, tenancy.TABLE.intern("queue-replayed").slot, 2**63)
+        (path,) = cells.glob("*.cell")
+        reader = open_cell(str(path), os.getpid(), int(path.stem.split("-")[2]))
+        found.extend((each.queued, each.queued_ns) for each in reader.totals() if each.tenant == "queue-replayed")
+        reader.close()
+
+    asyncio.run(main())
+    assert found == [(3, 2**64 - 1)]
