@@ -69,7 +69,7 @@ class Connection:
     """Serves one connection until it ends; `run` in a thread of its own, never raises.
 
     Attributes:
-        busy: whether it has a request of somebody who may send.
+        busy: whether it has a request that has not been answered.
         since: when it began to wait for one; seconds, monotonic.
     """
 
@@ -162,6 +162,7 @@ class Connection:
 
     def _export(self, signal: Signal, shown: dict[bytes, list[bytes]], *, close: bool) -> None:
         authorizations = [value.decode("latin-1") for value in shown.get(b"authorization", ())]
+        self.busy = True  # while it waits for its turn, too; who may not send is told so at once
         try:
             reply = self._verdicts.export(
                 signal, (authorizations, self._names), self._peer, self.cut, lambda: self._body(shown)
@@ -180,7 +181,6 @@ class Connection:
             self.busy = False
 
     def _body(self, shown: dict[bytes, list[bytes]]) -> bytes:
-        self.busy = True
         types = [value.partition(b";")[0].strip().lower() for value in shown.get(b"content-type", ())]
         encodings = [value.strip().lower().decode("latin-1") for value in shown.get(b"content-encoding", ())]
         if types != [PROTOBUF.encode()] or len(encodings) > 1:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
@@ -24,6 +24,7 @@ from sidecar.clients import Client, Clients
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, HttpIntake, Malformed
 from sidecar.intake.bodies import inflated
+from sidecar.intake.turns import Turn, Turns
 from sidecar.intake.verdicts import Refusal
 from sidecar.otlp import MAX_REQUEST_BYTES
 
@@ -200,6 +201,41 @@ def test_a_client_that_is_being_served_is_not_cut_off_for_others() -> None:
             stack.enter_context(connected(served))
         release.set()
         sender.join(PATIENCE)
+    intake.stop(0)
+    assert answers == [200]
+
+
+class Line(Turns):
+    """Turns that say when somebody stands in line."""
+
+    def __init__(self) -> None:
+        super().__init__(places=1)
+        self.asked = threading.Event()
+
+    def ask(self, sender: str, cut: Callable[[], object] = lambda: None) -> Turn:
+        turn = super().ask(sender, cut)
+        if not turn.granted.is_set():
+            self.asked.set()
+        return turn
+
+
+def test_a_client_that_waits_for_its_turn_is_not_cut_off_for_others() -> None:
+    """It has a request, though nothing of it has been read: connections that say nothing go before it."""
+    turns = Line()
+    intake = HttpIntake(
+        listener("127.0.0.1:0"), Admission(Clients(None), lambda *_: 0, turns), Ledger(), most=2
+    )
+    intake.start()
+    served = Served(intake, NextStage(), Ledger())
+    answers: list[int] = []
+    with turns.take("somebody else"):
+        sender = threading.Thread(target=lambda: answers.append(served.post()[0]))
+        sender.start()
+        assert turns.asked.wait(PATIENCE)
+        with ExitStack() as stack:
+            silent = [stack.enter_context(connected(served)) for _ in range(4)]
+            assert until_the_end(silent[0]) == b""
+    sender.join(PATIENCE)
     intake.stop(0)
     assert answers == [200]
 
