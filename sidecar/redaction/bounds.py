@@ -25,9 +25,10 @@ MAX_RECORDS: Final = 50_000
 MAX_DROPPED: Final = 250_000
 #: Attributes and unknown fields of one message that are dropped. With more, the message does not leave.
 MAX_FIELDS: Final = 1_000
-#: Characters of a request that are read in other forms than their own (`disguises.py`). Texts that would need more are
-#: dropped. The dearest known texts cost 4 us a character; names have one form, and cost nothing of it.
-MAX_UNFOLDED: Final = 500_000
+#: Characters of a request that are scanned at length: a text that has other forms than its own (`disguises.py`) counts,
+#: each of those forms does, and what most detectors are asked about does once more. Texts that would need more are
+#: dropped. The dearest known texts cost 2 us a character; plain names cost nothing of it.
+MAX_SCANNED: Final = 600_000
 
 
 class TooMuch(Exception):  # noqa: N818  # a verdict, not an error
@@ -35,7 +36,7 @@ class TooMuch(Exception):  # noqa: N818  # a verdict, not an error
 
 
 class Spent(Exception):  # noqa: N818  # a verdict, not an error
-    """The texts of a request have been read in as many forms as they may be; this one has not, and must not leave."""
+    """The texts of a request have been scanned for as long as they may be; this one has not, and must not leave."""
 
 
 class _Allowance(threading.local):
@@ -47,7 +48,7 @@ _allowance: Final = _Allowance()
 
 @contextmanager
 def allowance(characters: float) -> Iterator[None]:
-    """Inside, on this thread, so many characters may be read in other forms than their own."""
+    """Inside, on this thread, so many characters may be scanned at length."""
     before, _allowance.left = _allowance.left, characters
     try:
         yield
@@ -56,7 +57,7 @@ def allowance(characters: float) -> Iterator[None]:
 
 
 def spend(characters: int) -> None:
-    """So many characters are about to be read.
+    """So many characters are about to be scanned.
 
     Raises:
         Spent: they are not to be.

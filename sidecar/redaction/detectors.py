@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from .bounds import spend
 from .disguises import has_one_reading, is_plain, readings
 from .encodings import never_holds_text
 from .numbers import PHONE, SEVEN_DIGITS, SPACED_DIGITS, SSN, has_address, has_card, has_iban, has_number
@@ -228,14 +229,18 @@ def detect(text: str, *, numbers: bool = True, search: Callable[[str], str | Non
 
     Raises:
         ValueError: the text is longer than `MAX_TEXT`; whoever asks must bound it first.
+        Spent: the request that the text is of has had its share of this (`bounds.py`).
     """
     if len(text) > MAX_TEXT:
         raise ValueError("a text to scan must be bounded")
     if len(text) >= 32 and _LONG_AS_UUID.search(text):
         # UUIDs are random and harmless, and full of things that look like numbers.
         text = _UUID.sub("uuid", text)
+    if has_one_reading(text):
+        return _found_in(text, numbers, search)
+    spend(len(text))  # before it is looked at: what a request cannot pay for must not cost us anything more
     found = _found_in(text, numbers, search)
-    if found is not None or has_one_reading(text):
+    if found is not None:
         return found
     encoded = False
     for form in readings(text):
@@ -248,9 +253,11 @@ def detect(text: str, *, numbers: bool = True, search: Callable[[str], str | Non
 
 def _found_in(text: str, numbers: bool, search: Callable[[str], str | None] | None) -> str | None:
     """What is found in a text as it stands."""
-    if len(text) >= LONG and (sure := _surest_in(text)) is not None:
-        return sure
     told = traits(text)
+    if told > Trait.LONG:  # most detectors are asked
+        spend(len(text))
+    if told & Trait.LONG and (sure := _surest_in(text)) is not None:
+        return sure
     for name, finds in _ASKED[told]:
         if finds(text):
             return name

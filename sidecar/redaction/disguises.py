@@ -59,6 +59,7 @@ def has_one_reading(text: str) -> bool:
 
 def readings(text: str) -> Iterator[Reading]:
     """The plain forms of `text`, each once, at most `MAX_READINGS` with itself and `MAX_READ` characters, as asked for.
+    Each is charged to the request; `text` itself is for who asks to charge.
 
     What would go on beyond the bounds is not left unread in silence: the last reading says that it is `encoded`.
 
@@ -71,7 +72,6 @@ def readings(text: str) -> Iterator[Reading]:
     for depth in range(LAYERS + 1):
         below: list[str] = []
         for disguised in layer:
-            spend(len(disguised))
             for reading in uncovered(disguised):
                 if reading.text in found:
                     continue

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sidecar.debtors import Debtors
 
-from .bounds import MAX_DROPPED, MAX_FIELDS, MAX_GROUPS, MAX_PARTS, MAX_RECORDS, MAX_UNFOLDED, Spent, TooMuch, allowance
+from .bounds import MAX_DROPPED, MAX_FIELDS, MAX_GROUPS, MAX_PARTS, MAX_RECORDS, MAX_SCANNED, Spent, TooMuch, allowance
 from .detectors import detect
 from .forms import Form
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate, read_entry
@@ -132,7 +132,7 @@ class Pass:
 
     def run(self, plan: Plan) -> bytes:
         """What may leave of the request. Raises `Broken` or `TooMuch`."""
-        with allowance(MAX_UNFOLDED):
+        with allowance(MAX_SCANNED):
             rewritten = self._walk(plan, 0, len(self._data))
         return self._data if rewritten is None else rewritten
 

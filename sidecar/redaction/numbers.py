@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from itertools import accumulate
 from typing import Final
 
 # Between digits of one number: whatever is neither letter nor digit, at most three of it.
@@ -29,6 +30,8 @@ _IPV6: Final = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{2,39}(?![0-9A-Za-z:])
 _NUMBER: Final = re.compile(r"\d{9}")
 _HEX_ID: Final = re.compile(r"(?<![0-9A-Za-z])(?=\d{0,64}[A-Fa-f])[0-9A-Fa-f]{12,64}(?![0-9A-Za-z])")
 
+# Twice a digit, as the sum of the digits of that.
+_DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 # ISO 13616: length of an IBAN by country.
 _IBAN_LENGTHS: Final = {
     country: length
@@ -53,16 +56,20 @@ def has_card(text: str) -> bool:
         spans |= {(0, n) for n in (15, 16)} | {(count - n, count) for n in (15, 16)}
         if count > 19:
             spans |= {(start, start + 16) for start in range(count - 15)}
-        if any(start >= 0 and end <= count and _is_card(digits[start:end]) for start, end in spans):
-            return True
+        # Sums up to each place, once with the digits at even places doubled and once with the others: there may be as
+        # many numbers in a long one as it has digits, and none is to be added up again.
+        plain, doubled = digits, [_DOUBLED[digit] for digit in digits]
+        sums = (
+            [0, *accumulate(doubled[n] if n % 2 == 0 else plain[n] for n in range(count))],
+            [0, *accumulate(plain[n] if n % 2 == 0 else doubled[n] for n in range(count))],
+        )
+        for start, end in spans:
+            # Networks issue from 2 to 6.
+            if 0 <= start <= end - 13 and end <= count and 2 <= digits[start] <= 6:
+                of_this = sums[end % 2]  # the last digit is the check digit, the one before it is doubled
+                if (of_this[end] - of_this[start]) % 10 == 0:
+                    return True
     return False
-
-
-def _is_card(digits: list[int]) -> bool:
-    if len(digits) < 13 or not 2 <= digits[0] <= 6:  # networks issue from 2 to 6
-        return False
-    doubled = (2 * digit - 9 if digit > 4 else 2 * digit for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
 def has_iban(text: str) -> bool:

@@ -50,7 +50,7 @@ def running(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stderr is not None
         said = ""
         while 'event="sidecar ready"' not in (line := process.stderr.readline()):
-            assert line, f"it ended before it was ready, and said: {said}"
+            assert line, f"it ended before it was ready, with {process.wait()}, and said: {said}"
             said += line
         yield process
     finally:

@@ -222,9 +222,7 @@ class Line(Turns):
 def test_a_client_that_waits_for_its_turn_is_not_cut_off_for_others() -> None:
     """It has a request, though nothing of it has been read: connections that say nothing go before it."""
     turns = Line()
-    intake = HttpIntake(
-        listener("127.0.0.1:0"), Admission(Clients(None), lambda *_: 0, turns), Ledger(), most=2
-    )
+    intake = HttpIntake(listener("127.0.0.1:0"), Admission(Clients(None), lambda *_: 0, turns), Ledger(), most=2)
     intake.start()
     served = Served(intake, NextStage(), Ledger())
     answers: list[int] = []

@@ -83,7 +83,7 @@ def test_a_span_with_two_million_events_is_refused_with_its_request(redactor: Re
 
 def test_a_request_of_disguised_texts_spends_its_budget(redactor: Redactor, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of them is dropped and counted; names of one form go on, and the next request begins anew."""
-    monkeypatch.setattr(engine, "MAX_UNFOLDED", 20_000)
+    monkeypatch.setattr(engine, "MAX_SCANNED", 20_000)
     request = spans(400, **{"tenant.id": f"{DISGUISED}#", "gen_ai.agent.name": "planner-#"})
     for _ in range(2):
         redacted = redactor.redact("traces", request.SerializeToString())
@@ -112,6 +112,26 @@ def test_the_budget_is_one_requests_own() -> None:
 
 
 def test_names_cost_nothing_of_the_budget() -> None:
-    """A text that has no other form is not charged: no number of names spends anything."""
+    """A text that has no other form, and few of the traits that detectors look for, is not charged."""
     with allowance(0):
         assert detect("agent-17.planner/v2") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["2" * 255, "65 66 67 68 200," * 15, "1:a:" * 30, "basic:" * 20, "a.at.b-" * 18, "ж " * 99]
+)
+def test_what_is_dear_to_look_at_is_charged_before_it_is(text: str) -> None:
+    """Whatever a sender fills a request with: what it has no budget for is refused unread, were it a secret or not."""
+    with allowance(len(text) - 1), pytest.raises(Spent):
+        detect(text, numbers=False)
+
+
+def test_no_request_has_more_than_its_budget_read(redactor: Redactor) -> None:
+    """4 MiB of numbers, each without another form: so many of them are looked at as the budget has characters."""
+    number = "5" * 100
+    request = spans(14_000, **{"gen_ai.agent.name": f"#-{number}", "error.type": f"#.{number}"}).SerializeToString()
+    assert 3_900_000 < len(request) < 4 * 1024 * 1024
+    redacted = redactor.redact("traces", request)
+    looked_at = 2 * 14_000 - redacted.actions["drop", "budget"]
+    assert looked_at * len(number) <= engine.MAX_SCANNED
+    assert redacted.records_out == 14_000

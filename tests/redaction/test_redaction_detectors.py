@@ -129,6 +129,24 @@ def test_a_number_is_found_whatever_stands_between_its_digits(name: str, between
         assert detect(grouped, numbers=False) is not None
 
 
+def is_card(digits: str) -> bool:
+    """Luhn's check as it is written down: every other digit from the right is doubled, and its digits are added."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        total += sum(map(int, str(int(digit) * (1 + place % 2))))
+    return digits[0] in "23456" and total % 10 == 0
+
+
+@given(st.text("0123456789", min_size=1, max_size=40))
+def test_a_card_is_found_wherever_it_stands_in_a_number(digits: str) -> None:
+    """Of 13 to 19 digits alone; of 16 at any place in a longer number; of 15 or 16 at either end."""
+    count = len(digits)
+    wanted = [digits] if 13 <= count <= 19 else []
+    wanted += [part for size in (15, 16) if count >= size for part in (digits[:size], digits[-size:])]
+    wanted += [digits[start : start + 16] for start in range(count - 15)] if count > 19 else []
+    assert numbers.has_card(digits) == any(map(is_card, wanted))
+
+
 NECESSARY = st.one_of(
     st.builds(
         lambda before, secret, encoding, after: (before + ALL_ENCODINGS[encoding](secret) + after)[:MAX_TEXT],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlp_peers import sum_request
@@ -43,6 +43,7 @@ def shown(redactor: Redactor, culprit: str, victim: str, **more: Any) -> dict[st
     return {entry.key: entry.value.string_value for entry in metric.sum.data_points[0].attributes}
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
 def test_a_victim_is_shown_as_it_is_shown_as_a_tenant(tenant: str) -> None:
     """Masked, dropped or in clear, and with the same tag: otherwise nobody could put the two together."""
