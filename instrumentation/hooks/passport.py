@@ -25,7 +25,7 @@ class Passport:
 
     Attributes:
         sent_ns: monotonic; None when another machine's clock has it.
-        handled: a handler has had the message.
+        handled: a handler has had the message: who watches it, which after a restart is not who saw the message sent.
         ended: the handler is through (of a send, which has one).
         abandoned: the caller gave up waiting before that.
     """
@@ -44,7 +44,8 @@ class Passport:
         self.budget = budget
         self.context = context
         self.sent_ns = sent_ns
-        self.handled = self.ended = self.abandoned = False
+        self.handled: Recorder | None = None
+        self.ended = self.abandoned = False
 
     @property
     def tenant(self) -> tenancy.Tenant:
@@ -55,8 +56,8 @@ class Passport:
         """The caller does not wait any more; this kind of exception ended it."""
         if not self.ended and not self.abandoned:
             self.abandoned = True
-            if self.handled:
-                recorder.abandoned(self.tenant.id, 1)
+            if self.handled is not None:
+                self.handled.abandoned(self.tenant.id, 1)
 
 
 class PassportAbroad(Passport):

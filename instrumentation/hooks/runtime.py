@@ -131,7 +131,7 @@ class _Publishing(Stage):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self._passport.handled:
+            if self._passport.handled is None:
                 self._nobody_had_it(sys._getframe(1).f_locals)  # noqa: SLF001  # the runtime's `_process_publish`
         except BaseException as broken:
             fault("stage.publish", broken)
@@ -292,7 +292,7 @@ class TraceTap:
         scope = self._recorder.scope(activity, passport.context)
         handling = _Handling(scope, passport, self._recorder, self._turn(scope, passport.budget))
         DELIVERING.set(None)
-        passport.handled = True
+        passport.handled = self._recorder
         if passport.abandoned:  # while the message was waiting
             self._recorder.abandoned(passport.tenant.id, 1)
         return handling

@@ -241,7 +241,7 @@ class Worker:
             kind = name_of(type(error).__name__)
             tenant = arrival.passport.tenant.id
             cancelled = kind == "CancelledError"
-            if not arrival.passport.handled:  # no such agent, one that could not be made, no such message
+            if arrival.passport.handled is None:  # no such agent, one that could not be made, no such message
                 self._recorder.lost_message(tenant, Outcome.CANCELLED if cancelled else Outcome.ERROR)
             elif not cancelled:  # an answer that cannot be written
                 self._recorder.error(tenant, "respond", kind)
@@ -250,7 +250,7 @@ class Worker:
 
     def _unhandled(self, arrival: Arrival | None, event: Any) -> None:
         try:
-            if arrival is None or arrival.passport.handled or self._recorder.retired:
+            if arrival is None or arrival.passport.handled is not None or self._recorder.retired:
                 return
             subscribers = arrival.runtime._subscription_manager._subscribed_recipients  # noqa: SLF001
             if not subscribers.get(TopicId(event.type, event.source)):

@@ -23,7 +23,7 @@ from autogen_core import (
 from autogen_core.exceptions import MessageDroppedException
 
 from instrumentation import current_tenant, lifecycle, tenant
-from instrumentation.testing import Captured
+from instrumentation.testing import Captured, capture
 
 TOPIC = TopicId("default", "k")
 
@@ -284,6 +284,33 @@ def test_a_caller_who_gives_up_before_the_handler_begins(captured: Captured) -> 
     asyncio.run(main())
     assert seen == [{("acme",): 1}]
     assert figures(captured, "autogen.handlers.abandoned") == {("acme",): 0}
+
+
+def test_a_caller_from_before_a_restart_gives_up() -> None:
+    """The library was stopped and started while a message waited: whoever watches the handler counts both, that its
+    caller has gone and that it has ended. None is left, and never less than none."""
+    running, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(_: str) -> None:
+        running.set()
+        await go_on.wait()
+
+    async def main() -> None:
+        runtime = await ask_runtime(asked=lambda: Asked(work=work))
+        with capture(), tenant("acme"):
+            calling = asyncio.ensure_future(runtime.send_message(Ask("x"), AgentId("asked", "k")))
+            await asyncio.sleep(0)
+        with capture() as captured:
+            runtime.start()
+            await running.wait()
+            calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
+            assert reading("autogen.handlers.abandoned") == {("acme",): 1}
+            go_on.set()
+            await runtime.stop_when_idle()
+            assert figures(captured, "autogen.handlers.abandoned") == {("acme",): 0}
+
+    asyncio.run(main())
 
 
 def test_a_failing_handler_has_not_been_abandoned(captured: Captured) -> None:
