@@ -48,7 +48,8 @@ examples:
 Ends with status 0 only if no planted secret leaked and every record is accounted for.
 """
 _CONSOLE_EXAMPLES: Final = """\
-Serves this machine only, and only whoever opens the address that it prints. Ctrl-C ends it.
+Serves this machine only: whoever opens the address that it prints, and whoever signs in with the token of a client of
+the sidecar, which shows what is that client's. Ctrl-C ends it.
 
 examples:
   tenantscope console                              the sidecar of this machine

@@ -1,14 +1,12 @@
 """The console's pages, as an ASGI application: the page itself, and JSON below `/api`.
 
-Who may read: whoever has the token, on this machine. The address that the console prints has the token in it; the
-first visit turns it into a cookie that no other page can use, and takes it out of the address. What it refuses: another
-`Host`, so that no foreign name can be made to point here; scripts, styles and pictures from anywhere but here; methods
-that change something.
+Who may read, and what: `entrance.py`. Every answer is made of the view of whoever asks, and of nothing else. What it
+refuses: another `Host`, so that no foreign name can be made to point here; scripts, styles and pictures from anywhere
+but here; methods that change something.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -22,66 +20,45 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tenantscope.view.client import Admin, NoAnswerError
+from tenantscope.view.client import NoAnswerError
 
-from .memory import Memory
+from .entrance import Entrance
 from .traces import conversations, tree
+from .visitors import View, Visitors
 
-COOKIE: Final = "tenantscope-console"
 SPANS: Final = 2000  # of the newest, to find conversations in
 _TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _MODULES: Final = ("console", "charts", "elements", "incidents", "tenants", "traces", "words")
 _FILES: Final = ("index.html", "console.css", "icon.svg", *(f"{name}.js" for name in _MODULES))
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
-_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-STRANGER: Final = "This console wants the token that it printed when it started: open the address that stands there.\n"
-
-Next = Callable[[Request], Awaitable[Response]]
 
 
-def application(admin: Admin, memory: Memory, token: str) -> Starlette:
-    """The pages on this sidecar, for whoever has the token."""
+def application(own: View, token: str, visitors: Visitors) -> Starlette:
+    """The pages: `own` for whoever has the token, and for each visitor his."""
+    entrance = Entrance(own, token, visitors)
 
-    async def guard(request: Request, call_next: Next) -> Response:
-        given = request.query_params.get("token")
-        if given is not None and request.url.path == "/" and _same(given, token):
-            response: Response = RedirectResponse("/", status_code=303)
-            # Cookies are of a host, not of a port: the name tells consoles on one machine apart.
-            response.set_cookie(_cookie(request), token, httponly=True, samesite="strict")
-        elif _same(request.cookies.get(_cookie(request), ""), token) or _same(_bearer(request), token):
-            response = await call_next(request)
-        else:
-            response = PlainTextResponse(STRANGER, status_code=401)
-        response.headers.update(_HEADERS)
-        return response
-
-    async def spans(**query: str | int) -> Any:
+    async def spans(view: View, **query: str | int) -> Any:
         """What the sidecar has; None when it keeps none."""
-        page = await run_in_threadpool(admin.page, f"/spans?{urlencode(query)}")
+        page = await run_in_threadpool(view.admin.page, f"/spans?{urlencode(query)}")
         document = json.loads(page)
         return [span for span in document["spans"] if isinstance(span, dict)] if document["kept"] else None
 
-    async def now(_: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(memory.document))
+    async def now(request: Request) -> Response:
+        view: View = request.state.view
+        return JSONResponse({"visitor": view.name, **await run_in_threadpool(view.memory.document)})
 
-    async def traces(_: Request) -> Response:
-        found = await spans(limit=SPANS)
+    async def traces(request: Request) -> Response:
+        found = await spans(request.state.view, limit=SPANS)
         return JSONResponse({"kept": found is not None, "conversations": conversations(found or [])})
 
     async def trace(request: Request) -> Response:
         trace_id = request.path_params["trace_id"]
         if not _TRACE.fullmatch(trace_id):
             return JSONResponse({"error": "that is no trace id"}, status_code=404)
-        found = await spans(trace_id=trace_id, limit=SPANS)
+        found = await spans(request.state.view, trace_id=trace_id, limit=SPANS)
         return JSONResponse({"kept": found is not None, "trace_id": trace_id, "spans": tree(found or [])})
 
     async def unavailable(_: Request, error: Exception) -> Response:
@@ -94,13 +71,15 @@ def application(admin: Admin, memory: Memory, token: str) -> Starlette:
     app = Starlette(
         routes=[
             *pages,
+            Route("/", entrance.sign_in, methods=["POST"]),
+            Route("/leave", entrance.leave, methods=["POST"]),
             Route("/api/now", now, methods=["GET"]),
             Route("/api/traces", traces, methods=["GET"]),
             Route("/api/traces/{trace_id}", trace, methods=["GET"]),
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"], www_redirect=False),
-            Middleware(BaseHTTPMiddleware, dispatch=guard),
+            Middleware(BaseHTTPMiddleware, dispatch=entrance.guard),
         ],
         exception_handlers={NoAnswerError: unavailable, ValueError: nonsense, KeyError: nonsense, TypeError: nonsense},
     )
@@ -115,16 +94,3 @@ def _file(name: str) -> Callable[[Request], Awaitable[Response]]:
         return Response(body, media_type=_TYPES[name.rpartition(".")[2]])
 
     return answer
-
-
-def _cookie(request: Request) -> str:
-    return f"{COOKIE}-{request.url.port or 80}"
-
-
-def _bearer(request: Request) -> str:
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    return given if kind.lower() == "bearer" else ""
-
-
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())

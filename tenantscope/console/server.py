@@ -1,4 +1,4 @@
-"""Runs the console: a poller that feeds the memory, and a web server on loopback."""
+"""Runs the console: a poller that feeds its own memory, visitors with theirs, and a web server on loopback."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tenantscope.view.client import Admin
 
 from .memory import Memory
 from .pages import application
+from .visitors import INTERVAL, View, Visitors
 
-INTERVAL: Final = 1.0
 _TOKEN_BYTES: Final = 24
 
 
@@ -25,7 +25,7 @@ class Console:
     """One console; `running` in a thread, or `serve` until a signal.
 
     Args:
-        admin: the sidecar to look at.
+        admin: the sidecar to look at; its token, if it has one, is for whoever opens `url`.
         port: on loopback; 0 for any that is free.
 
     Attributes:
@@ -39,10 +39,11 @@ class Console:
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         self._admin = admin
         self._memory = Memory()
+        self._visitors = Visitors(admin)
         self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/?token={token}"
         config = uvicorn.Config(
-            application(admin, self._memory, token),
+            application(View(admin, self._memory), token, self._visitors),
             log_config=None,  # the address of the first visit has the token in it
             access_log=False,
             server_header=False,
@@ -70,5 +71,6 @@ class Console:
 
     @contextlib.contextmanager
     def _following(self) -> Iterator[None]:
-        with contextlib.closing(self._socket), Poller(self._admin).following(INTERVAL, self._memory.take):
+        following = Poller(self._admin).following(INTERVAL, self._memory.take)
+        with contextlib.closing(self._socket), contextlib.closing(self._visitors), following:
             yield

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tenantscope.view.client import Admin, NoAnswerError
+from tenantscope.view.client import Admin, NoAnswerError, StrangerError
 from tenantscope.view.status import LoopKey, Status
 from tenantscope.view.tenants import History, Row
 
@@ -23,6 +23,7 @@ class Look:
         utilization: of loops that the last two statuses knew, 0 to 1.
         answered_at: when the status came, in seconds of the monotonic clock.
         error: why there is no answer now; empty when there is.
+        refused: the sidecar answers, and not to us: it has a list of clients, and does not find our token in it.
     """
 
     status: Status | None = None
@@ -30,6 +31,7 @@ class Look:
     utilization: dict[LoopKey, float] = field(default_factory=dict)
     answered_at: float = 0.0
     error: str = ""
+    refused: bool = False
 
 
 class Poller:
@@ -51,7 +53,8 @@ class Poller:
             status = self._admin.status()
         except NoAnswerError as error:
             last = self._last
-            self._last = Look(last.status, last.rows, last.utilization, last.answered_at, str(error))
+            refused = isinstance(error, StrangerError)
+            self._last = Look(last.status, last.rows, last.utilization, last.answered_at, str(error), refused)
         else:
             now = self._clock()
             self._history.take(status, now)

@@ -70,6 +70,10 @@ class Admin:
         self._limit = limit
         self.url = f"http://{parts.netloc}"
 
+    def showing(self, token: str | None) -> Admin:
+        """The same listener for somebody else: that token, or none, is shown instead."""
+        return Admin(self.url, limit=self._limit, token=token)
+
     def status(self) -> Status:
         """What `/status` says.
 

@@ -20,6 +20,11 @@ _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}")
 _BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE)
 
 
+def is_token(text: str) -> bool:
+    """Whether it could be one: no blanks, nothing that would end a header."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def find_token(file: str | None, environment: Mapping[str, str]) -> str | None:
     """The token in `file`, or without one the bearer token that the environment has for exporters; None: neither.
 
@@ -28,12 +33,12 @@ def find_token(file: str | None, environment: Mapping[str, str]) -> str | None:
     """
     if file is not None:
         text = private_file(Path(file).expanduser(), _MOST + 1).decode("utf-8", "replace").strip()
-        if not _TOKEN.fullmatch(text):
+        if not is_token(text):
             raise ValueError("has no token in it, which is one line without blanks")
         return text
     for header in environment.get(HEADERS, "").split(","):
         name, _, value = header.partition("=")
         bearer = _BEARER.fullmatch(unquote(value).strip())
-        if name.strip().lower() == "authorization" and bearer is not None and _TOKEN.fullmatch(bearer[1]):
+        if name.strip().lower() == "authorization" and bearer is not None and is_token(bearer[1]):
             return bearer[1]
     return None

@@ -57,8 +57,10 @@ async def orders(runtime: SingleThreadedAgentRuntime, tenant: str, hold: asyncio
     """A tenant's day."""
     with instrumentation.tenant(tenant):
         while not done.is_set():
-            await runtime.send_message(Order(tenant == "hog" and hold.is_set()), AgentId("clerk", tenant))
-            hold.clear() if tenant == "hog" else None
+            holds = tenant == "hog" and hold.is_set()
+            if holds:
+                hold.clear()  # before the message goes: a word that comes meanwhile is for the next one
+            await runtime.send_message(Order(holds), AgentId("clerk", tenant))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(done.wait(), 0.05)
 

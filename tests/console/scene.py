@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ class Scene:
 
     url: str
     process: subprocess.Popen[str]
+    sidecar: Sidecar
 
     def say(self, word: str) -> None:
         """Tell the application what to do."""
@@ -32,25 +34,29 @@ class Scene:
 
 
 @contextmanager
-def playing(folder: Path) -> Iterator[Scene]:
-    """Three tenants at work on one loop."""
+def playing(folder: Path, clients: str = "", token: str | None = None) -> Iterator[Scene]:
+    """Three tenants at work on one loop; application and console show `token`, where there is a list of clients."""
     (folder / "cells").mkdir(mode=0o700)
+    if clients:
+        (folder / "clients.yaml").write_text(clients)
     sidecar = Sidecar(
         Settings.from_environment(
             {
                 "TENANTSCOPE_LISTEN": "127.0.0.1:0",
                 "TENANTSCOPE_ADMIN": "127.0.0.1:0",
                 "TENANTSCOPE_STATE_DIR": str(folder / "state"),
+                **({"TENANTSCOPE_CLIENTS_FILE": str(folder / "clients.yaml")} if clients else {}),
             }
         )
     )
     sidecar.start()
     endpoint = f"http://{sidecar.listen_address.target}"
     command = [sys.executable, str(APPLICATION), endpoint, str(folder / "cells")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+    headers = {"OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token}"} if token else {}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env={**os.environ, **headers})
     try:
-        with Console(Admin(sidecar.admin_address.target)).running() as url:
-            yield Scene(url, process)
+        with Console(Admin(sidecar.admin_address.target, token=token)).running() as url:
+            yield Scene(url, process, sidecar)
     finally:
         assert process.stdin is not None
         process.stdin.close()

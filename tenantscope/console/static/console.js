@@ -77,6 +77,10 @@ function update() {
 async function ask(path) {
   try {
     const response = await fetch(path, { cache: "no-store" });
+    if (response.status === 401) {
+      location.reload(); // to the form: nothing of what was seen stays
+      return null;
+    }
     const answer = await response.json();
     if (response.ok) return answer;
     write(state, answer.error ?? "The console does not answer.");
@@ -106,8 +110,10 @@ function announce() {
 async function tick() {
   if (!paused && !document.hidden) {
     const answer = await ask("/api/now");
-    if (answer) {
+    if (answer && now && answer.visitor !== now.visitor) location.reload(); // somebody else signed in, in another tab
+    else if (answer) {
       now = answer;
+      leaveButton.hidden = !now.visitor;
       announce();
       update();
     }
@@ -115,6 +121,11 @@ async function tick() {
   setTimeout(tick, EVERY);
 }
 
+const leaveButton = document.querySelector("#leave");
+leaveButton.addEventListener("click", async () => {
+  await fetch("/leave", { method: "POST" }).catch(() => {});
+  location.reload();
+});
 const themeButton = document.querySelector("#theme");
 function theme(name) {
   document.documentElement.dataset.theme = name;
