@@ -82,7 +82,8 @@ class Answers:
         if client.tenants is None:
             return None
         # What several tenants are shown as is nobody's own.
-        shown = frozenset(map(self.faces.of, client.tenants)) - NOBODY - {REDACTED}
+        own = filter(self.policy.stands_apart, client.tenants)
+        shown = frozenset(map(self.faces.of, own)) - NOBODY - {REDACTED}
         return shown | frozenset(map(printable, shown))  # as the watchdog writes it
 
     def _status(self) -> dict[str, Any]:

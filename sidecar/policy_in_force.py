@@ -172,6 +172,10 @@ class PolicyInForce(Collector):
         """A tenant's id as telemetry shows it."""
         return self.version.redactor.tenant(tenant_id)
 
+    def stands_apart(self, tenant_id: str) -> bool:
+        """Whether no other tenant is shown in telemetry as this one is."""
+        return self.version.redactor.stands_apart(tenant_id)
+
     def _try(self, trial: Kernel, signal: Signal, payload: bytes) -> None:
         try:
             redacted = trial.redact(signal, payload)

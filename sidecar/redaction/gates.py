@@ -13,7 +13,7 @@ from typing import Final
 
 from .memo import Memo
 from .pseudonyms import Pseudonyms
-from .rewrites import Rewrite
+from .rewrites import Action, Rewrite
 from .rules import AttributeRule, DoubleValue, IntValue, Masked, Refused, StringValue, Text, as_value, string_in, tagged
 from .wire_format import Broken, delimited, read_length
 
@@ -113,6 +113,20 @@ class AttributeGate:
             return self._rules.get(read_entry(entry)[0], (0, None))[0]
         except (Broken, Refused):
             return 0
+
+    def shortens(self, key: bytes) -> bool:
+        """Whether what leaves under a key may be the beginning of a value."""
+        rule = self._rules.get(key, (0, None))[1]
+        return isinstance(rule, Rewrite) and rule.action is Action.TRUNCATE
+
+    def tells_apart(self, key: bytes) -> bool:
+        """Whether what is written for the values under a key is another text for each of them."""
+        rule = self._rules.get(key, (0, None))[1]
+        if rule is None or self._names is None:
+            return False
+        if isinstance(rule, Rewrite):
+            return rule.action in (Action.HASH, Action.PSEUDONYMISE)
+        return rule.told_apart
 
     def _sift_texts(
         self, bit: int, fields: list[bytes], raws: list[bytes], passing: dict[bytes, int], others: list[bytes]

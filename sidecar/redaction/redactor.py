@@ -87,6 +87,14 @@ class Redactor:
         except Exception:  # noqa: BLE001  # refused, or not even text
             return REDACTED.decode()
 
+    def stands_apart(self, tenant_id: str) -> bool:
+        """Whether no other tenant is shown as this one is, so that what is shown so is its own."""
+        everybody = self._planner
+        if any(planner.attributes.shortens(TENANT_KEY) for planner in (everybody, *everybody.tiers.values())):
+            return False  # another tenant's id may begin as this one
+        own = everybody.attributes.of_tenant(tenant_id.encode("utf-8", "replace"))
+        return self.tenant(tenant_id) == tenant_id or own.tells_apart(TENANT_KEY)
+
     def _report(self, error: Exception) -> None:
         """Log an unexpected exception by type, once each: the counts say how often."""
         kind = type(error).__name__

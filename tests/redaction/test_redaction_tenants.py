@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -56,3 +60,56 @@ def test_what_people_are_shown_is_what_telemetry_shows(tenant: str) -> None:
     (metric,) = ExportMetricsServiceRequest.FromString(redacted.payload).resource_metrics[0].scope_metrics[0].metrics
     attributes = metric.sum.data_points[0].attributes
     assert redactor.tenant(tenant) == (attributes[0].value.string_value if attributes else "redacted")
+
+
+RULE = "tenant.id: {type: string, shape: tenant, max_length: 255}"
+BANKS = """
+tiers:
+  banks:
+    tenants: ["bank-*"]
+    attributes:
+      tenant.id: RULE
+"""
+
+
+def policy_with(rule: str, tiers: str = "") -> Policy:
+    source = Path(str(files("sidecar.redaction") / "policies" / "default.yaml")).read_text()
+    assert source.count(RULE) == 1
+    return Policy.parse(source.replace(RULE, f"tenant.id: {rule}") + tiers)
+
+
+@pytest.mark.parametrize(
+    ("rule", "apart"),
+    [
+        ("{type: string, shape: tenant, max_length: 255}", {"acme": True, JANE: True}),
+        ("{type: string, shape: free, max_length: 255}", {"acme": True, JANE: False}),
+        ("{action: mask}", {"acme": False, JANE: False}),
+        ("{action: drop}", {"acme": False, JANE: False}),
+        ("{action: hash}", {"acme": True, JANE: True}),
+        ("{action: pseudonymise}", {"acme": True, JANE: True}),
+        (
+            "{action: truncate, type: string, shape: tenant, max_length: 255, length: 4}",
+            {"acme": False, "acme-two": False},
+        ),
+    ],
+)
+def test_it_is_known_who_may_be_shown_as_somebody_else_is(rule: str, apart: dict[str, bool]) -> None:
+    """One mask for all, or the first letters, may be anybody's."""
+    redactor = Redactor(policy_with(rule), KEY)
+    assert {tenant: redactor.stands_apart(tenant) for tenant in apart} == apart
+
+
+def test_a_tier_that_shortens_ids_makes_everybodys_doubtful() -> None:
+    """A bank may be shown as somebody is who is none."""
+    cut = "{action: truncate, type: string, shape: tenant, max_length: 255, length: 4}"
+    redactor = Redactor(policy_with(RULE.partition(": ")[2], BANKS.replace("RULE", cut)), KEY)
+    assert redactor.tenant("bank-north") == redactor.tenant("bank") == "bank"
+    assert not redactor.stands_apart("bank")
+    masking = Redactor(policy_with(RULE.partition(": ")[2], BANKS.replace("RULE", "{action: mask}")), KEY)
+    assert [masking.stands_apart(tenant) for tenant in ("acme", "bank-north")] == [True, False]
+
+
+def test_masks_without_a_key_are_everybodys() -> None:
+    """There is no tag to tell them by."""
+    assert not Redactor(POLICY).stands_apart(JANE)
+    assert Redactor(POLICY).stands_apart("acme")

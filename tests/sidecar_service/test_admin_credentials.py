@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,7 +45,13 @@ SEEN = ("acme", "globex", "initech")
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """One with spans and metrics of three tenants, and of one whose id the policy masks."""
-    folder = tmp_path_factory.mktemp("guarded")
+    with running(tmp_path_factory.mktemp("guarded"), (*SEEN, "bob@example.com", "unknown")) as made:
+        yield made
+
+
+@contextmanager
+def running(folder: Path, tenants: Iterable[str], **more: str) -> Iterator[Sidecar]:
+    """One that has had three spans and a point of each tenant."""
     (folder / "clients.yaml").write_text(CLIENTS)
     made = Sidecar(
         Settings.from_environment(
@@ -50,18 +60,21 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
                 "TENANTSCOPE_ADMIN": "127.0.0.1:0",
                 "TENANTSCOPE_STATE_DIR": str(folder / "state"),
                 "TENANTSCOPE_CLIENTS_FILE": str(folder / "clients.yaml"),
+                **more,
             }
         )
     )
     made.start()
-    metadata = [("authorization", f"Bearer {TOKENS['operator'][0]}")]
-    for tenant in (*SEEN, "bob@example.com", "unknown"):
-        export(made.listen_address.target, trace_request(3, tenant=tenant), metadata=metadata)
-        request = sum_request("autogen.messages", 7, tenant=tenant)
-        export(made.listen_address.target, request, "metrics", metadata=metadata)
-    assert made._delivery.queue.wait_until_empty(PATIENCE)
-    yield made
-    made.stop(PATIENCE)
+    try:
+        metadata = [("authorization", f"Bearer {TOKENS['operator'][0]}")]
+        for tenant in tenants:
+            export(made.listen_address.target, trace_request(3, tenant=tenant), metadata=metadata)
+            request = sum_request("autogen.messages", 7, tenant=tenant)
+            export(made.listen_address.target, request, "metrics", metadata=metadata)
+        assert made._delivery.queue.wait_until_empty(PATIENCE)
+        yield made
+    finally:
+        made.stop(PATIENCE)
 
 
 def ask(sidecar: Sidecar, path: str, *authorization: str) -> tuple[int, bytes, dict[str, str]]:
@@ -142,6 +155,24 @@ def test_a_tenant_is_seen_as_the_policy_shows_it(sidecar: Sidecar) -> None:
     assert masked[0].startswith("[redacted:email:")
     assert {span["tenant"] for span in see(sidecar, "/spans", "globex")["spans"]} == {"globex", *masked}
     assert "bob" not in json.dumps([document, see(sidecar, "/spans", "operator")])
+
+
+@pytest.mark.parametrize(
+    ("rule", "shown"),
+    [
+        ("{action: mask}", "[redacted:policy]"),
+        ("{action: truncate, type: string, shape: tenant, max_length: 255, length: 4}", "acme"),
+    ],
+)
+def test_what_several_tenants_are_shown_as_is_no_clients_own(tmp_path: Path, rule: str, shown: str) -> None:
+    """A policy that gives all tenants one mask, or the first letters of their ids, has told nobody which are whose."""
+    source = Path(str(files("sidecar.redaction") / "policies" / "default.yaml")).read_text()
+    (tmp_path / "policy.yaml").write_text(re.sub(r"tenant\.id: .*", f"tenant.id: {rule}", source, count=1))
+    policy = {"TENANTSCOPE_POLICY": str(tmp_path / "policy.yaml")}
+    with running(tmp_path, ("acme", "acme-two"), **policy) as sidecar:
+        assert [span["tenant"] for span in see(sidecar, "/spans", "operator")["spans"]] == [shown] * 6
+        assert see(sidecar, "/spans", "acme")["spans"] == []
+        assert see(sidecar, "/status", "acme")["tenants"] == []
 
 
 def test_nobodys_records_are_not_a_clients_own(sidecar: Sidecar) -> None:
