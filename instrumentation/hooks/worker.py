@@ -23,6 +23,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+from weakref import WeakSet
 
 from autogen_core import TopicId
 
@@ -88,6 +89,7 @@ class Worker:
         self._wire = wire
         self._waiting = waiting
         self._awaited = awaited
+        self._connections: WeakSet[asyncio.Task[None]] = WeakSet()
 
     def changes(self, module: Any) -> list[tuple[Any, str, Any]]:
         """(owner, name, what is to stand there) for AutoGen's module; nothing while that is still being imported.
@@ -122,11 +124,13 @@ class Worker:
             finally:
                 tenancy.bind(before)
                 budgets.bind(budget_before)
-            self._watch_connection(runtime)
+            self._works(runtime)
 
         return start_unbound
 
-    def _watch_connection(self, runtime: Any) -> None:
+    def _works(self, runtime: Any) -> None:
+        """On the running loop. A worker that was started before us is met when something arrives. Never raises."""
+
         def ended(task: asyncio.Task[None]) -> None:
             try:
                 if runtime._running and not self._recorder.retired:  # noqa: SLF001  # not closed by the application
@@ -140,7 +144,9 @@ class Worker:
         try:
             self._waiting.dispatches(runtime)
             reading = runtime._host_connection._connection_task  # noqa: SLF001
-            reading.add_done_callback(ended, context=contextvars.Context())
+            if reading not in self._connections:
+                self._connections.add(reading)
+                reading.add_done_callback(ended, context=contextvars.Context())
         except Exception as error:
             fault("connection", error)
 
@@ -220,7 +226,7 @@ class Worker:
     def _arrive(self, runtime: Any, reader: Callable[[Any], Came], message: Any) -> Arrival | None:
         """Bind this task, which is the message's own, to what came with it."""
         try:
-            self._waiting.dispatches(runtime)
+            self._works(runtime)
             metadata, kind, sender = reader(message)
             passport = self._wire.read(metadata)
             arrival = Arrival(runtime, passport, kind, known_sender(runtime, passport, sender))
@@ -259,6 +265,7 @@ class Worker:
             fault("arrival", error)
 
     def _answered(self, runtime: Any, response: Any) -> None:
+        self._works(runtime)
         passport = self._awaited.get(runtime, response.request_id)
         if passport is None or self._recorder.retired:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -308,6 +309,27 @@ def test_a_runtime_that_was_made_before() -> None:
                 assert [span.name for span in late.spans()] == ["create_agent back", "process back"]
             assert (await worker.send_message(Ask("x"), BACK)).tenant is None
             assert worker._trace_helper is helper
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_the_end_of_a_connection_that_was_there_before() -> None:
+    """It was made before the library was started, or before it was started again: its end is an error once."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack, AsyncExitStack() as hosts:
+            address = await hosts.enter_async_context(hosting())
+            worker = await stack.enter_async_context(working(address, back=Desk))
+            for _ in range(2):
+                with capture() as captured:
+                    await worker.send_message(Ask("x"), BACK)
+            with capture() as captured:
+                await worker.send_message(Ask("x"), BACK)
+                await hosts.aclose()
+                await eventually(lambda: figures(captured, "autogen.errors"))
+                assert {key: n for key, n in figures(captured, "autogen.errors").items() if key[0] == "connection"} == {
+                    ("connection", "AioRpcError", "unknown"): 1
+                }
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
