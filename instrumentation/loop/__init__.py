@@ -34,6 +34,7 @@ from .heartbeat import Heartbeat
 from .link import Link
 from .lookout import Lookout
 from .offer import Offer
+from .run_delay import own
 from .slices import ATTRIBUTE, Slices
 from .totals import Reader, Sum, Totals
 from .victims import Queued
@@ -53,6 +54,7 @@ class Loops:
         queued: tells what waits in queues above a loop, see `victims`.
         clock: nanoseconds of `CLOCK_MONOTONIC`.
         cpu_clock: nanoseconds of CPU time that the calling thread has used.
+        run_delay: nanoseconds that the calling thread was ready and had no CPU; None when not known. Must not raise.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Loops:
         queued: Queued = lambda _: (),
         clock: Callable[[], int] = time.monotonic_ns,
         cpu_clock: Callable[[], int] = time.thread_time_ns,
+        run_delay: Callable[[], int | None] = own,
     ) -> None:
         self._cell_dir = cell_dir
         self._queued = queued
         self._folder: Path | None = None
         self._clock = clock
         self._cpu_clock = cpu_clock
+        self._run_delay = run_delay
         self._slices = Slices(self._adopt, self._abandon, clock)
         self._read_stacks = read_stacks
         self._offer: Offer | None = None
@@ -154,7 +158,15 @@ class Loops:
             loop_id = next(self._ids)
             cell = cells.Cell.create(self._folder, loop_id, self._clock())
             account = Account(
-                loop, loop_id, tenancy.TABLE.slots, cell, self._clock, self._cpu_clock, self._queued, self._offer
+                loop,
+                loop_id,
+                tenancy.TABLE.slots,
+                cell,
+                self._clock,
+                self._cpu_clock,
+                self._queued,
+                self._offer,
+                self._run_delay,
             )
             account.loop = weakref.ref(loop, lambda _: self._gone(account))
             heartbeat = Heartbeat(account, self._gone, self._slices.call_later)

@@ -25,10 +25,12 @@ from .cpu_time import CpuTime
 from .delays import Delays
 from .offer import Offer
 from .pairs import Pairs
+from .run_delay import RunDelay, own
 from .victims import Queued, waits
 
 LONG_NS: Final = layout.LONG_NS  # a slice from here on is worth a look at who waited for it
 PUBLISH_NS: Final = 20_000_000
+NEAR_NS: Final = 5_000_000  # how long before a slice its thread's run delay may have been read: the error, at most
 _RUNNING: Final = layout.RUNNING
 _START_BITS: Final = layout.START_BITS
 _MAX_WORD: Final = 2**64 - 1
@@ -46,6 +48,7 @@ class Account:
         suffered: waits by slot, for those who waited.
         cpu: CPU time of the slices that ended, up to the last time that the account was settled.
         pairs: who made whom wait.
+        publish_at, read_at: when the cell, and the run delay of the thread, are due again.
         turn: of the running slice, when it has a budget: told how long the slice was.
         delay: how late the loop ran the heartbeat.
         ended: when the loop ended, None while it lives.
@@ -56,6 +59,7 @@ class Account:
         "_published",
         "_published_active",
         "_queued",
+        "_run_delay",
         "active",
         "adopted",
         "caused",
@@ -70,6 +74,7 @@ class Account:
         "loop_id",
         "pairs",
         "publish_at",
+        "read_at",
         "slices",
         "slot",
         "start",
@@ -89,6 +94,7 @@ class Account:
         cpu_clock: Callable[[], int] = time.thread_time_ns,
         queued: Queued = lambda _: (),
         offer: Offer | None = None,
+        run_delay: Callable[[], int | None] = own,
     ) -> None:
         self.loop = weakref.ref(loop)
         self.loop_id = loop_id
@@ -113,12 +119,16 @@ class Account:
         self._published = [0] * slots
         self._published_active = [0] * slots
         self._queued = queued
+        self._run_delay = RunDelay(run_delay)
         self._offer = offer
         self.publish_at = 0
+        self.read_at = 0
         self._place()
 
     def begin(self, now: int, binding: Binding | None) -> None:
         """A slice begins, of code in whose context this is bound."""
+        if now >= self.read_at:
+            now = self.read(now)
         if binding is None:
             self.turn, slot = None, 0
         else:
@@ -157,6 +167,8 @@ class Account:
             self.longest[before] = elapsed
         if elapsed >= LONG_NS or now >= self.publish_at:
             self.settle(now, before, elapsed, loop)
+        if now >= self.read_at:
+            now = self.read(now)
         self.slot = slot
         self.turn = turn
         self.start = now
@@ -164,22 +176,31 @@ class Account:
         if over is not None:
             over.hold(elapsed, loop)
 
+    def read(self, now: int) -> int:
+        """A slice is to begin, and what its thread lacked so far was not read of late. Returns the time afterwards."""
+        self._run_delay.since_last()
+        self.read_at = now + NEAR_NS
+        return self.clock()
+
     def settle(self, now: int, slot: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
         """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
         if elapsed >= LONG_NS:
+            lacked = self._run_delay.since_last()  # first: what the thread lacks from here on is not the slice's
+            self.read_at = now + NEAR_NS
             self._suffer(now, slot, elapsed, loop)
-            self._note(now, slot, elapsed)
+            self._note(now, slot, elapsed, lacked)
             self._publish(now, (slot, elapsed))
         else:
             self._publish(now, None)
 
-    def _note(self, now: int, slot: int, elapsed: int) -> None:
+    def _note(self, now: int, slot: int, elapsed: int, lacked: int | None) -> None:
         """A long slice has ended: a watchdog that had no time to look while it ran finds it in the cell."""
         words = self.words
         count = words[layout.LONG_SLICES]
         at = layout.long_word(len(self.active), count % layout.MAX_LONG)
         words[at] = now - elapsed & _START_BITS | slot
         words[at + 1] = now
+        words[at + 2] = layout.NOT_KNOWN if lacked is None else lacked
         words[layout.LONG_SLICES] = count + 1
 
     def _suffer(self, now: int, culprit: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:

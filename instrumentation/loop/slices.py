@@ -180,7 +180,10 @@ def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05
                 else:
                     slot = account.slot = binding.tenant.slot
                     account.turn = binding.turn
-                account.start = start = clock()
+                start = clock()
+                if start >= account.read_at:
+                    start = account.read(start)
+                account.start = start
                 account.words[_RUNNING] = start & _START_BITS | slot
             except BaseException as error:
                 account.interrupted()

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from sidecar.wire import cell as layout
 from sidecar.wire import frames, stacks
@@ -58,6 +58,20 @@ class Totals:
     queued: int = 0
 
 
+class LongSlice(NamedTuple):
+    """A long slice that has ended.
+
+    Attributes:
+        running: `RUNNING` as it was.
+        ended: when it did.
+        lacked: for how long at most its thread was ready and had no CPU, in nanoseconds; None when not known.
+    """
+
+    running: int
+    ended: int
+    lacked: int | None
+
+
 class Cell(Protocol):
     """What is known of one loop, however it came here. Words and times as in `sidecar.wire.cell`, by our clock.
 
@@ -95,11 +109,8 @@ class Cell(Protocol):
     def name(self, slot: int) -> str:
         """The tenant of a slot; `unknown` for a slot that has no name."""
 
-    def long_slices(self, first: int, count: int) -> list[tuple[int, int]]:
-        """Of the long slices from the `first` up to the `count`-th: `RUNNING` as it was, and when each ended.
-
-        As far as they are still there, the oldest first.
-        """
+    def long_slices(self, first: int, count: int) -> list[LongSlice]:
+        """The long slices from the `first` up to the `count`-th, as far as they are still there, the oldest first."""
 
     def abandoned(self) -> bool:
         """Whether it is certain that no process has this cell any more."""
@@ -159,13 +170,14 @@ class CellReader:
         """Whether nobody holds the lock: the process holds it for as long as it maps the cell, however it ends."""
         return not locked(self._descriptor)
 
-    def long_slices(self, first: int, count: int) -> list[tuple[int, int]]:
+    def long_slices(self, first: int, count: int) -> list[LongSlice]:
         """Of the long slices from the `first` up to the `count`-th, those that are still there."""
         words = self._words(layout.long_word(self._slots, 0), layout.MAX_LONG * layout.LONG_WORDS)
         # What was written over meanwhile is of later ones, and is found at the next look.
         first = max(first, self.header()[layout.LONG_SLICES] - layout.MAX_LONG + 1, count - layout.MAX_LONG)
         places = (number % layout.MAX_LONG * layout.LONG_WORDS for number in range(first, count))
-        return [(words[at], words[at + 1]) for at in places]
+        found = (words[at : at + layout.LONG_WORDS] for at in places)
+        return [LongSlice(began, end, None if lacked == layout.NOT_KNOWN else lacked) for began, end, lacked in found]
 
     def suffered(self) -> dict[int, int]:
         """What each named slot has suffered so far, in nanoseconds."""

@@ -192,15 +192,17 @@ class Poll:
         watched.long_slices = count
         if first is None:  # what happened before we came is not news
             return
-        for running, ended in watched.cell.long_slices(first, count):
+        for running, ended, lacked in watched.cell.long_slices(first, count):
             began = running & layout.START_BITS
             if began + layout.SLOT_BITS < watched.judged_until or not began < ended <= now:
                 continue
             watched.judged_until = ended
-            if running == watched.stalled or ended - max(began, watched.excused_until) < self.stall_ns:
+            began = max(began, watched.excused_until)
+            if running == watched.stalled or ended - began < self.stall_ns:
                 continue
-            lacked = self._lacked(watched, header, max(began, watched.excused_until))
-            if ended - max(began, watched.excused_until) - lacked < self.stall_ns or self._system.traced(watched.cell):
+            if lacked is None:  # what the thread has lacked since the slice ended counts, too
+                lacked = self._lacked(watched, header, began)
+            if ended - began - lacked < self.stall_ns or self._system.traced(watched.cell):
                 continue
             if watched.pressure is not None:
                 watched.pressure.stalled()

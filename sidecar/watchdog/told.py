@@ -15,7 +15,7 @@ from typing import Any, Final
 from sidecar.wire import cell as layout
 from sidecar.wire import stacks
 
-from .cell import ProcessKey, Shown, Totals
+from .cell import LongSlice, ProcessKey, Shown, Totals
 from .mode import Mode
 from .stacks import Found, shown_stack
 
@@ -146,7 +146,7 @@ class ToldCell:
         """As it came with the slice."""
         return self._stack if self._stack.at > since else Found(why_not=_NO_STACK)
 
-    def long_slices(self, first: int, count: int) -> list[tuple[int, int]]:  # noqa: ARG002
+    def long_slices(self, first: int, count: int) -> list[LongSlice]:  # noqa: ARG002
         """They are not told."""
         return []
 

@@ -1,4 +1,4 @@
-"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 3.
+"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 4.
 
 A loop writes, the watchdog of another process reads, no lock between them. All numbers are unsigned 64-bit words in
 native byte order (both sides are on one machine), so every store is one aligned write. Times are nanoseconds of
@@ -18,11 +18,12 @@ native byte order (both sides are on one machine), so every store is one aligned
 | name table | `NAME_BYTES` bytes a slot after the slot table: length word, then UTF-8 |
 | delay table | `DELAY_WORDS` words a slot: how often its ready work waited, by the bounds of `DELAY_BOUNDS_NS` |
 | pair table | `PAIRS_HEADER` words, then `MAX_PAIRS` entries of `PAIR_WORDS`: who made whom wait; key 0 is no entry |
-| long table | the last `MAX_LONG` long slices, `LONG_WORDS` each: `RUNNING` as it was, and when the slice ended |
+| long table | the last `MAX_LONG` long slices, `LONG_WORDS` each: `RUNNING` as it was, when it ended, what it lacked |
 
 `RUNNING` is one word so that a reader can never pair one slice's start with another's tenant.
 Keys of pairs move only while `PAIRS_CHANGE` is odd; who reads another number afterwards than before reads again.
 The n-th long slice is entry n % `MAX_LONG`, n from 0: who looks late still finds those that ended meanwhile.
+What a slice lacked is for how long, at most, its thread was ready and had no CPU; `NOT_KNOWN` where nobody can tell.
 Slot 0 is `unknown` (no tenant bound), slot 1 is `other` (beyond the bound on tenants).
 """
 
@@ -31,7 +32,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC_VALUE: Final = int.from_bytes(b"TSCELL\x00\x01", "little")
-VERSION: Final = 3
+VERSION: Final = 4
 
 # Header, in words.
 MAGIC: Final = 0
@@ -90,7 +91,8 @@ _PAIR: Final = 1 << 32  # in every key: none is 0
 
 LONG_NS: Final = 5_000_000  # a slice from here on is a long one
 MAX_LONG: Final = 64
-LONG_WORDS: Final = 2
+LONG_WORDS: Final = 3
+NOT_KNOWN: Final = 2**64 - 1
 
 
 def size(slots: int) -> int:

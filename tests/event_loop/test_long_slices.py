@@ -23,7 +23,7 @@ def test_every_long_slice_leaves_its_tenant_and_its_end(loops: Loops, cells: Pat
         (path,) = cells.glob("*.cell")
         reader = open_cell(str(path), os.getpid(), int(path.stem.split("-")[2]))
         count = reader.header()[layout.LONG_SLICES]
-        for running, ended in reader.long_slices(0, count):
+        for running, ended, _ in reader.long_slices(0, count):
             lasted = (ended - (running & layout.START_BITS)) / MS
             found.append((reader.name(running & layout.SLOT_BITS), round(lasted, 1)))
         reader.close()
@@ -60,7 +60,7 @@ def test_the_table_goes_round(loops: Loops, cells: Path, virtual_loop: Any, cloc
         count = reader.header()[layout.LONG_SLICES]
         slices = reader.long_slices(0, count)
         reader.close()
-        return [round((ended - (running & layout.START_BITS)) / MS) for running, ended in slices]
+        return [round((ended - (running & layout.START_BITS)) / MS) for running, ended, _ in slices]
 
     last = 10 + layout.MAX_LONG + 20
     assert virtual_loop.run_until_complete(main()) == list(range(last - layout.MAX_LONG + 1, last))

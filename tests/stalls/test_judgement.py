@@ -247,13 +247,14 @@ def test_a_stall_that_ends_before_its_alert_fires_and_resolves_at_once(bench: Be
 
 
 # Seen too late --------------------------------------------------------------------------------------------------------
-def ended(bench: Bench, name: str, began: float, lasted: float, loop: Cell | None = None) -> int:
+def ended(bench: Bench, name: str, began: float, lasted: float, lacked: float | None = None) -> int:
     """A slice of so many milliseconds is over, and the cell says so as the library does; when it began."""
-    words, count = (loop or bench.cell).words, (loop or bench.cell).words[layout.LONG_SLICES]
+    words, count = bench.cell.words, bench.cell.words[layout.LONG_SLICES]
     start = START + round(began * MS)
     at = layout.long_word(tenancy.TABLE.slots, count % layout.MAX_LONG)
     words[at] = start & layout.START_BITS | slot(name)
     words[at + 1] = start + round(lasted * MS)
+    words[at + 2] = layout.NOT_KNOWN if lacked is None else round(lacked * MS)
     words[layout.LONG_SLICES] = count + 1
     return start
 
@@ -314,7 +315,7 @@ def test_what_ended_before_the_watch_began_is_no_news(bench: Bench) -> None:
 
 @pytest.mark.parametrize("excuse", ["stopped", "debugged", "starved"])
 def test_a_slice_seen_late_has_the_excuses_of_one_that_runs(bench: Bench, excuse: str) -> None:
-    """Its process was stopped, is under a debugger, or its thread had no CPU."""
+    """Its process was stopped, is under a debugger, or its thread had no CPU, which the cell does not say here."""
     bench.run("acme", START + 10 * MS)
     for milliseconds in range(0, 60, 10):
         bench.step(milliseconds)
@@ -327,6 +328,16 @@ def test_a_slice_seen_late_has_the_excuses_of_one_that_runs(bench: Bench, excuse
     ended(bench, "acme", 10, 130)
     bench.cell.words[layout.RUNNING] = 0
     assert ("firing", "acme") not in bench.step(170)
+
+
+@pytest.mark.parametrize(("lacked", "told"), [(0, True), (19.9, True), (20.1, False), (10**9, False)])
+def test_what_a_slice_lacked_by_its_cell_is_what_excuses_it(bench: Bench, lacked: float, told: bool) -> None:
+    """Not what its thread lacked before it began and after it ended, which is all that can be looked up."""
+    for milliseconds in range(0, 60, 10):
+        bench.step(milliseconds)
+    bench.lacked = 90 * MS
+    ended(bench, "acme", 55, 120, lacked)
+    assert bench.step(250) == [("firing", "acme"), ("resolved", "acme")] * told
 
 
 def test_a_cell_that_lies_claims_no_more_stalls_than_there_was_time_for(bench: Bench) -> None:
