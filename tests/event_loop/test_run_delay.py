@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from typing import Any
 import pytest
 
 from instrumentation.loop import Loops
-from instrumentation.loop.account import NEAR_NS
 from instrumentation.loop.run_delay import RunDelay, own
 from instrumentation.tenancy import tenant
 from sidecar.watchdog.opening import open_cell
@@ -100,7 +100,7 @@ def test_short_slices_before_a_long_one_make_an_error_of_5_ms_at_most(
         return list(lacked())
 
     (charged,) = any_loop.run_until_complete(main())
-    assert 0 <= charged <= NEAR_NS / MS
+    assert 0 <= charged <= 5
 
 
 def test_what_a_thread_lacked_when_it_woke_up_is_no_excuse(
@@ -158,10 +158,6 @@ counted = pytest.mark.skipif(not _counts(), reason="this kernel does not count")
 SPINNER = "import os\nos.sched_setaffinity(0, {int(os.environ['CPU'])})\nprint(flush=True)\nwhile True: pass"
 
 
-def _descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 @counted
 def test_it_is_what_the_kernel_says_of_the_thread_that_asks() -> None:
     """Of whichever thread that is, and it leaves no descriptor behind."""
@@ -171,12 +167,13 @@ def test_it_is_what_the_kernel_says_of_the_thread_that_asks() -> None:
         before = process.run_delay(os.getpid(), threading.get_native_id())
         found.append((before, own(), process.run_delay(os.getpid(), threading.get_native_id())))
 
-    descriptors = _descriptors()
     ask()
     thread = threading.Thread(target=ask)
     thread.start()
     thread.join(DEADLINE)
-    assert _descriptors() == descriptors
+    for descriptor in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        with contextlib.suppress(OSError):  # others come and go
+            assert "schedstat" not in os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115
     assert len(found) == 2
     for before, asked, after in found:
         assert asked is not None
