@@ -13,7 +13,6 @@ any name, as Prometheus and a kubelet do, and refuses the pages that name more t
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import re
@@ -31,6 +30,7 @@ from prometheus_client.exposition import choose_encoder
 
 from sidecar.address import Address
 from sidecar.clients import ANYBODY, Client, Clients, Unknown
+from sidecar.cutting import cut
 from sidecar.settings import ConfigurationError
 
 MAX_CONNECTIONS: Final = 32
@@ -209,7 +209,7 @@ class _Server(ThreadingHTTPServer):
             if len(self._open) >= MAX_CONNECTIONS:
                 oldest = next(iter(self._open))
                 del self._open[oldest]
-                _cut(oldest)
+                cut(oldest)
             self._open[request] = None
         super().process_request(request, client_address)
 
@@ -222,15 +222,10 @@ class _Server(ThreadingHTTPServer):
         super().server_close()
         with self._places:
             for connection in self._open:
-                _cut(connection)
+                cut(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection broke, or was cut. The base class would print a traceback."""
-
-
-def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)  # its thread wakes up, ends and closes it
 
 
 class _Handler(BaseHTTPRequestHandler):

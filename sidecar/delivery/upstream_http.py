@@ -30,6 +30,7 @@ import zstandard
 from google.protobuf.message import DecodeError
 
 from sidecar.address import Upstream
+from sidecar.cutting import cut
 from sidecar.otlp import HTTP_PATHS, PROTOBUF, SERVICES
 from sidecar.upstreams import Compression
 
@@ -74,7 +75,7 @@ class UpstreamHttp:
         if address.port != (443 if upstream.secure else 80):
             self._host += f":{address.port}"
         self._lock = threading.Lock()  # of what another thread may close
-        self._closed = False
+        self._closed = self._attempting = False
         self._socket: socket.socket | None = None
         self._protocol = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
 
@@ -87,6 +88,17 @@ class UpstreamHttp:
 
     def deliver(self, batch: Batch) -> int:
         """One attempt; how many records the upstream refused."""
+        with self._lock:
+            self._attempting = True
+        try:
+            return self._attempt(batch)
+        finally:
+            with self._lock:
+                self._attempting, closed = False, self._closed
+            if closed:
+                self._hang_up()
+
+    def _attempt(self, batch: Batch) -> int:
         if self._credentials.renew():
             self._hang_up()  # a connection keeps the certificates that it began with
         body = self._compress(batch.payload)
@@ -118,9 +130,10 @@ class UpstreamHttp:
         with self._lock:
             self._closed = True
             if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and closes it
-        self._hang_up()
+                cut(self._socket)
+            attempting = self._attempting
+        if not attempting:
+            self._hang_up()  # otherwise its thread does, for it may be about to write to that descriptor
 
     # An attempt ---------------------------------------------------------------------------------------------
     def _exchange(self, batch: Batch, body: bytes, until: float, *, fresh: bool) -> tuple[h11.Response | None, bytes]:

@@ -18,6 +18,7 @@ import h11
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from sidecar.conventions import Signal
+from sidecar.cutting import cut
 from sidecar.otlp import HTTP_PATHS, MAX_REQUEST_BYTES, PROTOBUF
 
 from .admission import Malformed
@@ -95,8 +96,7 @@ class Connection:
 
     def cut(self) -> None:
         """End it, from any thread."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # its thread wakes up, and closes it
+        cut(self._socket)
 
     def run(self) -> None:
         """Serve requests until there are no more."""

@@ -290,6 +290,25 @@ def test_only_a_certificate_for_the_name_from_the_authority_is_believed(pki: Pki
         assert plain.requests == []
 
 
+def test_closing_while_a_request_is_sent_never_takes_tls_off_it(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`SSLSocket.shutdown` does, a moment before it ends the connection: what is sent then would be in the clear."""
+    taken_off: list[ssl.SSLSocket] = []
+    monkeypatch.setattr(ssl.SSLSocket, "shutdown", lambda self, _how: taken_off.append(self))
+    large = Batch("traces", bytes(16 * 1024 * 1024), 1)
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        url = f"https://localhost:{server.getsockname()[1]}"
+        with sender(url, Credentials(ca=pki.ca)) as destination:
+            attempt = pool.submit(destination.deliver, large)
+            accepted, _ = server.accept()
+            with pki.context().wrap_socket(accepted, server_side=True) as peer:
+                assert peer.recv(4) == b"POST"  # and no more: the rest does not fit in between
+                destination.close()
+                with pytest.raises(RetryLater):
+                    attempt.result(PATIENCE)
+            assert destination._socket is None
+    assert taken_off == []
+
+
 def test_mutual_tls_with_certificates_that_are_replaced(pki: Pki) -> None:
     """The wrong one is refused; a new one is used from the next attempt on, without a restart."""
     with running_http_upstream(pki.context(mutual=True)) as upstream:
