@@ -265,7 +265,9 @@ class Sidecar:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
             raise intake.Busy(RETRY_AFTER_SECONDS, "starting")
         try:
-            redacted = self._policy.redact(signal, payload, client.nameable, self._quotas.debtors())
+            # What we say of a tenant is not what it sends: an alert about one that floods is on nobody's account.
+            debtors = None if client is OURSELVES else self._quotas.debtors()
+            redacted = self._policy.redact(signal, payload, client.nameable, debtors)
         except redaction.Malformed as malformed:
             raise intake.Malformed(str(malformed)) from None
         except Unavailable:

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
-from otlp_peers import PATIENCE, export, trace_request
+from otlp_peers import PATIENCE, export, log_request, trace_request
 
 from sidecar.clients import new_token
 from sidecar.service import Sidecar
@@ -78,6 +78,18 @@ def test_a_tenant_that_floods_costs_the_others_nothing(sidecar: Sidecar) -> None
         "clients": [],
         "tenants": [{"tenant": "flood", "refused_records": 400, "over": True}],
     }
+
+
+@pytest.mark.parametrize("sidecar", ["tenants"], indirect=True)
+def test_what_the_sidecar_says_of_a_tenant_is_not_on_its_account(sidecar: Sidecar) -> None:
+    """An alert about one that floods goes the way of telemetry, but is not its own: neither dropped nor charged."""
+    assert sidecar._record(log_request(100, tenant="calm"))
+    export(sidecar.listen_address.target, trace_request(100, tenant="flood") + trace_request(1, tenant="calm"))
+    assert sidecar._record(log_request(1, tenant="flood"))
+    assert sidecar._delivery.queue.wait_until_empty(PATIENCE)
+    records = sidecar.ledger.records()
+    assert (records["logs"]["forwarded"], records["traces"]["forwarded"]) == (101, 101)
+    assert sidecar.ledger.reasons()["logs"]["dropped"] == {}
 
 
 @pytest.mark.parametrize("sidecar", ["clients"], indirect=True)
