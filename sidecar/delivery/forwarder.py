@@ -151,11 +151,12 @@ class Forwarder:
                 if self._outlet.separate():
                     return True  # whichever of them it was, the others have nothing to do with it
                 both = halves(part) if refusal.divisible and halvings < MAX_HALVINGS else None
-                if both is None:
-                    self._refused(part, refusal.reason)
-                else:
+                if both is not None:
                     halvings += 1
                     parts += reversed(both)
+                    continue
+                self._refused(part, refusal.reason)
+            self._outlet.partly_done(part.records)
         self._outlet.done()
         return True
 

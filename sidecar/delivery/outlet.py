@@ -89,6 +89,12 @@ class Outlet:
         if self._unnoted >= NOTE_BATCHES:
             self._note()
 
+    def partly_done(self, records: int) -> None:
+        """So many records of the oldest batch have met their fate, and the others have not."""
+        with self._stock.lock:
+            if self._line.taken is not None:
+                self._line.taken.met += records
+
     def separate(self) -> bool:
         """Put the oldest batch back, to be given out in the parts that it was joined from; False when it has none."""
         if self._parts < 2:
@@ -197,8 +203,8 @@ class Outlet:
 
     def _give_up(self, taken: Taken) -> None:
         """What was on its way when it was overtaken did not arrive either."""
-        for signal, records in taken.held.items():
-            self._line.account.dropped(signal, records, OVERTAKEN)
+        for signal, records in taken.held.items():  # of one signal
+            self._line.account.dropped(signal, records - taken.met, OVERTAKEN)
 
     def _note(self) -> None:
         self._unnoted = 0

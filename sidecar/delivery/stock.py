@@ -33,11 +33,16 @@ log = structlog.get_logger("sidecar.delivery")
 
 @dataclass(slots=True)
 class Taken:
-    """What a line has given out and not heard of again: up to `end` of the stretch."""
+    """What a line has given out and not heard of again: up to `end` of the stretch.
+
+    Attributes:
+        held: records of it. met: those of them that have met their fate before the rest.
+    """
 
     stretch: Stretch
     end: int
     held: Counter[Signal]
+    met: int = 0
 
 
 @dataclass(slots=True)

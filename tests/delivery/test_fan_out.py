@@ -131,6 +131,27 @@ def test_what_is_on_its_way_when_it_is_overtaken_has_one_fate(tmp_path: Path) ->
         assert ledger.records("far")["traces"]["queued"] == 0
 
 
+def test_a_batch_that_is_overtaken_and_left_half_delivered_is_counted_once(tmp_path: Path) -> None:
+    """It was halved, a half has arrived, and there is no time left for the other: that one is lost, and no more."""
+    ledger = Ledger(NAMES)
+    ways = [Way("near"), Way("far", joins=True)]
+    with opened(tmp_path / "state", ledger, ways, 8 * (HEADER + 2 * FRAME)) as queue:
+        for number in range(16):
+            offer(queue, ledger, number)
+        far = queue.outlets["far"]
+        head = far.head(0)
+        assert head is not None
+        assert head.records == 2
+        taken_out(queue, ledger, "near")
+        assert offer(queue, ledger, 16) is None  # far loses 0 and 1, which are on their way
+        ledger.account("far").forwarded("traces", 1)
+        far.partly_done(1)
+        far.leave()
+        assert ledger.reasons("far")["traces"]["dropped"] == {OVERTAKEN: 1}
+        exact(ledger)
+        assert ledger.records("far")["traces"]["queued"] == 15
+
+
 def test_a_damaged_segment_costs_each_what_it_was_still_to_get(tmp_path: Path) -> None:
     """Who has had it already loses nothing."""
     ledger = Ledger(NAMES)
