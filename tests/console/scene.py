@@ -15,7 +15,7 @@ from sidecar.settings import Settings
 from tenantscope.console.server import Console
 from tenantscope.view.client import Admin
 
-APPLICATION = Path(__file__).with_name("application.py")
+APPLICATION = Path(__file__).with_name("console_application.py")
 
 
 @dataclass(frozen=True)

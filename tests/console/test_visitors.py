@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from application import EVIL
 from browser import Browser
+from console_application import EVIL
 from hypothesis import given
 from hypothesis import strategies as st
 from scene import Scene, doing, playing

@@ -1,6 +1,6 @@
 """Run as a process of its own: three tenants on one loop; `hold` makes one hold it until a line `let go`.
 
-    python application.py ENDPOINT CELLS
+    python console_application.py ENDPOINT CELLS
 
 Not a test, and imports nothing of tests.
 """
