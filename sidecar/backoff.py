@@ -20,7 +20,7 @@ class Backoff:
     first: float
     longest: float
     longest_asked: float
-    chance: Callable[[], float] = random.random
+    chance: Callable[[], float] = random.Random().random  # noqa: S311  # nothing secret
 
     def delay(self, attempt: int, asked: float | None = None) -> float:
         """Seconds to wait after failed attempt number `attempt`, counted from 0; `asked` by the other side."""

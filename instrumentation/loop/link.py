@@ -10,7 +10,6 @@ What it refuses: to keep the process alive, to log through the application, to u
 from __future__ import annotations
 
 import os
-import random
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit
 
 import grpc
 
-from instrumentation import channels, credentials
+from instrumentation import chance, channels, credentials
 from instrumentation.diagnostics import count, fault, log
 from sidecar.wire import CONNECTED, process
 from sidecar.wire import watchdog_pb2 as wire
@@ -53,7 +52,7 @@ class Backoff:
     def delay(self) -> float:
         """Seconds, this time."""
         delay, self._next = self._next, min(LONGEST_DELAY, self._next * 2)
-        return delay * random.uniform(0.5, 1.0)  # noqa: S311  # nothing secret
+        return delay * chance.between(0.5, 1.0)
 
 
 class Link:

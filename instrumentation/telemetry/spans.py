@@ -33,6 +33,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
+from instrumentation import chance
 from instrumentation import conventions as names
 from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
 
@@ -177,9 +178,9 @@ class SpanFactory:
     """
 
     def __init__(self, ratios: Mapping[str, float] | None = None) -> None:
-        # Only asked for what it read from the environment; it makes no span.
+        # Only asked for what it read from the environment: it makes no span, and its ids would use up the application's
+        # random numbers.
         provider = TracerProvider(shutdown_on_exit=False)
-        self._trace_id, self._span_id = provider.id_generator.generate_trace_id, provider.id_generator.generate_span_id
         self._sampler = provider.sampler
         # The default does as the parent does, and takes everything that has none: nobody needs to be asked.
         self._parent_decides = provider.sampler is DEFAULT_ON
@@ -199,7 +200,7 @@ class SpanFactory:
                 trace_id, parent_id, is_remote = found.trace_id, found.span_id, found.is_remote
                 flags, state = found.trace_flags, found.trace_state
             else:
-                trace_id, parent_id, is_remote, flags, state = self._trace_id(), None, False, _SAMPLED, None
+                trace_id, parent_id, is_remote, flags, state = chance.trace_id(), None, False, _SAMPLED, None
         if not self._nobody_is_asked:
             sampler = self._asked_about(activity, parent_id is None)
             if sampler is not None:
@@ -207,7 +208,7 @@ class SpanFactory:
                 verdict = sampler.should_sample(parent, trace_id, name, KINDS[activity.kind], attributes_of(activity))
                 flags = _SAMPLED if verdict.decision is Decision.RECORD_AND_SAMPLE else _UNSAMPLED
                 state = verdict.trace_state
-        return ActivitySpan(activity, trace_id, self._span_id(), parent_id, is_remote, flags, state)
+        return ActivitySpan(activity, trace_id, chance.span_id(), parent_id, is_remote, flags, state)
 
     def _asked_about(self, activity: Activity, is_root: bool) -> Sampler | None:
         """Who decides; None when nobody needs to be asked: as was decided above, and else taken."""
