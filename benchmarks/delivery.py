@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue
 from sidecar.delivery.disk import Folder
+from sidecar.ledger import Ledger
 
 SPANS, SPAN_BYTES = 512, 1_200
 RATE = 3_000  # spans a second

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmarks.sidecar_process import upstream
 from benchmarks.spans import stated
-from sidecar.accounting import Ledger
-from sidecar.address import upstream as upstream_address
 from sidecar.delivery import Batch, BatchQueue, DeadLetters, Forwarder, UpstreamOtlp, Way
+from sidecar.ledger import Ledger
+from sidecar.network.address import upstream as upstream_address
 
 PATIENCE = 300.0
 

@@ -28,7 +28,7 @@ from typing import Final
 from benchmarks.sidecar_process import Sent, send, sidecar, upstream
 from benchmarks.sidecar_stages import line, stages
 from benchmarks.spans import SPANS, stated
-from sidecar.clients import new_token
+from sidecar.senders.clients import new_token
 
 RATE: Final = 3_000  # spans a second
 BATCHES: Final = 64  # different requests; twice as many bytes as the sidecar remembers of names

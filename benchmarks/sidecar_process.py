@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import grpc
 
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
 
 TRACES: Final = SERVICES["traces"]
 ANSWER_SECONDS: Final = 30.0

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from benchmarks.sidecar_process import send, upstream
 from benchmarks.spans import SPANS
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.address import upstream as upstream_address
-from sidecar.clients import Client, Clients
 from sidecar.conventions import Signal
 from sidecar.delivery import Batch, BatchQueue, UpstreamOtlp
 from sidecar.intake import Admission, Intake
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.network.address import upstream as upstream_address
 from sidecar.redaction import Policy, Redactor
+from sidecar.senders.clients import Client, Clients
 
 ROUNDS = 60
 RECEIVE_SECONDS = 3.0

@@ -17,7 +17,7 @@ from proofs import write_or_compare
 from instrumentation import conventions as library
 from instrumentation.settings import SETTINGS as LIBRARY_SETTINGS
 from sidecar import conventions as sidecar
-from sidecar.settings import SETTINGS as SIDECAR_SETTINGS
+from sidecar.configuration.table import SETTINGS as SIDECAR_SETTINGS
 
 TARGET: Final = Path(__file__).with_name("reference.md")
 RUNBOOKS: Final = Path(__file__).parent.parent / "dashboards" / "runbooks"

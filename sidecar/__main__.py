@@ -20,7 +20,8 @@ import structlog
 
 from . import log as logging
 from .alerts import printable
-from .settings import SETTINGS, ConfigurationError, Settings
+from .configuration.settings import ConfigurationError, Settings
+from .configuration.table import SETTINGS
 
 _EXAMPLES: Final = """\
 examples:

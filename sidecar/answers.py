@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .accounting import Ledger
 from .admin import scope
 from .alerts import Alerts, printable
-from .clients import ANYBODY, NOBODY, Client
 from .delivery import Delivery
 from .destinations import Destinations
-from .faces import REDACTED, Faces
 from .intake import HttpIntake, Intake
-from .policy_in_force import PolicyInForce
+from .ledger import Ledger
+from .policy.faces import REDACTED, Faces
+from .policy.in_force import PolicyInForce
 from .pulse import Pulses
-from .quotas import Quotas
+from .senders.clients import ANYBODY, NOBODY, Client
+from .senders.quotas import Quotas
 from .watchdog import Watchdog
 from .workers import Workers
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import intake
-from .clients import Clients
+from .configuration.ownership import check_private_folder, is_kept_in_memory
+from .configuration.settings import ConfigurationError, Settings
 from .destinations import Destinations
 from .loading import load_certificate, load_secret
-from .ownership import check_private_folder, is_kept_in_memory
-from .policy_in_force import STATE_SETTING, load_policies
-from .settings import ConfigurationError, Settings
+from .policy.in_force import STATE_SETTING, load_policies
+from .senders.clients import Clients
 
 MEBIBYTE = 1 << 20
 

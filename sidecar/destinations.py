@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from .configuration.settings import ConfigurationError, Settings
+from .configuration.upstreams import Route
 from .conventions import STORE
 from .delivery import Credentials, Destination, EmbeddedStore, Exit, UpstreamHttp, UpstreamOtlp, Way
-from .settings import ConfigurationError, Settings
-from .upstreams import Route
 
 
 class Destinations:

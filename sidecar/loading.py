@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from .alerts import read_secret
+from .configuration.renewal import Renewed
+from .configuration.settings import ConfigurationError, Settings
 from .intake import Certificate
-from .renewal import Renewed
-from .settings import ConfigurationError, Settings
 from .wire.limits import KEY as LIMITS_KEY
 from .wire.limits import Limits, LimitsError
 from .wire.limits import load as load_limits

@@ -21,23 +21,23 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from . import intake, redaction, watchdog
-from .accounting import Ledger
-from .address import Address
 from .admin import Admin, Figures
 from .alerts import Alerts, LogSink, MetricsSink, Receivers, Records
 from .answers import Answers, version
-from .clients import Client, Clients
+from .configuration.settings import Settings
 from .conventions import Signal
 from .delivery import Batch, Delivery, EmbeddedStore
 from .destinations import Destinations
-from .faces import REDACTED, Faces
 from .intake import HttpIntake, Intake
+from .ledger import Ledger
 from .loading import load_certificate, load_renewed_limits, load_secret
-from .policy_in_force import PULSE_SECONDS as POLICY_PULSE_SECONDS
-from .policy_in_force import SERVICE, PolicyInForce, load_policies
+from .network.address import Address
+from .policy.faces import REDACTED, Faces
+from .policy.in_force import PULSE_SECONDS as POLICY_PULSE_SECONDS
+from .policy.in_force import SERVICE, PolicyInForce, load_policies
 from .pulse import Busy, Pulses
-from .quotas import Quotas
-from .settings import Settings
+from .senders.clients import Client, Clients
+from .senders.quotas import Quotas
 from .watchdog import Watchdog
 from .workers import Unavailable, Workers
 

@@ -232,7 +232,7 @@ def token(arguments: Sequence[str]) -> int:
     )
     parser.parse_args(arguments)
     _require("sidecar", _SIDECAR_NEEDS)
-    from sidecar.clients import new_token
+    from sidecar.senders.clients import new_token
 
     secret, digest = new_token()
     print("for the application, in its environment:")

@@ -23,7 +23,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 
 from sidecar.delivery import BatchQueue
 from sidecar.delivery.outlet import Outlet
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
 
 PATIENCE = 10.0  # seconds after which a test gives a wait up; no test measures time
 

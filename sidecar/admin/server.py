@@ -28,10 +28,10 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from sidecar.address import Address
-from sidecar.clients import ANYBODY, Client, Clients, Unknown
-from sidecar.cutting import cut
-from sidecar.settings import ConfigurationError
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.network.address import Address
+from sidecar.network.cutting import cut
+from sidecar.senders.clients import ANYBODY, Client, Clients, Unknown
 
 MAX_CONNECTIONS: Final = 32
 SECONDS: Final = 5.0  # for each read and write

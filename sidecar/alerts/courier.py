@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from sidecar.backoff import Backoff
+from sidecar.network.backoff import Backoff
 
 from .alert import Alert
 from .outbox import Notice, Outbox

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from sidecar import conventions
-from sidecar.ownership import private_folder
+from sidecar.configuration.ownership import private_folder
 
 from .alertmanager import PATH, Alertmanager
 from .courier import REFUSED, Courier

@@ -11,7 +11,7 @@ import hmac
 from pathlib import Path
 from typing import Final
 
-from sidecar.ownership import private_file
+from sidecar.configuration.ownership import private_file
 
 HEADER: Final = "X-Tenantscope-Signature"
 MIN_SECRET: Final = 16  # bytes

@@ -20,9 +20,9 @@ from typing import Final
 
 import structlog
 
-from sidecar.accounting import SOLE, Ledger
-from sidecar.ownership import FolderLock, private_folder
-from sidecar.settings import ConfigurationError
+from sidecar.configuration.ownership import FolderLock, private_folder
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.ledger import SOLE, Ledger
 
 from .batch import Batch
 from .disk import Folder

@@ -18,10 +18,10 @@ from typing import Final
 
 import grpc
 
-from sidecar.ownership import private_file
-from sidecar.pem import client_context, read_authorities, read_pair
-from sidecar.renewal import Renewed
-from sidecar.settings import ConfigurationError
+from sidecar.configuration.ownership import private_file
+from sidecar.configuration.pem import client_context, read_authorities, read_pair
+from sidecar.configuration.renewal import Renewed
+from sidecar.configuration.settings import ConfigurationError
 
 MAX_BYTES: Final = 16 * 1024  # of the headers: a server takes no more
 _NAME: Final = re.compile(r"[a-z0-9_.-]+")

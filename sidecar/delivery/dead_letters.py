@@ -20,10 +20,10 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
-from sidecar.accounting import Account
+from sidecar.configuration.ownership import private_folder
 from sidecar.conventions import Signal
-from sidecar.otlp import SERVICES
-from sidecar.ownership import private_folder
+from sidecar.ledger import Account
+from sidecar.network.otlp import SERVICES
 
 from .batch import Batch
 from .disk import Folder

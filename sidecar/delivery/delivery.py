@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sidecar.accounting import Ledger
-from sidecar.ownership import private_folder
+from sidecar.configuration.ownership import private_folder
+from sidecar.ledger import Ledger
 from sidecar.pulse import Pulses
 
 from .batch import Batch, Destination

@@ -18,8 +18,8 @@ from typing import Final
 
 import structlog
 
-from sidecar.accounting import Account
-from sidecar.backoff import Backoff
+from sidecar.ledger import Account
+from sidecar.network.backoff import Backoff
 from sidecar.pulse import Pulse
 
 from .batch import Batch, Destination, Refused, RetryLater

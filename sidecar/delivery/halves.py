@@ -11,7 +11,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from sidecar.conventions import Signal
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
 
 from .batch import Batch
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import structlog
 
-from sidecar.accounting import Account
 from sidecar.conventions import Signal
+from sidecar.ledger import Account
 
 from . import cursor
 from .batch import Batch

@@ -24,7 +24,7 @@ from typing import Any, Final
 import structlog
 from google.protobuf.message import DecodeError
 
-from sidecar.ownership import FolderLock, private_folder
+from sidecar.configuration.ownership import FolderLock, private_folder
 
 from . import rows, tables
 from .batch import Batch, Refused, RetryLater

@@ -23,8 +23,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from sidecar.address import Address, Upstream
-from sidecar.otlp import SERVICES
+from sidecar.network.address import Address, Upstream
+from sidecar.network.otlp import SERVICES
 
 from .batch import Batch, Refused, RetryLater
 from .credentials import Credentials

@@ -29,10 +29,10 @@ import h11
 import zstandard
 from google.protobuf.message import DecodeError
 
-from sidecar.address import Upstream
-from sidecar.cutting import cut
-from sidecar.otlp import HTTP_PATHS, PROTOBUF, SERVICES
-from sidecar.upstreams import Compression
+from sidecar.configuration.upstreams import Compression
+from sidecar.network.address import Upstream
+from sidecar.network.cutting import cut
+from sidecar.network.otlp import HTTP_PATHS, PROTOBUF, SERVICES
 
 from .batch import Batch, Refused, RetryLater
 from .credentials import Credentials

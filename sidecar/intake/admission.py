@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sidecar.clients import ANYBODY, Client, Clients
 from sidecar.conventions import Signal
-from sidecar.quotas import Quotas
+from sidecar.senders.clients import ANYBODY, Client, Clients
+from sidecar.senders.quotas import Quotas
 
 from .turns import Crowded, Turn, Turns
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import zstandard
 
-from sidecar.otlp import MAX_REQUEST_BYTES
+from sidecar.network.otlp import MAX_REQUEST_BYTES
 
 from .admission import Malformed
 from .verdicts import too_large, unreadable

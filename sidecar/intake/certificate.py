@@ -10,8 +10,8 @@ from typing import Final
 
 import grpc
 
-from sidecar.pem import read_authorities, read_pair, server_context
-from sidecar.renewal import Renewed
+from sidecar.configuration.pem import read_authorities, read_pair, server_context
+from sidecar.configuration.renewal import Renewed
 
 CERTIFICATE_KEY: Final = "TENANTSCOPE_TLS_CERTIFICATE_FILE"
 PRIVATE_KEY_KEY: Final = "TENANTSCOPE_TLS_KEY_FILE"

@@ -17,9 +17,9 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from sidecar.accounting import Ledger
-from sidecar.clients import shown_by
-from sidecar.otlp import SERVICES, Service
+from sidecar.ledger import Ledger
+from sidecar.network.otlp import SERVICES, Service
+from sidecar.senders.clients import shown_by
 
 from .admission import Admission, Malformed
 from .verdicts import Refusal, Verdicts, incomplete

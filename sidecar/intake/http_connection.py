@@ -18,8 +18,8 @@ import h11
 from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 from sidecar.conventions import Signal
-from sidecar.cutting import cut
-from sidecar.otlp import HTTP_PATHS, MAX_REQUEST_BYTES, PROTOBUF
+from sidecar.network.cutting import cut
+from sidecar.network.otlp import HTTP_PATHS, MAX_REQUEST_BYTES, PROTOBUF
 
 from .admission import Malformed
 from .bodies import inflated

@@ -20,9 +20,9 @@ from typing import Final
 
 import structlog
 
-from sidecar.accounting import Ledger
-from sidecar.address import Address
-from sidecar.settings import ConfigurationError
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.ledger import Ledger
+from sidecar.network.address import Address
 
 from .admission import Admission
 from .certificate import Certificate

@@ -23,11 +23,11 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from sidecar.accounting import Ledger
-from sidecar.address import Address
-from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
-from sidecar.ownership import private_folder
-from sidecar.settings import ConfigurationError
+from sidecar.configuration.ownership import private_folder
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.ledger import Ledger
+from sidecar.network.address import Address
+from sidecar.network.otlp import MAX_REQUEST_BYTES, SERVICES
 from sidecar.wire import watchdog_pb2
 
 from .admission import Admission

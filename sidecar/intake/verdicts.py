@@ -22,10 +22,10 @@ from typing import Final
 
 import structlog
 
-from sidecar.accounting import Ledger
-from sidecar.clients import Unknown
 from sidecar.conventions import Signal
-from sidecar.otlp import SERVICES
+from sidecar.ledger import Ledger
+from sidecar.network.otlp import SERVICES
+from sidecar.senders.clients import Unknown
 
 from .admission import Admission, Busy, Malformed
 

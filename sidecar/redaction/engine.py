@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from sidecar.debtors import Debtors
+from sidecar.senders.debtors import Debtors
 
 from .bounds import MAX_DROPPED, MAX_FIELDS, MAX_GROUPS, MAX_PARTS, MAX_RECORDS, MAX_SCANNED, Spent, TooMuch, allowance
 from .detectors import detect

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sidecar.conventions import Signal
-from sidecar.debtors import Debtors
+from sidecar.senders.debtors import Debtors
 
 
 class Malformed(ValueError):  # noqa: N818  # part of the contract with intake

@@ -10,9 +10,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
-from sidecar import strict_yaml
+from sidecar.configuration import strict_yaml
+from sidecar.configuration.strict_yaml import Place
 from sidecar.conventions import POLICIES
-from sidecar.strict_yaml import Place
 
 from .patterns import Patterns
 from .policy_file import Mistake, PolicyError, Reading

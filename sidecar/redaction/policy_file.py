@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sidecar.strict_yaml import Document, Place
+from sidecar.configuration.strict_yaml import Document, Place
 
 from .detectors import REASONS
 from .grammar import (

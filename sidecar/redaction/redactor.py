@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from sidecar.conventions import Signal
-from sidecar.debtors import Debtors
+from sidecar.senders.debtors import Debtors
 
 from .bounds import TooMuch
 from .gates import TENANT_KEY, UNLISTED, read_entry

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sidecar.strict_yaml import Place
+from sidecar.configuration.strict_yaml import Place
 
 from . import shapes
 from .detectors import MAX_TEXT

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar import conventions
 from sidecar.alerts import Alerts
-from sidecar.clients import Clients, Unknown, shown_by
 from sidecar.pulse import Pulse
+from sidecar.senders.clients import Clients, Unknown, shown_by
 from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.conventions import Signal
-from sidecar.debtors import Debtors
 from sidecar.redaction import Malformed, MasterKey, Policy, Redacted
+from sidecar.senders.debtors import Debtors
 
 from . import messages
 from .messages import ANSWER, INSTALL, READY, REDACT, REFUSED, SAME, Ended, Link

@@ -22,8 +22,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from sidecar.debtors import Debtors
 from sidecar.redaction import Redacted
+from sidecar.senders.debtors import Debtors
 
 INSTALL: Final = 1
 REDACT: Final = 2

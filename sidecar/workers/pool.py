@@ -23,11 +23,11 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from sidecar import conventions
-from sidecar.backoff import Backoff
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
-from sidecar.debtors import Debtors
+from sidecar.network.backoff import Backoff
 from sidecar.redaction import Kernel, MasterKey, Policy, Redacted
-from sidecar.settings import ConfigurationError
+from sidecar.senders.debtors import Debtors
 
 from .member import Member, Version
 from .messages import Ended

@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2
 
 from instrumentation import credentials
 from instrumentation.settings import ConfigurationError, Settings
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
 from sidecar.wire import watchdog_pb2
 from tenantscope.view.client import Admin, NoAnswerError, StrangerError
 from tenantscope.view.status import Status

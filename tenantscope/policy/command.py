@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.alerts import printable
+from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.conventions import POLICIES
-from sidecar.keyring import read_keys, retire, rotate
+from sidecar.policy.keyring import read_keys, retire, rotate
 from sidecar.redaction import Policy, PolicyError, Pseudonyms
 from sidecar.redaction.json_schema import text as schema_text
 from sidecar.redaction.policy import shipped_file
-from sidecar.settings import ConfigurationError, Settings
 from tenantscope.arguments import Parser
 
 from . import difference, examples, explanation

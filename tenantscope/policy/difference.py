@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from sidecar.configuration.strict_yaml import Place
 from sidecar.redaction import Policy
 from sidecar.redaction.policy import Rule
 from sidecar.redaction.rewrites import Rewrite
 from sidecar.redaction.rules import Refused, StringListValue, StringValue, Text
 from sidecar.redaction.shapes import ENUM
-from sidecar.strict_yaml import Place
 
 from .explanation import in_words
 

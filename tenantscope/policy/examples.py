@@ -17,12 +17,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sidecar.configuration.strict_yaml import YamlError, parse, read_file
 from sidecar.conventions import POLICIES, SIGNALS, Signal
 from sidecar.redaction import Policy, PolicyError
 from sidecar.redaction.policy import shipped_file
 from sidecar.redaction.policy_file import Mistake
 from sidecar.redaction.rule_file import unknown
-from sidecar.strict_yaml import YamlError, parse, read_file
 
 from .probe import PLACES, VERDICTS, Outcome, Probe, Target, resolve
 

@@ -17,8 +17,8 @@ from http import HTTPStatus
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from sidecar.address import Address
 from sidecar.alerts import printable
+from sidecar.network.address import Address
 
 from .status import NotAStatusError, Status, read
 

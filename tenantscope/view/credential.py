@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from sidecar.ownership import private_file
+from sidecar.configuration.ownership import private_file
 
 #: Where OpenTelemetry's exporters have the headers that they send; `tenantscope token` prints it so.
 HEADERS: Final = "OTEL_EXPORTER_OTLP_HEADERS"

@@ -20,10 +20,10 @@ from otlp_peers import Upstream as Peer
 from sidecar import conventions
 from sidecar.alerts import Alert, Records
 from sidecar.alerts.records import MAX_BATCH, MAX_STACK, MAX_WAITING, record
+from sidecar.configuration.settings import Settings
 from sidecar.conventions import POLICIES
 from sidecar.redaction import Policy, Redactor
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 
 BEGAN = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 INSTANCE = "0f8fad5b-d9cb-469f-a165-70867728950e"

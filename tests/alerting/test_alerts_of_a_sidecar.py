@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.alerts import Alert
 from sidecar.alerts.signature import HEADER, sign
+from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.service import Sidecar
-from sidecar.settings import ConfigurationError, Settings
 
 APPLICATION = Path(__file__).parents[1] / "stalls" / "application.py"
 SECRET = b"a secret of some length"

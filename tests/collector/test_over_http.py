@@ -9,10 +9,10 @@ import pytest
 from collector_process import Collector, eventually, free_ports, running
 from otlp_peers import log_request, sum_request, trace_request
 
-from sidecar.address import upstream as parse_upstream
+from sidecar.configuration.upstreams import COMPRESSIONS
 from sidecar.conventions import Signal
 from sidecar.delivery import Batch, Refused, RetryLater, UpstreamHttp
-from sidecar.upstreams import COMPRESSIONS
+from sidecar.network.address import upstream as parse_upstream
 
 REQUESTS: dict[Signal, bytes] = {
     "traces": trace_request(50, tenant="over-http"),

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidecar.configuration.settings import Settings
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 from tenantscope.console.server import Console
 from tenantscope.view.client import Admin
 

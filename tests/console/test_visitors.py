@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scene import Scene, doing, playing
 
-from sidecar.clients import new_token
+from sidecar.senders.clients import new_token
 from tenantscope.console import visitors
 from tenantscope.console.visitors import RefusedError, Visitors
 from tenantscope.view.client import Admin

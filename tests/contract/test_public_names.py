@@ -119,7 +119,7 @@ def test_sidecar_keys_are_tolerated() -> None:
 
 def test_every_sidecar_setting_is_among_those_tolerated() -> None:
     """A setting added there is no unknown key here."""
-    from sidecar.settings import SETTINGS as SIDECAR_SETTINGS
+    from sidecar.configuration.table import SETTINGS as SIDECAR_SETTINGS
 
     known = {*SIDECAR_KEYS, *(setting.key for setting in SETTINGS)}
     assert {setting.key for setting in SIDECAR_SETTINGS if setting.key.startswith("TENANTSCOPE_")} <= known
@@ -127,7 +127,7 @@ def test_every_sidecar_setting_is_among_those_tolerated() -> None:
 
 def test_the_collectors_variables_stop_nobody() -> None:
     """Every variable that collector-config.yaml names may stand in an environment that all three share."""
-    from sidecar.settings import Settings as SidecarSettings
+    from sidecar.configuration.settings import Settings as SidecarSettings
 
     config = (Path(__file__).parents[2] / "collector-config.yaml").read_text()
     found = dict.fromkeys(re.findall(r"env:(TENANTSCOPE_[A-Z_]+)", config), "x")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue, Way
+from sidecar.ledger import Ledger
 
 NAMES = ("near", "far")
 PAYLOAD = 10

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE, outlet
 
-from sidecar.accounting import Ledger
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import SIGNALS
 from sidecar.delivery import Batch, BatchQueue
-from sidecar.settings import ConfigurationError
+from sidecar.ledger import Ledger
 
 SMALL = Batch("traces", b"x" * 10, 1)
 ON_DISK = 16 + 10  # bytes of the frame of SMALL

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from otlp_peers import PATIENCE, outlet
 
-from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue, Way
 from sidecar.delivery.disk import Folder
+from sidecar.ledger import Ledger
 
 BOUND = 8 * 100  # segments of 100 bytes: every third batch begins a new one
 OPERATIONS = ["create", "write", "reserve", "truncate", "sync", "sync_names", "rename", "remove"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from otlp_peers import outlet
 
-from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, BatchQueue
 from sidecar.delivery.segments import QUARANTINED
+from sidecar.ledger import Ledger
 
 BATCHES = [Batch("traces", bytes([65 + number]) * 10, number + 1) for number in range(5)]
 FRAME = 16 + 10

@@ -18,15 +18,15 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from otlp_peers import PATIENCE, log_request, outlet, running_upstream, sum_request, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import upstream as parse_upstream
 from sidecar.conventions import Signal
 from sidecar.delivery import Batch, BatchQueue, DeadLetters, Forwarder, UpstreamOtlp
 from sidecar.delivery.dead_letters import FOLDER_NAME
 from sidecar.delivery.disk import Folder
 from sidecar.delivery.forwarder import MAX_HALVINGS
 from sidecar.delivery.halves import halves
-from sidecar.otlp import SERVICES
+from sidecar.ledger import Ledger
+from sidecar.network.address import upstream as parse_upstream
+from sidecar.network.otlp import SERVICES
 
 
 def names(payload: bytes) -> list[str]:

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from otlp_peers import histogram_request, log_request, sum_request, trace_request
 
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.delivery import Batch, EmbeddedStore, Refused, RetryLater
 from sidecar.delivery.store import FILE_NAME, QUARANTINE_NAME
 from sidecar.delivery.tables import Bounds
-from sidecar.settings import ConfigurationError
 
 
 @pytest.fixture

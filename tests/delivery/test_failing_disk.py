@@ -17,11 +17,11 @@ import grpc
 import pytest
 from otlp_peers import PATIENCE, export, outlet, running_upstream, trace_request
 
-from sidecar.accounting import Ledger
+from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.delivery import Batch, BatchQueue, Way
 from sidecar.delivery.disk import Folder
+from sidecar.ledger import Ledger
 from sidecar.service import Sidecar
-from sidecar.settings import ConfigurationError, Settings
 
 SMALL = Batch("traces", b"x" * 50, 1)
 
@@ -90,7 +90,7 @@ def test_a_write_that_gets_through_in_part_leaves_nothing(tmp_path: Path) -> Non
     code = """if True:
         import resource, sys
         from pathlib import Path
-        from sidecar.accounting import Ledger
+        from sidecar.ledger import Ledger
         from sidecar.delivery import Batch, BatchQueue, Way
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         queue = BatchQueue(Path(sys.argv[1]), Ledger())

@@ -9,10 +9,10 @@ from fan_out import FRAME, HEADER, NAMES, batch, exact, offer, opened, taken_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.accounting import Ledger
 from sidecar.conventions import SIGNALS
 from sidecar.delivery import Batch, BatchQueue, Way
 from sidecar.delivery.stock import OVERTAKEN
+from sidecar.ledger import Ledger
 
 
 def test_each_gets_everything_at_its_own_pace(tmp_path: Path) -> None:

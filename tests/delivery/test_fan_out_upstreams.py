@@ -13,11 +13,11 @@ from fan_out import exact
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otlp_peers import PATIENCE, Upstream, export, refuse, running_upstream, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import upstream as parse_upstream
+from sidecar.configuration.settings import Settings
 from sidecar.delivery import Batch, Delivery, Exit, UpstreamOtlp, Way
+from sidecar.ledger import Ledger
+from sidecar.network.address import upstream as parse_upstream
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 
 
 @contextmanager

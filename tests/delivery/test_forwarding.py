@@ -12,9 +12,9 @@ import grpc
 import pytest
 from otlp_peers import PATIENCE, Upstream, outlet, refuse, running_upstream, take_in_part, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import upstream as parse_upstream
 from sidecar.delivery import BACKOFF, Batch, BatchQueue, DeadLetters, Forwarder, UpstreamOtlp
+from sidecar.ledger import Ledger
+from sidecar.network.address import upstream as parse_upstream
 
 RETRYABLE = ["CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"]
 PERMANENT = ["PERMISSION_DENIED", "UNIMPLEMENTED", "INTERNAL", "UNKNOWN"]

@@ -8,8 +8,8 @@ import pytest
 from fan_out import FRAME, HEADER, batch, opened
 from otlp_peers import log_request, trace_request
 
-from sidecar.accounting import Ledger
 from sidecar.delivery import Batch, Way
+from sidecar.ledger import Ledger
 
 
 def test_requests_that_are_there_are_joined_and_stay_what_they_were(tmp_path: Path) -> None:

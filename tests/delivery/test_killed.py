@@ -22,9 +22,9 @@ from http_peers import running_http_upstream
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otlp_peers import PATIENCE, outlet, refuse, running_upstream
 
-from sidecar.accounting import Ledger
 from sidecar.delivery import BatchQueue
-from sidecar.otlp import SERVICES
+from sidecar.ledger import Ledger
+from sidecar.network.otlp import SERVICES
 
 KILLS = 10
 SPANS = 4  # in a request
@@ -191,7 +191,7 @@ def test_a_storm_of_restarts_keeps_everything(tmp_path: Path) -> None:
     code = """if True:
         import os, signal, sys
         from pathlib import Path
-        from sidecar.accounting import Ledger
+        from sidecar.ledger import Ledger
         from sidecar.delivery import Batch, BatchQueue
         queue = BatchQueue(Path(sys.argv[1]), Ledger())
         for payload in (sys.argv[2], sys.argv[2] + "+"):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from sidecar import conventions
-from sidecar.accounting import Ledger
 from sidecar.conventions import SIGNALS
+from sidecar.ledger import Ledger
 
 DESTINATIONS = ("near", "far")
 

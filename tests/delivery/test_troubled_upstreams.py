@@ -18,8 +18,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from otlp_peers import PATIENCE, Upstream, refuse, running_upstream, trace_request
 
-from sidecar.address import upstream as parse_upstream
 from sidecar.delivery import Batch, Credentials, RetryLater, UpstreamOtlp, upstream
+from sidecar.network.address import upstream as parse_upstream
 
 BATCH = Batch("traces", trace_request(3), 3)
 

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE, Upstream, running_upstream, trace_request
 
-from sidecar.address import upstream as parse_upstream
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.delivery import Batch, Credentials, RetryLater, UpstreamOtlp
 from sidecar.delivery.credentials import _headers
-from sidecar.settings import ConfigurationError
+from sidecar.network.address import upstream as parse_upstream
 
 BATCH = Batch("traces", trace_request(1), 1)
 TOKEN = "canary-token-4242"

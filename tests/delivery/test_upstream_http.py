@@ -16,13 +16,13 @@ import trustme
 from http_peers import Handler, HttpUpstream, running_http_upstream, status, take
 from otlp_peers import PATIENCE, log_request, sum_request, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import upstream as parse_upstream
+from sidecar.configuration.settings import Settings
 from sidecar.delivery import Batch, Credentials, Delivery, Exit, Refused, RetryLater, UpstreamHttp, Way
 from sidecar.delivery.upstream_http import MAX_ANSWER_BYTES
-from sidecar.otlp import SERVICES
+from sidecar.ledger import Ledger
+from sidecar.network.address import upstream as parse_upstream
+from sidecar.network.otlp import SERVICES
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 
 BATCH = Batch("traces", trace_request(3), 3, "0123456789abcdef01234567-16")
 

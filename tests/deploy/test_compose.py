@@ -27,7 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from validation import Validate
 
 from instrumentation.settings import Settings as LibrarySettings
-from sidecar.settings import Settings as SidecarSettings
+from sidecar.configuration.settings import Settings as SidecarSettings
 from tenantscope.demo.handover import CAST
 
 COMPOSE = ROOT / "deploy/compose"

@@ -92,7 +92,7 @@ class Gate(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Gate())
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
+from sidecar.configuration.settings import Settings
 sidecar = Sidecar(Settings.from_environment())
 sidecar.start()
 sidecar.stop(1)

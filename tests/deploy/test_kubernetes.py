@@ -21,8 +21,8 @@ from natively import image
 from validation import Validate
 
 from instrumentation.settings import Settings as LibrarySettings
-from sidecar.policy_in_force import load_policies
-from sidecar.settings import Settings as SidecarSettings
+from sidecar.configuration.settings import Settings as SidecarSettings
+from sidecar.policy.in_force import load_policies
 
 KUBERNETES = ROOT / "deploy/kubernetes"
 OVERLAYS = ("try", "vendor", "production")

@@ -18,7 +18,7 @@ from collector_process import DEADLINE, ROOT, eventually
 from natively import image
 from otlp_peers import export, running_upstream, trace_request
 
-from sidecar.settings import Settings
+from sidecar.configuration.settings import Settings
 from sidecar.watchdog import bell
 
 UNIT = ROOT / "deploy/systemd/tenantscope-sidecar.service"

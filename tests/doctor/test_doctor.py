@@ -15,9 +15,9 @@ import pytest
 import trustme
 from otlp_peers import refuse, running_upstream
 
-from sidecar.clients import new_token
+from sidecar.configuration.settings import Settings
+from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 from tenantscope.doctor.command import visit
 from tenantscope.doctor.hops import HOPS, Visit
 from tenantscope.view.client import Admin

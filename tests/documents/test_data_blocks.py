@@ -11,9 +11,9 @@ import yaml
 from reading import ROOT, Block, blocks, documents
 
 from dashboards.prometheus_names import emitted
-from sidecar.clients import Clients
+from sidecar.configuration.settings import Settings
 from sidecar.redaction import Policy
-from sidecar.settings import Settings
+from sidecar.senders.clients import Clients
 from sidecar.wire.limits import load as load_limits
 
 #: Languages that a block may be in. `text` is output.

@@ -19,7 +19,7 @@ from typing import NoReturn
 import pytest
 from reading import ROOT, Block, blocks, documents
 
-import sidecar.settings
+import sidecar.configuration.table
 from instrumentation.settings import SETTINGS as LIBRARY
 from tenantscope.cli import COMMANDS
 from tenantscope.cli import main as command_line
@@ -29,7 +29,7 @@ FOREIGN = {
     "kill", "kubectl", "kustomize", "mkdir", "node", "ocb", "openssl", "opentelemetry-instrument", "otelcol", "podman",
     "promtool", "sed", "ssh", "sudo", "systemctl", "systemd-analyze", "useradd",
 }  # fmt: skip
-KEYS = {setting.key for setting in (*LIBRARY, *sidecar.settings.SETTINGS)} | {
+KEYS = {setting.key for setting in (*LIBRARY, *sidecar.configuration.table.SETTINGS)} | {
     key  # of the Collector's configurations, which read the environment themselves
     for file in (ROOT / "collector-config.yaml", *(ROOT / "deploy/gateway").glob("*.yaml"))
     for key in re.findall(r"\$\{env:(\w+)", file.read_text())

@@ -19,8 +19,8 @@ import grpc
 import pytest
 from otlp_peers import PATIENCE, export, trace_request
 
-from sidecar.clients import new_token
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
+from sidecar.senders.clients import new_token
 
 TOKEN, DIGEST = new_token()
 METADATA = [("authorization", f"Bearer {TOKEN}")]

@@ -10,12 +10,12 @@ from typing import Any
 
 from otlp_peers import PATIENCE, log_request, sum_request, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Client, Clients
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, Certificate, HttpIntake
 from sidecar.intake.http_connection import Seconds
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.senders.clients import Client, Clients
 
 QUICK = Seconds(head=0.2, idle=0.4, body=0.3, answer=1.0, linger=0.05)
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: h\r\nContent-Type: application/x-protobuf\r\nContent-Length: 100\r\n\r\n"

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Client, Clients, new_token
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, Certificate, Intake
-from sidecar.otlp import SERVICES
-from sidecar.settings import ConfigurationError
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.network.otlp import SERVICES
+from sidecar.senders.clients import Client, Clients, new_token
 
 TOKEN, DIGEST = new_token()
 CLIENTS = f"""\

@@ -14,13 +14,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from otlp_peers import PATIENCE, export, log_request, sum_request, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Client, Clients
 from sidecar.conventions import SIGNALS, Signal
 from sidecar.intake import Admission, Busy, Intake, Malformed
 from sidecar.intake.verdicts import BUSY, DROPPED, FAULT, MALFORMED
-from sidecar.otlp import MAX_REQUEST_BYTES, SERVICES
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.network.otlp import MAX_REQUEST_BYTES, SERVICES
+from sidecar.senders.clients import Client, Clients
 
 SECRET = "sk-live-4242"
 

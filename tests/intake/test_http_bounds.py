@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Client, Clients
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, HttpIntake, Malformed
 from sidecar.intake.bodies import inflated
 from sidecar.intake.turns import Turn, Turns
 from sidecar.intake.verdicts import Refusal
-from sidecar.otlp import MAX_REQUEST_BYTES
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.network.otlp import MAX_REQUEST_BYTES
+from sidecar.senders.clients import Client, Clients
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ import trustme
 from http_listener import HEAD, PROTOBUF, QUICK, REQUESTS, NextStage, Served, connected, serving, until_the_end
 from otlp_peers import PATIENCE
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Client, Clients, new_token
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, Certificate, HttpIntake
-from sidecar.settings import ConfigurationError
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.senders.clients import Client, Clients, new_token
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from otlp_peers import PATIENCE, trace_request
 
 from sidecar.intake import Busy, Malformed
 from sidecar.intake.verdicts import BUSY, DROPPED, FAULT, MALFORMED
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
 
 
 @pytest.fixture

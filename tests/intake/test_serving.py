@@ -12,14 +12,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from otlp_peers import PATIENCE, export, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Client, Clients
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, Intake, refuse_unsafe_grpc
 from sidecar.intake.turns import PLACES
-from sidecar.otlp import SERVICES
-from sidecar.settings import ConfigurationError
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.network.otlp import SERVICES
+from sidecar.senders.clients import Client, Clients
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE, export, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Client, Clients
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, Busy, Intake
 from sidecar.intake.turns import Crowded, Turn, Turns
-from sidecar.otlp import SERVICES
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.network.otlp import SERVICES
+from sidecar.senders.clients import Client, Clients
 
 
 class Clock:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from otlp_peers import export, trace_request
 
-from sidecar.accounting import Ledger
-from sidecar.address import listener
-from sidecar.clients import Clients
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.intake import Admission, Intake
-from sidecar.settings import ConfigurationError
+from sidecar.ledger import Ledger
+from sidecar.network.address import listener
+from sidecar.senders.clients import Clients
 
 
 def start(path: Path) -> Intake:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from instrumentation.settings import ConfigurationError as LibraryError
 from instrumentation.settings import Settings as LibrarySettings
-from sidecar.settings import ConfigurationError, Settings
+from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.wire.limits import MAX_BYTES, Limits, LimitsError, Quota, Tier, load, parse
 
 GOOD = """

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from sidecar.clients import ANYBODY, Client
-from sidecar.debtors import Debtors
-from sidecar.quotas import MAX_WAIT_SECONDS, Account, Quotas
+from sidecar.senders.clients import ANYBODY, Client
+from sidecar.senders.debtors import Debtors
+from sidecar.senders.quotas import MAX_WAIT_SECONDS, Account, Quotas
 from sidecar.wire.limits import Limits, LimitsError, Quota, parse
 
 TABLE = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from policy_shell import policy
 
-from sidecar.keyring import read_keys
+from sidecar.policy.keyring import read_keys
 from sidecar.redaction import Policy, Pseudonyms, Redactor
 
 

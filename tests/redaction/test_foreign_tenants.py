@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from sidecar.clients import NOBODY, Client
 from sidecar.conventions import POLICIES, SIGNALS, Signal
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
 from sidecar.redaction import Policy, Redactor
+from sidecar.senders.clients import NOBODY, Client
 
 PARTNER = Client("partner", frozenset({"globex", "initech"}))
 KINDS = [kind.name for kind in Metric.DESCRIPTOR.oneofs_by_name["data"].fields]

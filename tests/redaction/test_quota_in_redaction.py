@@ -8,9 +8,9 @@ import pytest
 from otlp_peers import log_request, sum_request, trace_request
 
 from sidecar.conventions import Signal
-from sidecar.debtors import Debtors
 from sidecar.redaction import Policy, Redacted, Redactor
 from sidecar.redaction.policy import shipped_file
+from sidecar.senders.debtors import Debtors
 
 TIERS = """
 tiers:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from sidecar.configuration.strict_yaml import MAX_BYTES
 from sidecar.conventions import POLICIES
 from sidecar.redaction import Policy, PolicyError, Redactor
 from sidecar.redaction.grammar import Words
 from sidecar.redaction.table import TABLE, Decision
-from sidecar.strict_yaml import MAX_BYTES
 
 SMALL = """\
 version: 1

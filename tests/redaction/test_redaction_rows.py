@@ -13,7 +13,7 @@ from otlp_peers import attributes
 from redaction_samples import CONTENT, ENCODINGS, RARE_ENCODINGS, SECRETS, TEXTS, Composer
 
 from sidecar.conventions import POLICIES, SIGNALS, Signal
-from sidecar.otlp import SERVICES
+from sidecar.network.otlp import SERVICES
 from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
 from sidecar.redaction.bounds import TooMuch
 from sidecar.redaction.detectors import detect

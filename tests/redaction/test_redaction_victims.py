@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlp_peers import sum_request
 
-from sidecar.clients import Client
 from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
+from sidecar.senders.clients import Client
 
 NAMES = Pseudonyms(MasterKey("k1", b"k" * 32))
 PAIR = "autogen.tenant.loop.delay.pair"

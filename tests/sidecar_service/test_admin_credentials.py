@@ -19,9 +19,9 @@ from otlp_peers import PATIENCE, export, sum_request, trace_request
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.admin import scope
-from sidecar.clients import new_token
+from sidecar.configuration.settings import Settings
+from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 
 TOKENS = {name: new_token() for name in ("operator", "acme", "globex", "hidden", "gone")}
 CLIENTS = f"""\

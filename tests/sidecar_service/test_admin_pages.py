@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from sidecar.accounting import Ledger
-from sidecar.address import loopback, tcp_listener
 from sidecar.admin import Admin, Figures
 from sidecar.admin.server import MAX_CONNECTIONS
-from sidecar.clients import Client
-from sidecar.settings import ConfigurationError
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.ledger import Ledger
+from sidecar.network.address import loopback, tcp_listener
+from sidecar.senders.clients import Client
 
 
 class Pages:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from sidecar.check import check
-from sidecar.clients import new_token
-from sidecar.ownership import is_kept_in_memory
+from sidecar.configuration.ownership import is_kept_in_memory
+from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.redaction import Policy
+from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
-from sidecar.settings import ConfigurationError, Settings
 
 
 def settings(tmp_path: Path, **more: str) -> Settings:

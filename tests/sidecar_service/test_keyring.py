@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.keyring import MAX_KEYS, NAME, read_keys, retire, rotate
-from sidecar.settings import ConfigurationError
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.policy.keyring import MAX_KEYS, NAME, read_keys, retire, rotate
 
 
 def test_the_first_key_is_made_once_for_us_alone(tmp_path: Path) -> None:

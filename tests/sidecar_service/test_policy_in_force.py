@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from otlp_peers import PATIENCE
 
+from sidecar.configuration.settings import Settings
 from sidecar.conventions import POLICIES
 from sidecar.redaction import Policy
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 
 
 def page(sidecar: Sidecar, path: str) -> str:

@@ -14,10 +14,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from sidecar.alerts import Alert
-from sidecar.keyring import NAME, rotate
-from sidecar.policy_in_force import MAX_COUNTED, PolicyInForce, load_policies
+from sidecar.configuration.settings import Settings
+from sidecar.policy.in_force import MAX_COUNTED, PolicyInForce, load_policies
+from sidecar.policy.keyring import NAME, rotate
 from sidecar.redaction import Policy
-from sidecar.settings import Settings
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECRET = "bob@example.com"

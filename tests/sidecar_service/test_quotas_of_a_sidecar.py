@@ -12,9 +12,9 @@ import grpc
 import pytest
 from otlp_peers import PATIENCE, export, log_request, trace_request
 
-from sidecar.clients import new_token
+from sidecar.configuration.settings import Settings
+from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 
 TOKEN, DIGEST = new_token()
 LIMITS = """

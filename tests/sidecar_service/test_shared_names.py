@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from instrumentation import conventions as library
 from instrumentation import settings as library_settings
+from sidecar.configuration.table import LIBRARY_KEYS, SETTINGS
 from sidecar.delivery.rows import INSTANCE, SERVICE, TENANT
 from sidecar.delivery.store import SUMMED
-from sidecar.settings import LIBRARY_KEYS, SETTINGS
 
 
 def test_the_store_adds_up_what_the_library_emits() -> None:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.address import Address, Upstream
-from sidecar.settings import SETTINGS, ConfigurationError, Settings
-from sidecar.upstreams import Upstreams
+from sidecar.configuration.settings import ConfigurationError, Settings
+from sidecar.configuration.table import SETTINGS
+from sidecar.configuration.upstreams import Upstreams
+from sidecar.network.address import Address, Upstream
 
 
 def errors(**environment: str) -> tuple[str, ...]:

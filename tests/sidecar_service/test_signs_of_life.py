@@ -13,10 +13,10 @@ import pytest
 from otlp_peers import PATIENCE, Upstream, export, running_upstream, trace_request
 from prometheus_client import CollectorRegistry
 
+from sidecar.configuration.settings import Settings
 from sidecar.pulse import PATIENCE as DEADLINES
 from sidecar.pulse import Busy, Pulse, Pulses
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 
 
 class Clock:

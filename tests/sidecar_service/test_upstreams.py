@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.configuration.settings import ConfigurationError, Settings
+from sidecar.configuration.upstreams import Upstreams
 from sidecar.destinations import load_credentials
-from sidecar.settings import ConfigurationError, Settings
-from sidecar.upstreams import Upstreams
 
 
 def read(**environment: str) -> Upstreams:

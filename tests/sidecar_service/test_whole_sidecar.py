@@ -34,8 +34,8 @@ from otlp_peers import (
     trace_request,
 )
 
+from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.service import Sidecar
-from sidecar.settings import ConfigurationError, Settings
 
 SECRET = "sk-live-4242"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.clients import new_token
+from sidecar.configuration.settings import Settings
+from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 from tenantscope.cli import main
 from tenantscope.view.client import Admin, StrangerError
 from tenantscope.view.credential import HEADERS, find_token

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.answers import version
+from sidecar.configuration.settings import Settings
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 from tenantscope.view.client import Admin
 from tenantscope.view.status import WAYS_TO_END
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE
 
-from sidecar.debtors import Debtors
 from sidecar.redaction import MasterKey, Policy, Redacted
+from sidecar.senders.debtors import Debtors
 from sidecar.workers import messages
 from sidecar.workers.member import Version
 from sidecar.workers.messages import INSTALL, READY, REDACT, Ended, Link

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from otlp_peers import PATIENCE, trace_request
 
-from sidecar.debtors import Debtors
 from sidecar.redaction import Malformed, MasterKey, Policy, Pseudonyms, Redactor
+from sidecar.senders.debtors import Debtors
 from sidecar.workers import Unavailable, Workers
 from sidecar.workers.member import Member
 

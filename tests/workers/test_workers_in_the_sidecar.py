@@ -18,11 +18,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otlp_peers import PATIENCE, export, running_upstream, trace_request
 
-from sidecar.keyring import rotate
-from sidecar.policy_in_force import PolicyInForce, load_policies
+from sidecar.configuration.settings import Settings
+from sidecar.policy.in_force import PolicyInForce, load_policies
+from sidecar.policy.keyring import rotate
 from sidecar.redaction import Policy
 from sidecar.service import Sidecar
-from sidecar.settings import Settings
 from sidecar.workers import Unavailable, Workers
 
 RULES = """\

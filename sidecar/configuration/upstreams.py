@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from .address import Upstream, upstream
-from .conventions import STORE
+from sidecar.conventions import STORE
+from sidecar.network.address import Upstream, upstream
+
 from .strict_yaml import Document, Place, YamlError, parse, read_file
 
 KEY: Final = "TENANTSCOPE_UPSTREAM"

@@ -34,10 +34,10 @@ from typing import Any, Final
 
 import grpc
 
-from .renewal import Renewed
-from .settings import ConfigurationError
-from .strict_yaml import Document, Place, YamlError, parse, read_file
-from .wire.limits import QUOTA_KEYS, Quota, read_quota
+from sidecar.configuration.renewal import Renewed
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.configuration.strict_yaml import Document, Place, YamlError, parse, read_file
+from sidecar.wire.limits import QUOTA_KEYS, Quota, read_quota
 
 KEY: Final = "TENANTSCOPE_CLIENTS_FILE"
 #: What telemetry says of a tenant when there is none, or too many: it speaks for nobody.

@@ -24,10 +24,11 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from . import conventions
+from sidecar import conventions
+from sidecar.wire.limits import MAX_TENANT, Limits, Quota
+
 from .clients import Client
 from .debtors import Debtors
-from .wire.limits import MAX_TENANT, Limits, Quota
 
 MAX_TENANTS: Final = 10_000
 MAX_SHOWN: Final = 100

@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from .conventions import Signal
+from sidecar.conventions import Signal
 
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024  # what gRPC servers take by default, so every exporter stays below it
 

@@ -18,8 +18,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from .redaction import MasterKey
-from .settings import ConfigurationError
+from sidecar.configuration.settings import ConfigurationError
+from sidecar.redaction import MasterKey
 
 NAME: Final = "tenants.keys"
 MAX_KEYS: Final = 8

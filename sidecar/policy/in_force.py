@@ -26,16 +26,17 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from . import conventions
-from .alerts import Alert
-from .conventions import Signal
-from .debtors import Debtors
+from sidecar import conventions
+from sidecar.alerts import Alert
+from sidecar.configuration.settings import ConfigurationError, Settings
+from sidecar.conventions import Signal
+from sidecar.pulse import Pulse
+from sidecar.redaction import Kernel, MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
+from sidecar.senders.debtors import Debtors
+from sidecar.workers import Workers
+
 from .keyring import NAME as KEYS_NAME
 from .keyring import read_keys
-from .pulse import Pulse
-from .redaction import Kernel, MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
-from .settings import ConfigurationError, Settings
-from .workers import Workers
 
 POLICY_SETTING: Final = "TENANTSCOPE_POLICY"
 TRIAL_SETTING: Final = "TENANTSCOPE_TRIAL_POLICY"
