@@ -14,7 +14,8 @@ from .configuration.ownership import check_private_folder, is_kept_in_memory
 from .configuration.settings import ConfigurationError, Settings
 from .destinations import Destinations
 from .loading import load_certificate, load_secret
-from .policy.in_force import STATE_SETTING, load_policies
+from .policy.in_force import STATE_SETTING
+from .policy.version import load_policies
 from .senders.clients import Clients
 
 MEBIBYTE = 1 << 20

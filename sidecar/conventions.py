@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
 SIGNALS: Final = ("traces", "metrics", "logs")
 Signal = Literal["traces", "metrics", "logs"]
 
@@ -27,6 +29,11 @@ class Metric:
     kind: Literal["counter", "gauge"]
     description: str
     labels: tuple[str, ...] = ()
+
+    def family(self) -> CounterMetricFamily | GaugeMetricFamily:
+        """What a collector fills at a scrape, empty."""
+        kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        return kind(self.name, self.description, labels=self.labels)
 
 
 # A record is a span, a metric data point or a log record. For every signal and destination, at every moment:

@@ -24,7 +24,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -200,7 +199,7 @@ class Ledger(Collector):
     def collect(self) -> Iterator[Family]:
         """For `/metrics`: every family read at one moment, so that the equation holds within one scrape."""
         received, recovered, forwarded, rejected, kept, dropped, requests, refused, redactions, retries, lost = (
-            CounterMetricFamily(metric.name, metric.description, labels=metric.labels)
+            metric.family()
             for metric in (
                 conventions.RECEIVED,
                 conventions.RECOVERED,
@@ -215,9 +214,7 @@ class Ledger(Collector):
                 conventions.QUEUE_LOST,
             )
         )
-        queued = GaugeMetricFamily(
-            conventions.QUEUED.name, conventions.QUEUED.description, labels=conventions.QUEUED.labels
-        )
+        queued = conventions.QUEUED.family()
         with self._lock:
             for signal, intake in self._intake.items():
                 received.add_metric((signal,), intake.received)

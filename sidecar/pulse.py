@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -134,8 +133,7 @@ class Pulses(Collector):
 
     def collect(self) -> Iterator[Family]:
         """For `/metrics`."""
-        spec = conventions.PART_SILENT
-        family = GaugeMetricFamily(spec.name, spec.description, labels=spec.labels)
+        family = conventions.PART_SILENT.family()
         for name, pulse in self._all():
             family.add_metric((name,), pulse.silent)
         yield family

@@ -34,7 +34,8 @@ from .loading import load_certificate, load_renewed_limits, load_secret
 from .network.address import Address
 from .policy.faces import REDACTED, Faces
 from .policy.in_force import PULSE_SECONDS as POLICY_PULSE_SECONDS
-from .policy.in_force import SERVICE, PolicyInForce, load_policies
+from .policy.in_force import SERVICE, PolicyInForce
+from .policy.version import load_policies
 from .pulse import Busy, Pulses
 from .senders.clients import Client, Clients
 from .senders.quotas import Quotas

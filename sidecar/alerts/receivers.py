@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -98,17 +97,16 @@ class Receivers(Collector):
 
     def collect(self) -> Iterator[Family]:
         """For `/metrics`: the counts of one receiver are read at one moment, so that its equation holds."""
-        taken, told, dropped, failures = (
-            CounterMetricFamily(metric.name, metric.description, labels=metric.labels)
+        taken, told, dropped, waiting, failures = (
+            metric.family()
             for metric in (
                 conventions.CHANGES_TAKEN,
                 conventions.CHANGES_TOLD,
                 conventions.CHANGES_DROPPED,
+                conventions.CHANGES_WAITING,
                 conventions.RECEIVER_FAILURES,
             )
         )
-        spec = conventions.CHANGES_WAITING
-        waiting = GaugeMetricFamily(spec.name, spec.description, labels=spec.labels)
         for sink in self.sinks:
             took, has_told, gave_up, waits = sink.counts()
             taken.add_metric((sink.name,), took)

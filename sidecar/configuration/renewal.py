@@ -7,7 +7,7 @@ half written when it is looked at: as long as what is there cannot be used, what
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -38,7 +38,7 @@ class Renewed(Generic[T]):
         self._read = read
         self._lock = threading.Lock()
         # Before the value is read: what changes meanwhile is then seen as a change.
-        self._seen = self._look()
+        self._seen = looks(self._files)
         self._value = read()
 
     @property
@@ -49,7 +49,7 @@ class Renewed(Generic[T]):
     def renew(self) -> bool:
         """Look at the files, read them if they have changed; whether there is another value since."""
         with self._lock:
-            seen = self._look()
+            seen = looks(self._files)
             if seen == self._seen:
                 return False
             self._seen = seen
@@ -64,11 +64,13 @@ class Renewed(Generic[T]):
         _log.info(f"new {self._what} are in use")
         return True
 
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_state(path) for path in self._files)
+
+def looks(files: Iterable[Path]) -> tuple[tuple[int, int, int] | None, ...]:
+    """What files look like from outside: inode, size, and time of change in ns; None for one that is not there."""
+    return tuple(map(_look, files))
 
 
-def _state(path: Path) -> tuple[int, int, int] | None:
+def _look(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
     except OSError:

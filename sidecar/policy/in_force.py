@@ -14,93 +14,37 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from sidecar import conventions
 from sidecar.alerts import Alert
+from sidecar.configuration.renewal import looks
 from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.conventions import Signal
 from sidecar.pulse import Pulse
-from sidecar.redaction import Kernel, MasterKey, Policy, PolicyError, Pseudonyms, Redacted, Redactor
+from sidecar.redaction import Kernel, Policy, Redacted
 from sidecar.senders.debtors import Debtors
 from sidecar.workers import Workers
 
+from .counts import APPLIED, REFUSED, UNCHANGED, Counts
 from .keyring import NAME as KEYS_NAME
 from .keyring import read_keys
+from .version import POLICY_SETTING, Version, load_policies
 
-POLICY_SETTING: Final = "TENANTSCOPE_POLICY"
-TRIAL_SETTING: Final = "TENANTSCOPE_TRIAL_POLICY"
 STATE_SETTING: Final = "TENANTSCOPE_STATE_DIR"
 SERVICE: Final = "tenantscope-sidecar"
 LOOK_SECONDS: Final = 1.0
 PULSE_SECONDS: Final = 30.0  # a policy that is large takes some to be compiled
-#: Versions that are counted one by one in the life of a process; later ones are `other`.
-MAX_COUNTED: Final = 32
-OTHER: Final = "other"
-
-APPLIED, UNCHANGED, REFUSED = "applied", "unchanged", "refused"
 
 log = structlog.get_logger("sidecar.policy")
-# What a file looked like from outside: its inode, size and time of change; None when it is not there.
-_Looks = tuple[tuple[int, int, int] | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """What a request is redacted by."""
-
-    policy: Policy
-    trial_policy: Policy | None
-    keys: tuple[MasterKey, ...]
-    redactor: Redactor
-    kernel: Kernel
-    trial: Kernel | None
-
-    @classmethod
-    def of(
-        cls, policy: Policy, trial: Policy | None, keys: tuple[MasterKey, ...], workers: Workers | None = None
-    ) -> Version:
-        """Compile a version; its kernels are the workers', where there are some."""
-        names = Pseudonyms(keys[0])
-        redactor = Redactor(policy, names)
-        if workers is not None:
-            kernel = workers.kernel(policy, keys[0])
-            tried = None if trial is None else workers.kernel(trial, keys[0])
-            return cls(policy, trial, keys, redactor, kernel, tried)
-        return cls(policy, trial, keys, redactor, redactor, None if trial is None else Redactor(trial, names))
-
-    @property
-    def told(self) -> tuple[object, ...]:
-        """What tells a version from another."""
-        return self.policy.digest, None if self.trial_policy is None else self.trial_policy.digest, self.keys
-
-
-def load_policies(settings: Settings) -> tuple[Policy, Policy | None]:
-    """The policy that the settings name, and the one to be tried.
-
-    Raises:
-        ConfigurationError: one cannot be used; every line names the setting.
-    """
-    return _load(settings.policy, POLICY_SETTING), (
-        None if settings.trial_policy is None else _load(settings.trial_policy, TRIAL_SETTING)
-    )
-
-
-def _load(source: Path | str, setting: str) -> Policy:
-    try:
-        return Policy.load(source)
-    except PolicyError as error:
-        raise ConfigurationError(*(f"{setting}: {line}" for line in error.mistakes)) from None
 
 
 class PolicyInForce(Collector):
@@ -135,15 +79,10 @@ class PolicyInForce(Collector):
         sources = [settings.policy, settings.trial_policy, settings.state_dir / KEYS_NAME]
         self._files = [source for source in sources if isinstance(source, Path)]
         self.version = Version.of(*policies, read_keys(settings.state_dir, STATE_SETTING), workers)
-        self._loaded = self._seen = self._looks()
+        self._loaded = self._seen = looks(self._files)
         self._loading = threading.Lock()
         self._firing: Alert | None = None
-        self._counting = threading.Lock()
-        self._records: Counter[tuple[str, str]] = Counter()
-        self._counted: set[str] = set()
-        self._reloads: Counter[str] = Counter({APPLIED: 0, UNCHANGED: 0, REFUSED: 0})
-        self._tried: Counter[tuple[str, str]] = Counter()
-        self._tried_actions: Counter[tuple[str, str, str]] = Counter()
+        self._counts = Counts()
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="policy", daemon=True)
 
@@ -163,8 +102,7 @@ class PolicyInForce(Collector):
         """
         version = self.version
         redacted = version.kernel.redact(signal, payload, tenants, debtors)
-        with self._counting:
-            self._records[signal, self._label(version.policy.digest)] += redacted.records_in
+        self._counts.redacted(signal, version.policy.digest, redacted.records_in)
         if version.trial is not None:
             self._try(version.trial, signal, payload)
         return redacted
@@ -181,20 +119,8 @@ class PolicyInForce(Collector):
         try:
             redacted = trial.redact(signal, payload)
         except Exception:  # noqa: BLE001  # a trial never costs anybody anything; the real one has read this request
-            with self._counting:
-                self._tried[signal, "malformed"] += 1
-            return
-        with self._counting:
-            self._tried[signal, "kept"] += redacted.records_out
-            self._tried[signal, "dropped"] += redacted.records_in - redacted.records_out
-            for (action, reason), count in redacted.actions.items():
-                self._tried_actions[signal, action, reason] += count
-
-    def _label(self, digest: str) -> str:
-        if digest in self._counted or len(self._counted) < MAX_COUNTED:
-            self._counted.add(digest)
-            return digest
-        return OTHER
+            redacted = None
+        self._counts.tried(signal, redacted)
 
     # Reloads ------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -209,16 +135,16 @@ class PolicyInForce(Collector):
 
     def look(self) -> None:
         """Reload when a file is another than the one that was read, and has not changed since the last look."""
-        looks = self._looks()
-        settled, self._seen = looks == self._seen, looks
-        if settled and looks != self._loaded:
+        seen = looks(self._files)
+        settled, self._seen = seen == self._seen, seen
+        if settled and seen != self._loaded:
             self.reload()
 
     def reload(self) -> str:
         """Read the policies and the keys again: `applied`, `unchanged` or `refused`. Never raises."""
         with self._loading:
             # Before they are read: what changes meanwhile is seen at the next look.
-            self._loaded = self._looks()
+            self._loaded = looks(self._files)
             try:
                 policies = load_policies(self._settings)
                 version = Version.of(*policies, read_keys(self._settings.state_dir, STATE_SETTING), self._workers)
@@ -230,8 +156,7 @@ class PolicyInForce(Collector):
                 outcome, lines = UNCHANGED if version.told == self.version.told else APPLIED, ()
                 if outcome == APPLIED:
                     self.version = version
-            with self._counting:
-                self._reloads[outcome] += 1
+            self._counts.reloaded(outcome)
             self._tell(outcome, lines)
             return outcome
 
@@ -240,9 +165,6 @@ class PolicyInForce(Collector):
         while not self._stopping.wait(LOOK_SECONDS):
             self.look()
             self._pulse.beat()
-
-    def _looks(self) -> _Looks:
-        return tuple(_look_of(file) for file in self._files)
 
     def _tell(self, outcome: str, lines: tuple[str, ...]) -> None:
         digest = self.version.policy.digest
@@ -281,42 +203,17 @@ class PolicyInForce(Collector):
             "key": version.keys[0].id,
         }
         if version.trial_policy is not None:
-            with self._counting:
-                said["trial"] = {
-                    "source": str(version.trial_policy.source),
-                    "digest": version.trial_policy.digest,
-                    "records": {" ".join(key): count for key, count in sorted(self._tried.items())},
-                    "redactions": {" ".join(key): count for key, count in sorted(self._tried_actions.items())},
-                }
+            said["trial"] = {
+                "source": str(version.trial_policy.source),
+                "digest": version.trial_policy.digest,
+                **self._counts.of_trial(),
+            }
         return said
 
     def collect(self) -> Iterator[Family]:
         """For `/metrics`."""
-        info = _family(GaugeMetricFamily, conventions.POLICY_INFO)
+        info = conventions.POLICY_INFO.family()
         info.add_metric((self.version.policy.digest,), 1)
-        stale = _family(GaugeMetricFamily, conventions.POLICY_STALE)
+        stale = conventions.POLICY_STALE.family()
         stale.add_metric((), self.stale)
-        yield from (info, stale)
-        with self._counting:
-            for metric, counts in (
-                (conventions.POLICY_RECORDS, dict(self._records)),
-                (conventions.POLICY_RELOADS, {(outcome,): count for outcome, count in self._reloads.items()}),
-                (conventions.TRIAL_RECORDS, dict(self._tried)),
-                (conventions.TRIAL_REDACTIONS, dict(self._tried_actions)),
-            ):
-                family = _family(CounterMetricFamily, metric)
-                for labels, count in counts.items():
-                    family.add_metric(labels, count)
-                yield family
-
-
-def _family(kind: Any, metric: conventions.Metric) -> Any:
-    return kind(metric.name, metric.description, labels=metric.labels)
-
-
-def _look_of(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        yield from (info, stale, *self._counts.families())

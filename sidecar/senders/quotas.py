@@ -20,7 +20,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -232,8 +231,7 @@ class Quotas(Collector):
 
     def collect(self) -> Iterator[Family]:
         """For `/metrics`."""
-        spec = conventions.QUOTA_REFUSED
-        family = CounterMetricFamily(spec.name, spec.description, labels=spec.labels)
+        family = conventions.QUOTA_REFUSED.family()
         refused: Counter[str] = Counter()
         for tenant, count, _ in self._refused():  # two ids may be shown as one
             refused[tenant] += count

@@ -15,10 +15,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import structlog
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -215,10 +214,7 @@ class Workers(Collector):
     # What an operator asks ----------------------------------------------------------------------------------
     def collect(self) -> Iterator[Family]:
         """For `/metrics`."""
-        ready, replaced = (
-            _family(GaugeMetricFamily, conventions.WORKERS),
-            _family(CounterMetricFamily, conventions.WORKERS_REPLACED),
-        )
+        ready, replaced = conventions.WORKERS.family(), conventions.WORKERS_REPLACED.family()
         with self._changed:
             ready.add_metric((), len(self._all))
             for why, count in self._replaced.items():
@@ -242,7 +238,3 @@ class _Pooled:
     ) -> Redacted:
         """As `Kernel.redact`. Raises `Unavailable`, too."""
         return self._workers.redact(self._version, signal, payload, tenants, debtors)
-
-
-def _family(kind: Any, metric: conventions.Metric) -> Any:
-    return kind(metric.name, metric.description, labels=metric.labels)

@@ -22,7 +22,7 @@ from validation import Validate
 
 from instrumentation.settings import Settings as LibrarySettings
 from sidecar.configuration.settings import Settings as SidecarSettings
-from sidecar.policy.in_force import load_policies
+from sidecar.policy.version import load_policies
 
 KUBERNETES = ROOT / "deploy/kubernetes"
 OVERLAYS = ("try", "vendor", "production")

@@ -15,8 +15,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from sidecar.alerts import Alert
 from sidecar.configuration.settings import Settings
-from sidecar.policy.in_force import MAX_COUNTED, PolicyInForce, load_policies
+from sidecar.policy.counts import MAX_COUNTED
+from sidecar.policy.in_force import PolicyInForce
 from sidecar.policy.keyring import NAME, rotate
+from sidecar.policy.version import load_policies
 from sidecar.redaction import Policy
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

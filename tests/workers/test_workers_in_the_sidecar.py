@@ -19,8 +19,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otlp_peers import PATIENCE, export, running_upstream, trace_request
 
 from sidecar.configuration.settings import Settings
-from sidecar.policy.in_force import PolicyInForce, load_policies
+from sidecar.policy.in_force import PolicyInForce
 from sidecar.policy.keyring import rotate
+from sidecar.policy.version import load_policies
 from sidecar.redaction import Policy
 from sidecar.service import Sidecar
 from sidecar.workers import Unavailable, Workers
