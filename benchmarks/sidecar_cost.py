@@ -15,6 +15,7 @@ whole: what the whole has beyond it is the price of having them together.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import socket
 import statistics
@@ -25,15 +26,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from benchmarks.sidecar_process import Sent, send, sidecar, upstream
+from benchmarks.sidecar_process import Sent, Sidecar, send, sidecar, upstream
 from benchmarks.sidecar_stages import line, stages
 from benchmarks.spans import SPANS, stated
+from sidecar.delivery import Batch, BatchQueue
+from sidecar.ledger import Ledger
+from sidecar.redaction import Policy, Redactor
 from sidecar.senders.clients import new_token
 
 RATE: Final = 3_000  # spans a second
 BATCHES: Final = 64  # different requests; twice as many bytes as the sidecar remembers of names
 SENDERS: Final = 4
-OUTAGE_BYTES: Final = 1024**3
+OUTAGE_SPANS: Final = 2_160_000  # twelve minutes; an hour is 10,800,000 and takes 5 GB of disk
+PROGRESS: Final = 5.0
 SMALL: Final = 50  # spans in a request of the well-behaved tenant
 CALM_RATE: Final = 500.0
 
@@ -83,33 +88,85 @@ def rate(payloads: list[bytes], folder: Path, seconds: float, workers: int) -> N
         assert not sent.refused
 
 
-def outage(payloads: list[bytes], folder: Path, seconds: float, size: int) -> None:
-    """An upstream that was away for so long that the queue holds `size` bytes, while intake goes on."""
+def outage(payloads: list[bytes], folder: Path, seconds: float, spans: int) -> None:
+    """An upstream that was away for so long that so many spans wait: a process finds them, and drains them.
+
+    They are written by the queue itself, redacted, as intake would have; the process is a new one, because that is the
+    worse case: it has to look through all of it first.
+    """
+    size = filled(payloads, folder, spans)
+    waiting = f"{spans / RATE / 60:.0f} min at {RATE:,} spans/s; {size / 1024**3:.1f} GB on disk, not in memory"
+    line("waiting after the outage", f"{spans:,} spans", waiting)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    destination = f"127.0.0.1:{port}"
-    with sidecar(folder, *options(destination, 0), "--queue-bytes", str(2 * size)) as running:
-        spans = 0
-        while sum(file.stat().st_size for file in folder.glob("queue/*.queue")) < size:
-            spans += send(running.target, payloads, SPANS, seconds=2, senders=SENDERS).spans
-        line("waiting after the outage", f"{running.records()['queued']:,} spans", f"{size / 1024**2:.0f} MB on disk")
+    begun = time.monotonic()
+    arguments = (*options(f"127.0.0.1:{port}", 0), "--queue-bytes", str(2 * size + 1024**3))
+    with sidecar(folder, *arguments) as running:
+        line("a process that finds them takes exports after", f"{time.monotonic() - begun:.1f} s")
+        assert running.records()["queued"] == spans
+        first = send(running.target, payloads, SPANS, seconds=2, senders=SENDERS, rate=RATE)
+        line("acknowledgement then, p50", f"{hundredth(first.waits, 50):.1f} ms")
+        line("memory then", f"{running.resident_bytes() / 1024**2:.0f} MB", "at most 150 MB")
         with upstream(port):
             while not running.records()["forwarded"]:
                 time.sleep(0.05)
-            arriving = ThreadPoolExecutor(1).submit(
-                send, running.target, payloads, SPANS, seconds=seconds, senders=SENDERS, rate=RATE
-            )
-            before, begun = running.records(), time.monotonic()
-            while not arriving.done() and running.records()["queued"] > 2 * SPANS:
-                time.sleep(0.05)
-            after, took = running.records(), time.monotonic() - begun
-            out = (after["forwarded"] - before["forwarded"]) / took
-            come = (after["received"] - before["received"]) / took
-            line(
-                "drain while more comes in", f"{out:,.0f} spans/s", f"at least twice the intake of {come:,.0f} spans/s"
-            )
-            line("memory then", f"{running.resident_bytes() / 1024**2:.0f} MB", "at most 150 MB")
-            arriving.result()
+            drained(running, payloads, seconds)
+
+
+def filled(payloads: list[bytes], folder: Path, spans: int) -> int:
+    """Put so many spans into the queue of a sidecar that does not run; bytes on disk, which are none in memory."""
+    redactor = Redactor(Policy.default())
+    batches = [
+        Batch("traces", redacted.payload, redacted.records_out)
+        for redacted in (redactor.redact("traces", payload) for payload in payloads)
+    ]
+    queue = BatchQueue(folder, Ledger(), max_bytes=2**40)
+
+    def fill(number: int) -> None:
+        for turn in range(number, spans // SPANS, SENDERS):
+            assert queue.offer(batches[turn % len(batches)]) is None
+
+    with ThreadPoolExecutor(SENDERS) as pool:
+        list(pool.map(fill, range(SENDERS)))
+    assert queue.records == spans // SPANS * SPANS
+    queue.release()
+    size = 0
+    for file in folder.glob("queue/*.queue"):
+        size += file.stat().st_size
+        with file.open("rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return size
+
+
+def drained(running: Sidecar, payloads: list[bytes], seconds: float) -> None:
+    """Wait until nothing waits, while more comes in; says every few seconds how far it is."""
+    coming = threading.Event()
+    sent: list[Sent] = []
+
+    def come() -> None:
+        while not coming.is_set():
+            sent.append(send(running.target, payloads, SPANS, seconds=seconds, senders=SENDERS, rate=RATE))
+
+    arriving = threading.Thread(target=come)
+    arriving.start()
+    before, begun, said, most = running.records(), time.monotonic(), time.monotonic(), 0
+    while (now := running.records())["queued"] > 8 * SPANS:
+        time.sleep(0.1)
+        most = max(most, running.resident_bytes())
+        if time.monotonic() - said > PROGRESS:
+            said = time.monotonic()
+            print(f"  {now['queued']:,} spans wait, {most / 1024**2:.0f} MB", flush=True)
+    took = time.monotonic() - begun
+    out, come_in = (now["forwarded"] - before["forwarded"]) / took, (now["received"] - before["received"]) / took
+    coming.set()
+    arriving.join()
+    line("drained in", f"{took:.0f} s")
+    line("drain while more comes in", f"{out:,.0f} spans/s", f"at least twice the intake of {come_in:,.0f} spans/s")
+    waits = [wait for each in sent for wait in each.waits]
+    line("acknowledgement meanwhile, p50", f"{hundredth(waits, 50):.1f} ms")
+    line("acknowledgement meanwhile, p99", f"{hundredth(waits, 99):.1f} ms")
+    line("most memory meanwhile", f"{most / 1024**2:.0f} MB", "at most 150 MB")
+    line("put off meanwhile", f"{sum(each.refused for each in sent)} requests")
 
 
 def neighbour(folder: Path, seconds: float) -> None:
@@ -156,7 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--workers", type=int, nargs="*", default=[0], help="numbers of worker processes to compare")
-    parser.add_argument("--outage-bytes", type=int, default=OUTAGE_BYTES, help="that wait after the outage")
+    parser.add_argument("--outage-spans", type=int, default=OUTAGE_SPANS, help="that wait after the outage")
     parser.add_argument(
         "--folder", type=Path, default=None, help="on the disk to measure; the temporary folder if unset"
     )
@@ -180,7 +237,7 @@ def main() -> None:
                     case "rate":
                         rate(payloads, folder, given.seconds, workers)
                     case "outage":
-                        outage(payloads, folder, given.seconds, given.outage_bytes)
+                        outage(payloads, folder, given.seconds, given.outage_spans // SPANS * SPANS)
                     case "neighbour":
                         neighbour(folder, given.seconds)
 

@@ -218,10 +218,10 @@ class Composer:
 
     def request(self, signal: Signal) -> Message:
         request = REQUESTS[signal]()
-        self._fill(request, depth=0)
+        self.fill(request, depth=0)
         return request
 
-    def _fill(self, message: Message, depth: int) -> None:
+    def fill(self, message: Message, depth: int) -> None:
         chance = self._chance
         name = message.DESCRIPTOR.name
         if name == "KeyValue" and chance.random() < 0.5:
@@ -237,7 +237,7 @@ class Composer:
                     for _ in range(chance.randint(depth < 3, most) if many else 1):
                         inner = child.add() if many else child
                         inner.SetInParent()
-                        self._fill(inner, depth + 1)
+                        self.fill(inner, depth + 1)
             elif many:
                 getattr(message, field.name).extend(self._scalar(field, name) for _ in range(chance.randint(0, 3)))
             elif chance.random() < (0.05 if field.name.endswith("strindex") else 0.8):

@@ -11,6 +11,7 @@ import functools
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Collection
 from importlib import resources
 
 import yaml
@@ -38,6 +39,7 @@ _SHAPES = {
     "uuid": r"(?i)(?=.*[a-f])[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
 }
 _UNSCANNED = {"enum", "uuid", "severity", "schema_url"}
+_TENANTS = {"tenant.id", "tenantscope.victim"}
 _MASKS = {"redacted", "", *(f"[redacted:{reason}]" for reason in REASONS)}
 
 
@@ -49,10 +51,11 @@ class _Out(Exception):
 
 
 class Reference:
-    """One redaction of one message by a shipped policy, in place."""
+    """One redaction of one message by a shipped policy, in place, for a sender that may name some tenants, or all."""
 
-    def __init__(self, request: Message, policy: str) -> None:
+    def __init__(self, request: Message, policy: str, tenants: Collection[str] | None = None) -> None:
         self._policy = _policy(policy)
+        self._tenants = tenants
         self.dropped: Counter[str] = Counter()
         self.records_out = 0
         self._message(request)
@@ -116,6 +119,8 @@ class Reference:
     def _attributes(self, attributes: object, rules: dict[str, dict]) -> None:
         kept = []
         for attribute in attributes:
+            if self._tenants is not None and attribute.key in _TENANTS:
+                self._may_name(attribute)
             rule = rules.get(attribute.key)
             again = any(attribute.key == other.key for other in kept)
             if rule is None or again or attribute.key_strindex or not attribute.HasField("value"):
@@ -124,6 +129,13 @@ class Reference:
                 kept.append(type(attribute).FromString(attribute.SerializeToString()))
         del attributes[:]
         attributes.extend(kept)
+
+    def _may_name(self, attribute: Message) -> None:
+        value = attribute.value
+        if attribute.key_strindex or value.WhichOneof("value") != "string_value":
+            raise _Out("foreign_tenant")
+        if value.string_value not in self._tenants:
+            raise _Out("foreign_tenant")
 
 
 @functools.cache

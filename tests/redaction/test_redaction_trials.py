@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from redaction_trials import trial
+from row_trials import SEEN, row_trial
 
 BLOCKS, EACH = 20, 1000
+LONG_BLOCKS, LONG_EACH = 10, 25
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
@@ -13,3 +15,12 @@ def test_a_secret_planted_anywhere_stays_in_and_the_reference_agrees(block: int)
     """In any leaf, of any type, at any nesting, in any encoding, of all signals, under each shipped policy."""
     for seed in range(block * EACH, (block + 1) * EACH):
         trial(seed)
+
+
+@pytest.mark.parametrize("block", range(LONG_BLOCKS))
+def test_long_requests_come_out_as_short_ones_and_the_reference_agrees(block: int) -> None:
+    """Records by the dozen that share their values, some odd or damaged; of senders, tenants and tiers of all kinds."""
+    SEEN.clear()
+    for seed in range(block * LONG_EACH, (block + 1) * LONG_EACH):
+        row_trial(seed)
+    assert SEEN["walked"] < SEEN["records"]  # or it was not tried
