@@ -61,6 +61,7 @@ CELLS: Final = "stalls/test_hostile_cells.py::test_"
 RESTART: Final = "alerting/test_restart.py::test_"
 EXPORTING: Final = "exporting/test_export.py::test_"
 HOSTILE: Final = "hostile_input/test_hostile_processes.py::test_"
+CALLERS: Final = "hostile_input/test_hostile_clients.py::test_"
 
 FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
     "The upstream": (
@@ -218,6 +219,14 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
             ),
         ),
         Fault(
+            "the sidecar is stopped (SIGSTOP)",
+            (
+                CALLERS + "a_sidecar_that_was_stopped_goes_on",
+                BLOCKED + "a_sidecar_that_comes_late_or_never_changes_nothing",
+            ),
+            "3 s here, 60 s in the long run, below",
+        ),
+        Fault(
             "the application dies",
             (
                 BLOCKED + "a_process_that_is_killed_in_good_health_is_dead",
@@ -266,13 +275,19 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
             (
                 EXPORTS + "a_request_over_the_limit_is_refused_before_the_next_stage",
                 SERVING + "a_grpcio_that_inflates_bombs_is_refused",
+                CALLERS + "a_bomb_from_a_stranger_costs_no_memory",
                 INTAKE_HTTP + "a_bomb_costs_no_memory",
             ),
-            "512 MB of zeros: at most 32 MB more memory",
+            "128 MB of zeros over gRPC, 512 MB over HTTP: at most 32 MB more memory",
         ),
         Fault(
             "2,000,000 empty messages",
-            (BOUNDS + "two_million_of_nothing_are_refused", BOUNDS + "a_refusal_comes_early"),
+            (
+                BOUNDS + "two_million_of_nothing_are_refused",
+                BOUNDS + "a_refusal_comes_early",
+                CALLERS + "two_million_empty_resources_are_refused_by_reason",
+            ),
+            "at most 64 MB more memory",
         ),
         Fault("200,000 attributes", (BOUNDS + "a_record_with_too_many_foreign_attributes_is_dropped",)),
         Fault(
@@ -284,7 +299,11 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
         ),
         Fault(
             "metadata without end",
-            (EXPORTS + "metadata_over_the_limit_is_refused", INTAKE_HTTP + "a_head_over_the_limit_is_refused"),
+            (
+                EXPORTS + "metadata_over_the_limit_is_refused",
+                CALLERS + "metadata_of_20_kb_is_refused",
+                INTAKE_HTTP + "a_head_over_the_limit_is_refused",
+            ),
         ),
         Fault(
             "connections that say nothing",
@@ -292,7 +311,9 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
                 SERVING + "a_connection_that_says_nothing_is_closed",
                 INTAKE_HTTP + "idle_connections_do_not_keep_others_out",
                 PAGES + "idle_connections_cannot_keep_others_out",
+                CALLERS + "thousands_of_idle_connections_leave_the_rest_reachable",
             ),
+            "6,000 connections, where 4,096 have a place",
         ),
         Fault(
             "a body that trickles in",
@@ -309,6 +330,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
                 TURNS + "one_sender_never_has_the_last_places",
             ),
         ),
+        Fault("a flood of pings", (CALLERS + "a_flood_of_pings_ends_its_connection",)),
         Fault("smuggled requests", (INTAKE_HTTP + "requests_that_smuggle_are_refused",)),
         Fault(
             "no token, a revoked one, somebody else's name",
@@ -338,6 +360,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
             (
                 RELOAD + "each_record_is_redacted_by_one_policy_under_a_thousand_reloads",
                 "workers/test_workers_in_the_sidecar.py::test_each_record_is_under_one_policy_whatever_becomes_of_workers",
+                CALLERS + "reloads_under_load_by_signal",
             ),
             "1,000 reloads, each span under one policy",
         ),
@@ -359,6 +382,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
                 QUOTAS + "a_million_tenants_take_the_room_of_some",
                 TURNS + "a_million_senders_take_no_more_room_than_some",
                 "delivery/test_embedded_store.py::test_tenants_beyond_the_bound_share_one_total",
+                CALLERS + "tenants_beyond_number_take_no_more_memory",
             ),
         ),
         Fault(
@@ -456,11 +480,14 @@ NOT_TRIED: Final = (
     "The kernel's OOM killer: it ends processes by SIGKILL, which was tried; what a limit does before was not.",
     "A host that is suspended for hours: clocks are injected in the tests, no machine was put to sleep.",
     "A disk that lies about syncs.",
-    "10,000 connections at once: the tests fill every place there is, which is the same code with fewer descriptors.",
 )
 LONG: Final = (
     ("`python tests/redaction/soak_redaction.py`", "a million messages, a secret in each, a reference, then a fuzzer"),
     ("`python tests/delivery/soak_delivery.py`", "200 times SIGKILL under load, two upstreams"),
+    (
+        "`python tests/hostile_input/soak_sidecar.py`",
+        "memory of a process: bombs, empty messages, a million tenants, 1,000 reloads, a minute's SIGSTOP",
+    ),
 )
 
 
@@ -493,7 +520,7 @@ def lines() -> Iterator[str]:
     yield ""
     yield "## In the long run"
     yield ""
-    yield "`make soak` runs both:"
+    yield "`make soak` runs them all:"
     yield ""
     yield from (f"- {command}: {what}." for command, what in LONG)
     yield ""

@@ -1,6 +1,6 @@
 """The long run of the redaction tests: a million trials on all cores, then the parser is fuzzed where coverage leads.
 
-Every tenth trial is of a long request (`row_trials.py`), the others of small ones made from the descriptors.
+Every fortieth trial is of a long request (`row_trials.py`), the others of small ones made from the descriptors.
 
     make soak ARGS="--messages 1000000 --fuzz-seconds 600"
 
@@ -25,7 +25,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 BLOCK = 2000
-EVERY = 10
+EVERY = 40
 
 
 def block(start: int, count: int = BLOCK) -> tuple[list[str], Counter[str]]:
