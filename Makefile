@@ -77,13 +77,13 @@ proto: $(READY) ## renew the generated messages of sidecar/wire/watchdog.proto
 	@$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. sidecar/wire/watchdog.proto
 
 collector: ## the OpenTelemetry Collector of deploy/collector, into the cache, once (needs Go)
-	@$(PYTHON) deploy/collector/build.py
+	@$(PYTHON) -m deploy.collector.build
 
 broker: ## Apache Kafka as a peer of the gateway's test, into the cache, once (needs Maven)
-	@$(PYTHON) tests/collector/broker/fetch.py
+	@$(PYTHON) -m tests.collector.broker.fetch
 
 validator: ## what says whether deploy/ is right: kustomize, the API server's rules, Compose, BuildKit; once (needs Go)
-	@$(PYTHON) tests/deploy/validator/build.py
+	@$(PYTHON) -m tests.deploy.validator.build
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -27,8 +26,8 @@ from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces
+from required import ROOT
 
-ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "collector-config.yaml"
 DEADLINE = 20.0
 PACE = "connectors::spanmetrics::metrics_flush_interval: 500ms"  # 15 s in production
@@ -50,16 +49,6 @@ SERVICES: dict[str, tuple[str, type[Message], type[Message]]] = {
         logs.ExportLogsServiceResponse,
     ),
 }
-
-
-def find_binary() -> Path:
-    """Path of the Collector; skips without it, or fails when REQUIRE_COLLECTOR is 1."""
-    where = [sys.executable, ROOT / "deploy/collector/build.py", "--where"]
-    path = Path(subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip())
-    if not path.is_file():
-        give_up = pytest.fail if os.environ.get("REQUIRE_COLLECTOR") == "1" else pytest.skip
-        give_up("the Collector is not built: run `make collector` (needs Go)")
-    return path
 
 
 def eventually(condition: Callable[[], Any], what: str, deadline: float = DEADLINE) -> Any:

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -24,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+import required
 import yaml
-from collector_process import DEADLINE, ROOT, eventually, free_ports, http_get
+from collector_process import DEADLINE, eventually, free_ports, http_get
+from required import ROOT
 
 PROMETHEUS = ROOT / "dashboards/prometheus"
 RUNBOOKS = ROOT / "dashboards/runbooks"
@@ -38,7 +38,7 @@ SCRAPE = "500ms"  # three in a minute; in production there are four
 ALERTMANAGER = """
 route:
   receiver: recorder
-  group_by: [alertname, tenant_id]
+  group_by: [{groups}]
   group_wait: 0s
   group_interval: 1s
   repeat_interval: 1h
@@ -50,17 +50,6 @@ receivers:
 """
 _UNITS = {"ms": 1 / 60_000, "s": 1 / 60, "m": 1, "h": 60, "d": 1440}
 _READY = re.compile(r"sidecar ready.* listen=\S*:(?P<listen>\d+) .*\badmin=\S*:(?P<admin>\d+)")
-
-
-def find(name: str, *others: str, required: str, package: str) -> str:
-    """Path of a program; skips without it, or fails when the variable `required` is 1."""
-    for each in (name, *others):
-        found = shutil.which(each)
-        if found:
-            return found
-    give_up = pytest.fail if os.environ.get(required) == "1" else pytest.skip
-    give_up(f"no {name} in PATH: on Debian `apt-get install {package}`")
-    raise AssertionError  # not reached
 
 
 def faster(duration: str) -> str:
@@ -141,7 +130,7 @@ def prometheus(folder: Path, targets: dict[str, list[str]], alertmanager: str, r
         alertmanager: address that is told of alerts.
         runbooks: where the runbooks are published.
     """
-    program = find("prometheus", required="REQUIRE_PROMTOOL", package="prometheus")
+    program = required.prometheus()
     config = yaml.safe_load((PROMETHEUS / "prometheus.yaml").read_text())
     config["global"] |= {"scrape_interval": SCRAPE, "scrape_timeout": SCRAPE, "evaluation_interval": SCRAPE}
     for job in config["scrape_configs"]:
@@ -174,12 +163,11 @@ def prometheus(folder: Path, targets: dict[str, list[str]], alertmanager: str, r
 
 
 @contextmanager
-def alertmanager(folder: Path, receiver: str) -> Iterator[str]:
-    """The address of an Alertmanager that tells `receiver` of everything at once."""
-    program = find(
-        "prometheus-alertmanager", "alertmanager", required="REQUIRE_ALERTMANAGER", package="prometheus-alertmanager"
-    )
-    (folder / "alertmanager.yml").write_text(ALERTMANAGER.format(url=receiver))
+def alertmanager(folder: Path, receiver: str, groups: tuple[str, ...] = ("alertname", "tenant_id")) -> Iterator[str]:
+    """The address of an Alertmanager that tells `receiver` of everything at once, what has these labels in common in
+    one message."""
+    program = required.alertmanager()
+    (folder / "alertmanager.yml").write_text(ALERTMANAGER.format(url=receiver, groups=", ".join(groups)))
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
     command = [

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import shutil
-import socket
-import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import programs
 import pytest
 from alert_receiver import ADMIN_URL, PATIENCE, Receiver, firing, resolved, running_receiver
 
@@ -25,81 +20,21 @@ from sidecar.alerts.courier import Courier
 from sidecar.alerts.post import Endpoint
 from sidecar.alerts.webhook import Webhook
 
-CONFIG = """
-route:
-  receiver: recorder
-  group_by: [alertname, service_name]
-  group_wait: 0s
-  group_interval: 1s
-  repeat_interval: 1h
-receivers:
-  - name: recorder
-    webhook_configs:
-      - url: {url}
-        send_resolved: true
-"""
 
-
-@pytest.fixture(scope="module")
-def program() -> str:
-    """Path of the Alertmanager, or skip."""
-    found = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if found is None:
-        give_up = pytest.fail if os.environ.get("REQUIRE_ALERTMANAGER") == "1" else pytest.skip
-        give_up("no Alertmanager in PATH: on Debian `apt-get install prometheus-alertmanager`")
-    return str(found)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running_alertmanager(program: str, folder: Path, url: str) -> Iterator[int]:
-    """Its port, once it says that it listens."""
-    (folder / "alertmanager.yml").write_text(CONFIG.format(url=url))
-    port = free_port()
-    process = subprocess.Popen(
-        [program, f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/data",
-         f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stderr is not None
-    listens = threading.Event()
-    said: list[str] = []
-
-    def read(stream: Any) -> None:
-        for line in stream:
-            said.append(line)
-            if "Listening on" in line:
-                listens.set()
-
-    reader = threading.Thread(target=read, args=(process.stderr,))
-    reader.start()
-    try:
-        assert listens.wait(PATIENCE), "".join(said)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-        reader.join(PATIENCE)
-        process.stderr.close()
+@pytest.fixture
+def alertmanager(tmp_path: Path, receiver: Receiver) -> Iterator[str]:
+    """Its address. It puts together what our own messages do."""
+    with programs.alertmanager(tmp_path, receiver.url, groups=("alertname", "service_name")) as address:
+        yield address
 
 
 @pytest.fixture
-def alertmanager(program: str, tmp_path: Path, receiver: Receiver) -> Iterator[int]:
-    with running_alertmanager(program, tmp_path, receiver.url) as port:
-        yield port
-
-
-@pytest.fixture
-def proxy(alertmanager: int) -> Iterator[Receiver]:
+def proxy(alertmanager: str) -> Iterator[Receiver]:
     """Hands on what it records: a test can wait for what the sidecar sends."""
 
     def hand_on(handler: BaseHTTPRequestHandler) -> None:
         request = recorder.requests[-1]  # the courier sends one at a time
-        connection = http.client.HTTPConnection("127.0.0.1", alertmanager, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(alertmanager, timeout=PATIENCE)
         connection.request("POST", request.path, request.body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         body = response.read()
@@ -117,9 +52,9 @@ def proxy(alertmanager: int) -> Iterator[Receiver]:
     assert set(statuses) == {200}
 
 
-def known(port: int) -> list[dict[str, Any]]:
+def known(address: str) -> list[dict[str, Any]]:
     """What the Alertmanager holds for firing."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     connection.request("GET", "/api/v2/alerts")
     document = json.loads(connection.getresponse().read())
     connection.close()
@@ -130,7 +65,7 @@ def statuses(receiver: Receiver) -> list[str]:
     return [alert["status"] for request in receiver.requests for alert in request.document["alerts"]]
 
 
-def test_people_hear_of_a_stall_and_of_its_end(alertmanager: int, proxy: Receiver, receiver: Receiver) -> None:
+def test_people_hear_of_a_stall_and_of_its_end(alertmanager: str, proxy: Receiver, receiver: Receiver) -> None:
     """Firing, sent again before it lapses, resolved; the lifetime is short here, and still nothing lapses between."""
     courier = Courier(
         "alertmanager", Alertmanager(lambda: ADMIN_URL, lifetime=4.5), Endpoint(f"{proxy.url}/api/v2/alerts")
@@ -162,7 +97,7 @@ def test_people_hear_of_a_stall_and_of_its_end(alertmanager: int, proxy: Receive
     assert known(alertmanager) == []
 
 
-def test_an_alert_whose_sidecar_is_gone_lapses(alertmanager: int, proxy: Receiver, receiver: Receiver) -> None:
+def test_an_alert_whose_sidecar_is_gone_lapses(alertmanager: str, proxy: Receiver, receiver: Receiver) -> None:
     """Nothing rings for ever because a sender died."""
     courier = Courier(
         "alertmanager", Alertmanager(lambda: ADMIN_URL, lifetime=1.0), Endpoint(f"{proxy.url}/api/v2/alerts")
@@ -173,7 +108,7 @@ def test_an_alert_whose_sidecar_is_gone_lapses(alertmanager: int, proxy: Receive
     assert statuses(receiver) == ["firing", "resolved"]
 
 
-def test_our_webhook_has_the_shape_of_alertmanagers(alertmanager: int, proxy: Receiver, receiver: Receiver) -> None:
+def test_our_webhook_has_the_shape_of_alertmanagers(alertmanager: str, proxy: Receiver, receiver: Receiver) -> None:
     """The same stall by both ways: the same fields, and the same values but for the sender's own."""
     began = datetime.now(UTC) - timedelta(seconds=1)
     alerts = [firing(tenant, starts_at=began) for tenant in ("acme", "globex")]
@@ -199,7 +134,7 @@ def test_our_webhook_has_the_shape_of_alertmanagers(alertmanager: int, proxy: Re
         assert datetime.fromisoformat(mine["startsAt"]) == datetime.fromisoformat(alert["startsAt"])
 
 
-def test_hostile_text_does_not_stop_an_alert(alertmanager: int, proxy: Receiver, receiver: Receiver) -> None:
+def test_hostile_text_does_not_stop_an_alert(alertmanager: str, proxy: Receiver, receiver: Receiver) -> None:
     """Alertmanager takes what we make of it."""
     evil = "x\n\r\x1b[31m\u202e\ud800\0" + "é" * 1000
     courier = Courier("alertmanager", Alertmanager(lambda: ADMIN_URL), Endpoint(f"{proxy.url}/api/v2/alerts"))

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collector_process import Collector, find_binary, running
+import required
+from collector_process import Collector, running
 
 
 @pytest.fixture(scope="session")
 def binary() -> Path:
     """The Collector's binary, or skip."""
-    return find_binary()
+    return required.collector()
 
 
 @pytest.fixture(scope="session")

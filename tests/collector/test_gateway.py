@@ -13,12 +13,13 @@ from pathlib import Path
 
 import grpc
 import pytest
-from collector_process import CONFIG, ROOT, Collector, Upstream, eventually, free_ports, started
+from collector_process import CONFIG, Collector, Upstream, eventually, free_ports, started
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otlp_leaves import survivors, value_of_allowed_key
 from otlp_peers import log_request, sum_request
+from required import ROOT
 from sampled_traces import KEPT, NOT_KEPT, arrived, halves, is_calm, trace
 
 GATEWAY = ROOT / "deploy/gateway"

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,10 +12,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from collector_process import DEADLINE, ROOT, Collector, Upstream, eventually, free_ports, started
+import required
+from collector_process import DEADLINE, Collector, Upstream, eventually, free_ports, started
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlp_peers import log_request, sum_request
+from required import ROOT
 from sampled_traces import KEPT, NOT_KEPT, Change, arrived, halves
 
 GATEWAY = ROOT / "deploy/gateway"
@@ -57,13 +56,9 @@ class Broker:
 @pytest.fixture(scope="module")
 def kafka() -> list[str]:
     """How to run a class of Kafka's; skips without it, or fails when REQUIRE_KAFKA is 1."""
-    fetch = [sys.executable, Path(__file__).with_name("broker") / "fetch.py", "--where"]
-    jars = Path(subprocess.run(fetch, capture_output=True, text=True, check=True).stdout.strip())
-    java = shutil.which("java")
-    if java is None or not jars.is_dir():
-        give_up = pytest.fail if os.environ.get("REQUIRE_KAFKA") == "1" else pytest.skip
-        give_up("no Kafka to test with: run `make broker` (needs Maven and Java)")
-    return [str(java), "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
+    jars = required.made("tests.collector.broker.fetch", variable="REQUIRE_KAFKA", target="broker")
+    java = required.program("java", variable="REQUIRE_KAFKA", package="default-jre-headless")
+    return [java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", f"{jars}/*"]
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import required
 
 PATIENCE = 30.0
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -115,4 +115,4 @@ def browser(give_up: Callable[[str], Any]) -> Iterator[Browser]:
 
 def skip_or_fail(why: str) -> None:
     """Skips on a user's machine, fails where REQUIRE_CHROMIUM is 1."""
-    (pytest.fail if os.environ.get("REQUIRE_CHROMIUM") == "1" else pytest.skip)(why)
+    required.give_up("REQUIRE_CHROMIUM", why)

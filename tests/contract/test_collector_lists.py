@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from collector_process import CONFIG, ROOT
+from collector_process import CONFIG
+from required import ROOT
 
 from instrumentation import conventions
 from instrumentation.activity import Kind

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import required
 import yaml
 from promql import grouped_by, selectors
 
@@ -27,11 +26,7 @@ ALERTS = [rule for rule in RULES if "alert" in rule]
 @pytest.fixture(scope="module")
 def promtool() -> str:
     """Path of promtool, or skip."""
-    found = shutil.which("promtool")
-    if found is None:
-        give_up = pytest.fail if os.environ.get("REQUIRE_PROMTOOL") == "1" else pytest.skip
-        give_up("no promtool in PATH: it comes with Prometheus, on Debian `apt-get install prometheus`")
-    return str(found)
+    return required.promtool()
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,12 @@ from typing import Any
 
 import programs
 import pytest
+import required
 import yaml
-from collector_process import ROOT, Upstream, eventually, find_binary, free_ports, http_get
+from collector_process import Upstream, eventually, free_ports, http_get
 from natively import Project, image
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from required import ROOT
 from validation import Validate
 
 from instrumentation.settings import Settings as LibrarySettings
@@ -129,7 +131,7 @@ def test_grafana_is_given_what_its_provisioning_names() -> None:
 
 def test_amtool_agrees() -> None:
     """Alertmanager's configuration is valid."""
-    amtool = programs.find("amtool", required="REQUIRE_ALERTMANAGER", package="prometheus-alertmanager")
+    amtool = required.program("amtool", variable="REQUIRE_ALERTMANAGER", package="prometheus-alertmanager")
     command = [amtool, "check-config", COMPOSE / "alertmanager.yaml"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -150,13 +152,10 @@ def running() -> Iterator[Running]:
     """Every service but Grafana and those that only hold or store something, as this machine's processes."""
     found = {
         "python": sys.executable,
-        "otelcol-tenantscope": str(find_binary()),
-        "prometheus": programs.find("prometheus", required="REQUIRE_PROMTOOL", package="prometheus"),
-        "alertmanager": programs.find(
-            "prometheus-alertmanager", "alertmanager", required="REQUIRE_ALERTMANAGER",
-            package="prometheus-alertmanager",
-        ),
-    }  # fmt: skip
+        "otelcol-tenantscope": str(required.collector()),
+        "prometheus": required.prometheus(),
+        "alertmanager": required.alertmanager(),
+    }
     pace = {"scrape_interval: 15s": f"scrape_interval: {programs.SCRAPE}",
             "evaluation_interval: 15s": f"evaluation_interval: {programs.SCRAPE}",
             "group_wait: 10s": "group_wait: 0s"}  # fmt: skip

@@ -10,9 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from collector_process import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from required import ROOT
 from validation import Validate
 
 CONTAINERS = ROOT / "deploy/containers"

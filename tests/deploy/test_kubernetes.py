@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import programs
 import pytest
+import required
 import yaml
-from collector_process import ROOT
 from natively import image
+from required import ROOT
 from validation import Validate
 
 from instrumentation.settings import Settings as LibrarySettings
@@ -221,9 +221,10 @@ def test_the_operators_rules_are_the_rules(validate: Validate, tmp_path: Path) -
     assert check.returncode == 0, check.stderr
     made = make(validate, "production")
     (rules,) = (each["spec"] for each in made if each["kind"] == "PrometheusRule")
-    promtool = programs.find("promtool", required="REQUIRE_PROMTOOL", package="prometheus")
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-    done = subprocess.run([promtool, "check", "rules", tmp_path / "rules.yaml"], capture_output=True, text=True)
+    done = subprocess.run(
+        [required.promtool(), "check", "rules", tmp_path / "rules.yaml"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     url = environment(made, workload(made)["spec"]["template"]["spec"]["initContainers"][0])["TENANTSCOPE_RUNBOOK_URL"]
     for group in rules["groups"]:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import programs
 import pytest
-from collector_process import DEADLINE, ROOT, eventually
+import required
+from collector_process import DEADLINE, eventually
 from natively import image
 from otlp_peers import export, running_upstream, trace_request
+from required import ROOT
 
 from sidecar.configuration.settings import Settings
 from sidecar.watchdog import bell
@@ -27,7 +29,7 @@ EXPOSURE = 15  # tenths; 0 is a service that can do nothing, 96 one without any 
 
 def find(name: str, package: str) -> str:
     """Path of a program, or skip."""
-    return programs.find(name, required="REQUIRE_SYSTEMD", package=package)
+    return required.program(name, variable="REQUIRE_SYSTEMD", package=package)
 
 
 @pytest.fixture

@@ -7,15 +7,16 @@ from contextlib import ExitStack
 
 import programs
 import pytest
+import required
 from alert_receiver import running_receiver
-from collector_process import find_binary, running
+from collector_process import running
 from stack import Stack
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A Collector, a sidecar before it, Prometheus, Alertmanager, a receiver of its messages, the runbooks."""
-    binary = find_binary()
+    binary = required.collector()
     folder = tmp_path_factory.mktemp("stack")
     folders = {name: folder / name for name in ("sidecar", "prometheus", "alertmanager")}
     for each in folders.values():

@@ -15,7 +15,8 @@ from typing import Any
 import programs
 import pytest
 import yaml
-from collector_process import ROOT, eventually
+from collector_process import eventually
+from required import ROOT
 from stack import Stack
 from troubles import everything_goes_wrong
 
