@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -218,6 +219,7 @@ def doctor(arguments: Sequence[str]) -> int:
     add_admin(parser)
     options = parser.parse_args(arguments)
     _require("sidecar", _SIDECAR_NEEDS)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes a line of its own about a hop that fails
     from .doctor.command import run
 
     return run(options.endpoint, admin(parser, options))

@@ -26,7 +26,7 @@ from instrumentation.settings import ConfigurationError, Settings
 from sidecar.network.otlp import SERVICES
 from sidecar.wire import watchdog_pb2
 from tenantscope.view.client import Admin, NoAnswerError, StrangerError
-from tenantscope.view.status import Status
+from tenantscope.view.status import Loop, Status
 
 from .patient import SERVICE, TENANT, live
 
@@ -62,7 +62,7 @@ class Visit:
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
     settings: Settings = field(default_factory=Settings)
-    forwarded: int = 0
+    forwarded: dict[str, int] = field(default_factory=dict)
 
     def until(self, seconds: float, found: Callable[[], bool]) -> bool:
         """Whether `found` becomes true within so many seconds."""
@@ -140,7 +140,7 @@ def sidecar(visit: Visit) -> str:
 def admin(visit: Visit) -> str:
     """The sidecar's own facts can be had."""
     status = _status(visit)
-    visit.forwarded = _forwarded(status)
+    visit.forwarded = status.forwarded
     return f"version {status.version}, {visit.admin.url}/status"
 
 
@@ -157,8 +157,8 @@ def intake(visit: Visit) -> str:
     if service.rejected(reply):
         raise Failed(
             "the span was dropped",
-            "the redaction policy leaves nothing of a span, or this client may not speak for "
-            f"the tenant `{TENANT}`: see `reasons` in {visit.admin.url}/status",
+            f"the redaction policy leaves nothing of a span, the tenant `{TENANT}` is over its quota, or this client",
+            f"may not speak for it: see `reasons` in {visit.admin.url}/status",
         )
     return "a span was taken, redacted and written to disk"
 
@@ -168,9 +168,16 @@ def delivery(visit: Visit) -> str:
     status = _status(visit)
     if not status.records:
         return "not shown to this client, which speaks for some tenants only"
-    if not visit.until(_DELIVERY_SECONDS, lambda: _forwarded(_status(visit)) > visit.forwarded):
+    waiting = list(status.forwarded)
+
+    def arrived() -> bool:
+        now = _status(visit).forwarded
+        waiting[:] = [name for name in waiting if now.get(name, 0) <= visit.forwarded.get(name, 0)]
+        return not waiting
+
+    if not visit.until(_DELIVERY_SECONDS, arrived):
         raise Failed(
-            f"the span waits in the queue: {status.destination} does not take it",
+            f"the span waits in the queue: {', '.join(waiting)} does not take it",
             *_not_ready(visit),
             "nothing is lost while it waits; the sidecar's log says why (`destination cannot take data`)",
         )
@@ -180,12 +187,15 @@ def delivery(visit: Visit) -> str:
 def watchdog(visit: Visit) -> str:
     """A real application's loop comes under watch, and its span gets through."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    pid, host = os.getpid(), "this process's loop"
+    host = "this process's loop"
+    loops: list[Loop] = []
+
+    def looked() -> bool:
+        loops[:] = [loop for loop in _status(visit).loops if (loop.service, loop.pid) == (SERVICE, os.getpid())]
+        return bool(loops)
 
     def seen() -> bool:
-        return visit.until(
-            _SECONDS, lambda: any(loop.service == SERVICE and loop.pid == pid for loop in _status(visit).loops)
-        )
+        return visit.until(_SECONDS, looked)
 
     found, lost = live(visit.settings.endpoint, seen)
     if not found and not _status(visit).records:
@@ -202,7 +212,10 @@ def watchdog(visit: Visit) -> str:
     if lost:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(lost.items()))
         raise Failed(f"the library could not send everything: {reasons}", "see its log lines above")
-    return "an AutoGen runtime was watched, its message was traced"
+    said = "an AutoGen runtime was watched, its message was traced"
+    if loops and loops[0].mode == "heartbeats":
+        said += "; by heartbeats alone, for the sidecar sees no memory page of it (TENANTSCOPE_CELL_DIR)"
+    return said
 
 
 HOPS: Final[tuple[tuple[str, Hop], ...]] = (
@@ -237,7 +250,11 @@ def _refusal(error: grpc.RpcError, visit: Visit) -> Failed:
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return _stranger()
     if code is grpc.StatusCode.UNAVAILABLE:
-        return Failed("the sidecar takes nothing now: its queue is full, or its disk fails", *_not_ready(visit))
+        return Failed(
+            "the sidecar takes nothing now: its queue is full, its disk fails, or this client is over its quota",
+            *_not_ready(visit),
+            "tenantscope_requests_refused_total in its metrics counts by reason",
+        )
     return Failed(f"the sidecar answered {code.name.lower()}", "see its log")
 
 
@@ -271,10 +288,6 @@ def _not_ready(visit: Visit) -> list[str]:
     except (IndexError, ValueError, KeyError, TypeError):
         return []
     return [f"not ready, as {visit.admin.url}/readyz says: {', '.join(failing)}"] if failing else []
-
-
-def _forwarded(status: Status) -> int:
-    return status.records.get("traces", {}).get("forwarded", 0)
 
 
 def _one_span() -> bytes:

@@ -20,6 +20,7 @@ WAYS_TO_END: Final = ("forwarded", "rejected", "dropped", "queued")
 _NAME: Final = 128  # characters of an id
 _LINE: Final = 512  # of a sentence, or of a frame
 _SIGNALS: Final = 8
+_DESTINATIONS: Final = 64
 _COUNTERS: Final = 16
 _FRAMES: Final = 128
 _VICTIMS: Final = 256
@@ -150,6 +151,7 @@ class Status:
 
     Attributes:
         records: by signal, what came in and what became of it.
+        forwarded: spans that arrived, by the name of each destination.
         faults: values that were not what they should be.
     """
 
@@ -157,6 +159,7 @@ class Status:
     pid: int = 0
     destination: str = ""
     records: dict[str, dict[str, int]] = field(default_factory=dict)
+    forwarded: dict[str, int] = field(default_factory=dict)
     loops: tuple[Loop, ...] = ()
     stalls: tuple[Stall, ...] = ()
     alerts: tuple[Alert, ...] = ()
@@ -181,12 +184,16 @@ def read(body: bytes) -> Status:
         raise NotAStatusError("its answer is not a JSON object")
     faults: list[str] = []
     status = _Fields(document, faults)
-    records = status.record("records")
+    records, destinations = status.record("records"), status.record("destinations")
     return Status(
         version=status.text("version"),
         pid=status.count("pid"),
         destination=status.text("destination"),
         records={name: records.record(name).counts() for name in records.names(_SIGNALS)},
+        forwarded={
+            name: destinations.record(name).record("records").record("traces").count("forwarded")
+            for name in destinations.names(_DESTINATIONS)
+        },
         loops=tuple(map(_loop, status.each("loops"))),
         stalls=tuple(map(_stall, status.each("stalls"))),
         alerts=tuple(map(_alert, status.each("alerts"))),

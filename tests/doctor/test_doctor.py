@@ -149,6 +149,44 @@ def test_an_upstream_that_takes_nothing(tmp_path: Path) -> None:
     assert "destination" in printed.split("readyz says: ")[1]
 
 
+def test_one_of_several_upstreams_that_is_not_there(tmp_path: Path) -> None:
+    """That the others take the span is not enough: the one that doesn't is named, and no other."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with running_upstream() as upstream:
+        file = tmp_path / "upstreams.yaml"
+        file.write_text(f"upstreams:\n  near: {{url: '{upstream.url}'}}\n  far: {{url: 'http://127.0.0.1:{port}'}}\n")
+        with sidecar(tmp_path, UPSTREAMS_FILE=str(file)) as made:
+            status, printed = about(made)
+    assert (status, failed_at(printed)) == (1, "delivery")
+    assert ": far does not take it" in printed
+
+
+@pytest.mark.parametrize("whose", ["tenant", "client"])
+def test_a_quota_that_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str) -> None:
+    """Of the doctor's tenant, or of the client as which it comes: the advice says so."""
+    few = "records = 0.001\nburst = 1000\n"
+    (tmp_path / "limits").write_text(f"default = 'few'\n[tiers.few]\n{few if whose == 'tenant' else ''}")
+    quota = ", records: 0.001, burst: 1000" if whose == "client" else ""
+    (tmp_path / "clients").write_text(f"clients: {{doctor: {{tenants: all, tokens: ['{DIGEST}']{quota}}}}}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{TOKEN}")
+    with sidecar(tmp_path, LIMITS=str(tmp_path / "limits"), CLIENTS_FILE=str(tmp_path / "clients")) as made:
+        for _ in range(2):  # the first uses it up
+            status, printed = about(made)
+    assert (status, failed_at(printed)) == (1, "intake")
+    assert "over its quota" in printed
+
+
+def test_a_loop_that_only_its_heartbeats_tell_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is watched, less well: which setting would change that is said."""
+    monkeypatch.setenv("TENANTSCOPE_CELL_DIR", str(tmp_path / "nowhere" / "there"))
+    with sidecar(tmp_path) as made:
+        status, printed = about(made)
+    assert status == 0
+    assert "by heartbeats alone" in printed
+    assert "TENANTSCOPE_CELL_DIR" in printed
+
+
 def test_credentials_that_are_missing_and_then_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the token the sidecar tells and takes nothing; with it, TLS and all, a span gets through, and the loop is
     watched. A client of some tenants needs the doctor's among them."""
