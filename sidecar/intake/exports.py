@@ -22,6 +22,7 @@ from sidecar.network.otlp import SERVICES, Service
 from sidecar.senders.clients import shown_by
 
 from .admission import Admission, Malformed
+from .patience import Patience
 from .verdicts import Refusal, Verdicts, incomplete
 
 _CODES: Final = {code.name.lower(): code for code in grpc.StatusCode}
@@ -61,12 +62,12 @@ class Export:
         verdicts: Verdicts,
         in_flight: InFlight,
         pool: ThreadPoolExecutor,
-        body_seconds: float,
+        patience: Patience,
     ) -> None:
         self._signal = service.signal
         self._verdicts = verdicts
         self._in_flight = in_flight
-        self._body_seconds = body_seconds
+        self._patience = patience
         # gRPC looks for this name: exports have threads of their own, which streams that last for ever cannot
         # occupy.
         self.experimental_thread_pool = pool
@@ -86,15 +87,11 @@ class Export:
 
     def _receive(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         """The one request of the call; a sender that dawdles over it is cut off, for it holds a thread."""
-        patience = threading.Timer(self._body_seconds, context.cancel)
-        patience.daemon = True
-        patience.start()
         try:
-            request = next(requests, None)
+            with self._patience.limits(context.cancel):
+                request = next(requests, None)
         except Exception:  # noqa: BLE001  # gRPC raises a bare Exception for a call that has ended
             raise incomplete() from None
-        finally:
-            patience.cancel()
         if request is None:
             raise Malformed
         return request
@@ -105,7 +102,7 @@ def handlers(
     ledger: Ledger,
     in_flight: InFlight,
     pool: ThreadPoolExecutor,
-    body_seconds: float,
+    patience: Patience,
 ) -> list[grpc.GenericRpcHandler]:
     """The handlers of all three services, on raw bytes.
 
@@ -118,7 +115,7 @@ def handlers(
             service.name,
             {
                 "Export": grpc.stream_unary_rpc_method_handler(
-                    Export(service, verdicts, in_flight, pool, body_seconds),
+                    Export(service, verdicts, in_flight, pool, patience),
                     request_deserializer=None,
                     response_serializer=None,
                 )

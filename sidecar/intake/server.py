@@ -33,6 +33,7 @@ from sidecar.wire import watchdog_pb2
 from .admission import Admission
 from .certificate import Certificate
 from .exports import InFlight, handlers
+from .patience import Patience
 from .turns import PLACES, ROOM
 
 MINIMUM_GRPC: Final = (1, 84)
@@ -109,7 +110,10 @@ class Intake:
         self._health = health.HealthServicer()
         self._serving = False
         self._server = grpc.server(self._streams, options=(*_OPTIONS, _connections()), maximum_concurrent_rpcs=MAX_RPCS)
-        self._server.add_generic_rpc_handlers(handlers(admission, ledger, self._in_flight, self._exports, body_seconds))
+        self._patience = Patience(body_seconds)
+        self._server.add_generic_rpc_handlers(
+            handlers(admission, ledger, self._in_flight, self._exports, self._patience)
+        )
         for add in add_services:
             add(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -123,6 +127,7 @@ class Intake:
             ConfigurationError: the address cannot be had.
         """
         self.address = self._bind()
+        self._patience.start()
         self._server.start()
         for name in ("", *_SERVICES):
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -143,6 +148,7 @@ class Intake:
             self._in_flight.wait_for_none(grace)
             # Streams last as long as their applications: they are not waited for.
             self._server.stop(0).wait(max(0.5, deadline - time.monotonic()))
+        self._patience.stop()
         self._exports.shutdown(wait=False, cancel_futures=True)
         self._streams.shutdown(wait=False, cancel_futures=True)
         if serving and self._listen.path is not None:

@@ -102,7 +102,7 @@ class PolicyInForce(Collector):
         """
         version = self.version
         redacted = version.kernel.redact(signal, payload, tenants, debtors)
-        self._counts.redacted(signal, version.policy.digest, redacted.records_in)
+        self._counts.redacted(signal, version.digest, redacted.records_in)
         if version.trial is not None:
             self._try(version.trial, signal, payload)
         return redacted
@@ -167,7 +167,7 @@ class PolicyInForce(Collector):
             self._pulse.beat()
 
     def _tell(self, outcome: str, lines: tuple[str, ...]) -> None:
-        digest = self.version.policy.digest
+        digest = self.version.digest
         if outcome == REFUSED:
             log.error("the new policy cannot be used, the old one stays", mistakes=len(lines), first=lines[0])
         elif outcome == APPLIED:
@@ -198,7 +198,7 @@ class PolicyInForce(Collector):
         version = self.version
         said: dict[str, Any] = {
             "source": str(version.policy.source),
-            "digest": version.policy.digest,
+            "digest": version.digest,
             "stale": self.stale,
             "key": version.keys[0].id,
         }
@@ -213,7 +213,7 @@ class PolicyInForce(Collector):
     def collect(self) -> Iterator[Family]:
         """For `/metrics`."""
         info = conventions.POLICY_INFO.family()
-        info.add_metric((self.version.policy.digest,), 1)
+        info.add_metric((self.version.digest,), 1)
         stale = conventions.POLICY_STALE.family()
         stale.add_metric((), self.stale)
         yield from (info, stale, *self._counts.families())

@@ -16,9 +16,14 @@ TRIAL_SETTING: Final = "TENANTSCOPE_TRIAL_POLICY"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a request is redacted by."""
+    """What a request is redacted by.
+
+    Attributes:
+        digest: of the policy, which works it out anew whenever it is asked.
+    """
 
     policy: Policy
+    digest: str
     trial_policy: Policy | None
     keys: tuple[MasterKey, ...]
     redactor: Redactor
@@ -35,13 +40,15 @@ class Version:
         if workers is not None:
             kernel = workers.kernel(policy, keys[0])
             tried = None if trial is None else workers.kernel(trial, keys[0])
-            return cls(policy, trial, keys, redactor, kernel, tried)
-        return cls(policy, trial, keys, redactor, redactor, None if trial is None else Redactor(trial, names))
+            return cls(policy, policy.digest, trial, keys, redactor, kernel, tried)
+        return cls(
+            policy, policy.digest, trial, keys, redactor, redactor, None if trial is None else Redactor(trial, names)
+        )
 
     @property
     def told(self) -> tuple[object, ...]:
         """What tells a version from another."""
-        return self.policy.digest, None if self.trial_policy is None else self.trial_policy.digest, self.keys
+        return self.digest, None if self.trial_policy is None else self.trial_policy.digest, self.keys
 
 
 def load_policies(settings: Settings) -> tuple[Policy, Policy | None]:
