@@ -60,12 +60,12 @@ lock: $(READY) ## renew requirements*.lock and those of the images from pyprojec
 	@printf 'hatchling\neditables\n' | $(IMAGE)/build.lock -
 
 docs: $(READY) ## renew the reference, what is covered, dashboards and the Collector's lists
-	@$(BIN)/python docs/reference.py
-	@$(BIN)/python docs/coverage.py
-	@$(BIN)/python docs/reliability.py
-	@PYTHONPATH=. $(BIN)/python deploy/collector/lists.py
+	@$(BIN)/python -m docs.reference
+	@$(BIN)/python -m docs.coverage
+	@$(BIN)/python -m docs.reliability
+	@$(BIN)/python -m deploy.collector.lists
 	@$(BIN)/python -m dashboards.grafana.build
-	@$(BIN)/python deploy/kubernetes/written.py
+	@$(BIN)/python -m deploy.kubernetes.written
 
 screenshots: $(PEERS) ## renew docs/images: a demo, its console, and Chromium with chromedriver
 	@$(BIN)/python tests/console/screenshots.py

@@ -15,37 +15,16 @@ import gc
 import statistics
 import sys
 import time
-from dataclasses import dataclass
 
 import grpc.aio
-from autogen_core import AgentId, MessageContext, RoutedAgent, message_handler
+from autogen_core import AgentId
 from autogen_core._serialization import try_get_known_serializers_for_type
 from autogen_ext.runtimes.grpc import GrpcWorkerAgentRuntime, GrpcWorkerAgentRuntimeHost
 
 import instrumentation
+from benchmarks.send_cost import Answer, Ask, Echo
 from instrumentation.peers import Key, Peers
 from instrumentation.testing import capture
-
-
-@dataclass
-class Ask:
-    text: str
-
-
-@dataclass
-class Answer:
-    text: str
-
-
-class Echo(RoutedAgent):
-    """Answers at once."""
-
-    def __init__(self) -> None:
-        super().__init__("echo")
-
-    @message_handler
-    async def on_ask(self, message: Ask, ctx: MessageContext) -> Answer:
-        return Answer("ok")
 
 
 async def _round(caller: GrpcWorkerAgentRuntime, message: Ask, sends: int) -> float:

@@ -1,7 +1,7 @@
 """Writes docs/coverage.md: what of AutoGen is seen, each statement with the test that proves it.
 
-python docs/coverage.py            write it
-python docs/coverage.py --check    exit 1 if it is not up to date, or names a test that is not there
+python -m docs.coverage            write it
+python -m docs.coverage --check    exit 1 if it is not up to date, or names a test that is not there
 
 A statement is the docstring of its test, so that what is claimed here is what is tested there.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from proofs import statements, write_or_compare
+from docs.generated import page, write_or_compare
+from docs.proofs import statements
 
 TARGET: Final = Path(__file__).with_name("coverage.md")
 
@@ -138,4 +139,4 @@ def lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_compare(TARGET, lines()))
+    sys.exit(write_or_compare([(TARGET, page(lines()))]))

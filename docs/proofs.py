@@ -1,11 +1,10 @@
-"""For documents that are made of the code: what a test says that it holds, and a file that is written or compared."""
+"""For documents that are made of the code: what a test says that it holds."""
 
 from __future__ import annotations
 
 import ast
 import functools
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -34,15 +33,3 @@ def statements(proof: str) -> Iterator[tuple[str, str]]:
     if not names or not tests.keys() >= set(names):
         raise LookupError(f"tests/{proof} is not there")
     yield from ((f"{path}::{name}", tests[name]) for name in names)
-
-
-def write_or_compare(target: Path, lines: Iterable[str]) -> int:
-    """Write the document, or with `--check` compare it; the exit code."""
-    text = "\n".join(lines).rstrip("\n") + "\n"
-    if "--check" in sys.argv[1:]:
-        if not target.exists() or target.read_text() != text:
-            print(f"{target} is not up to date: run `make docs`", file=sys.stderr)
-            return 1
-        return 0
-    target.write_text(text)
-    return 0

@@ -1,7 +1,7 @@
 """Writes docs/reference.md from the tables in the code: settings, attributes, metrics, alerts, rules.
 
-python docs/reference.py            write it
-python docs/reference.py --check    exit 1 if it is not up to date
+python -m docs.reference            write it
+python -m docs.reference --check    exit 1 if it is not up to date
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import yaml
-from proofs import write_or_compare
 
+from docs.generated import page, write_or_compare
 from instrumentation import conventions as library
 from instrumentation.settings import SETTINGS as LIBRARY_SETTINGS
 from sidecar import conventions as sidecar
@@ -178,4 +178,4 @@ def alerts() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_compare(TARGET, lines()))
+    sys.exit(write_or_compare([(TARGET, page(lines()))]))

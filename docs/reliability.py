@@ -1,7 +1,7 @@
 """Writes docs/reliability.md: the faults and the bad inputs that were tried, each with the test that tries it.
 
-python docs/reliability.py            write it
-python docs/reliability.py --check    exit 1 if it is not up to date, or names a test that is not there
+python -m docs.reliability            write it
+python -m docs.reliability --check    exit 1 if it is not up to date, or names a test that is not there
 
 What holds is the docstring of the test. A figure is one that the test counts to and fails without.
 """
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from proofs import statements, write_or_compare
+from docs.generated import page, write_or_compare
+from docs.proofs import statements
 
 TARGET: Final = Path(__file__).with_name("reliability.md")
 
@@ -530,4 +531,4 @@ def lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(write_or_compare(TARGET, lines()))
+    sys.exit(write_or_compare([(TARGET, page(lines()))]))

@@ -6,13 +6,14 @@ what Grafana 12 imports and provisions, `v2` the resources that Grafana 13 store
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from docs.generated import write_or_compare
 
 from . import agents, event_loop, sidecar_board, tenants
 from .v2 import as_v2
@@ -37,19 +38,5 @@ def files() -> Iterator[tuple[Path, str]]:
             yield path, json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
-def main() -> None:
-    """Write every board, or compare it with what is there."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is out of date")
-    check = arguments.parse_args().check
-    for path, text in files():
-        if not check:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-            print(path)
-        elif not path.is_file() or path.read_text() != text:
-            sys.exit(f"{path} is out of date: run `python -m dashboards.grafana.build` and commit the result")
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(write_or_compare(files()))

@@ -1,8 +1,8 @@
 """Writes what collector-config.yaml says of single names, from the tables in instrumentation/conventions.py and (of the
 sidecar's alerts) in sidecar/conventions.py; and what the tiers of deploy/gateway have in common with it.
 
-python deploy/collector/lists.py            write both
-python deploy/collector/lists.py --check    exit 1 if one is not up to date
+python -m deploy.collector.lists            write both
+python -m deploy.collector.lists --check    exit 1 if one is not up to date
 
 Between a comment `>>> NAME` and the next `<<<`, nothing is written by hand. Each name has a line of its own, so that
 two people who add a name each do not get into each other's way. Nothing in deploy/gateway/common.yaml is.
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from docs.generated import write_or_compare
 from instrumentation import conventions
 from instrumentation.activity import Kind
 from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
@@ -120,14 +121,7 @@ def common(text: str) -> str:
 def main() -> int:
     """Write the files, or compare them."""
     config = written(CONFIG.read_text())
-    stale = 0
-    for path, text in ((CONFIG, config), (COMMON, common(config))):
-        if "--check" not in sys.argv[1:]:
-            path.write_text(text)
-        elif path.read_text() != text:
-            print(f"{path} is not up to date: run `make docs`", file=sys.stderr)
-            stale = 1
-    return stale
+    return write_or_compare([(CONFIG, config), (COMMON, common(config))])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Writes what deploy/kubernetes repeats of other files, for kustomize reads nothing outside of its own folder.
 
-python deploy/kubernetes/written.py            write it
-python deploy/kubernetes/written.py --check    exit 1 if it is not up to date
+python -m deploy.kubernetes.written            write it
+python -m deploy.kubernetes.written --check    exit 1 if it is not up to date
 
 components/monitoring/rules.yaml is dashboards/prometheus as an object of the Prometheus operator; its links to runbooks
 begin with a word that the component replaces. overlays/production/policy.yaml is the shipped policy `strict`, for a
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from docs.generated import write_or_compare
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -45,17 +47,5 @@ def policy() -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("# yaml-language-server"))
 
 
-def main() -> int:
-    """Write the files, or compare them."""
-    stale = 0
-    for path, text in ((RULES, "".join(rules())), (POLICY, policy())):
-        if "--check" not in sys.argv[1:]:
-            path.write_text(text)
-        elif path.read_text() != text:
-            print(f"{path} is not up to date: run `make docs`", file=sys.stderr)
-            stale = 1
-    return stale
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_compare([(RULES, "".join(rules())), (POLICY, policy())]))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +59,6 @@ class Encoder(JSONEncoder):
 
 every_board = pytest.mark.parametrize("name", BOARDS)
 every_target = pytest.mark.parametrize(("name", "panel", "target"), TARGETS)
-
-
-def test_the_committed_json_is_what_the_code_builds() -> None:
-    """Nobody edits the JSON, nobody forgets to build it."""
-    build = [sys.executable, "-m", "dashboards.grafana.build", "--check"]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_there_are_four_that_lead_to_each_other() -> None:

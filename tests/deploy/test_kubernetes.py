@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +215,7 @@ def test_the_balancers_know_every_sampler(validate: Validate) -> None:
 
 
 def test_the_operators_rules_are_the_rules(validate: Validate, tmp_path: Path) -> None:
-    """Up to date, valid for promtool, and every alert links to where the sidecars' own alerts do."""
-    check = subprocess.run([sys.executable, KUBERNETES / "written.py", "--check"], capture_output=True, text=True)
-    assert check.returncode == 0, check.stderr
+    """Valid for promtool, and every alert links to where the sidecars' own alerts do."""
     made = make(validate, "production")
     (rules,) = (each["spec"] for each in made if each["kind"] == "PrometheusRule")
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
