@@ -119,7 +119,7 @@ class Reference:
     def _attributes(self, attributes: object, rules: dict[str, dict]) -> None:
         kept = []
         for attribute in attributes:
-            if self._tenants is not None and attribute.key in _TENANTS:
+            if self._tenants is not None:
                 self._may_name(attribute)
             rule = rules.get(attribute.key)
             again = any(attribute.key == other.key for other in kept)
@@ -131,10 +131,14 @@ class Reference:
         attributes.extend(kept)
 
     def _may_name(self, attribute: Message) -> None:
+        """Raises _Out for one that names another tenant, and for one that mentions a name in words of its own."""
+        if attribute.key_strindex:
+            named = any(key.encode() in attribute.SerializeToString() for key in _TENANTS)
+        else:
+            named = attribute.key in _TENANTS
         value = attribute.value
-        if attribute.key_strindex or value.WhichOneof("value") != "string_value":
-            raise _Out("foreign_tenant")
-        if value.string_value not in self._tenants:
+        known = not attribute.key_strindex and value.WhichOneof("value") == "string_value"
+        if named and not (known and value.string_value in self._tenants):
             raise _Out("foreign_tenant")
 
 
