@@ -14,6 +14,7 @@ would not, and is forgotten; when all of them are in use, newcomers share the ac
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -35,6 +36,7 @@ MAX_SHOWN: Final = 100
 MAX_WAIT_SECONDS: Final = 2.0
 OTHER: Final = b"other"
 UNKNOWN: Final = b"unknown"
+_LOOK_AGAIN_SECONDS: Final = 0.001  # at an account that owes nothing and has nothing
 _LOOKS: Final = 8  # at accounts that may be forgotten, for each newcomer
 
 
@@ -63,6 +65,16 @@ class Account:
         if self.quota.bytes is not None and self._bytes <= 0:
             waits.append((1 - self._bytes) / self.quota.bytes)
         return max(waits)
+
+    def debt(self, now: float) -> float:
+        """Seconds until what it owes is paid; 0 when it owes nothing."""
+        self._fill(now)
+        debts = [0.0]
+        if self.quota.records is not None:
+            debts.append(-self._records / self.quota.records)
+        if self.quota.bytes is not None:
+            debts.append(-self._bytes / self.quota.bytes)
+        return max(debts)
 
     def pay(self, now: float, records: int, size: int) -> None:
         """So much was taken."""
@@ -112,7 +124,9 @@ class Quotas(Collector):
         self._table: Limits | None = None
         self._clients: dict[str, Account] = {}
         self._tenants: OrderedDict[bytes, Account] = OrderedDict()  # who paid last stands last
-        self._debtors: set[bytes] = set()
+        self._debtors: dict[bytes, float] = {}  # in debt until then, or longer
+        self._ends: list[tuple[float, bytes]] = []  # the same as a heap, and what was before
+        self._said: Debtors | None = None  # what was last said, as long as it holds
         self._crowded = False  # newcomers share the account of `other`
         self._shared: Account | None = None
 
@@ -148,12 +162,28 @@ class Quotas(Collector):
         with self._lock:
             now = self._clock()
             self._renew(limits)
-            for tenant in [tenant for tenant in self._debtors if not self._tenants[tenant].wait(now)]:
-                self._debtors.discard(tenant)
-            if self._crowded and self._shared is not None and self._shared.wait(now):
-                named = {name.encode() for name in limits.tenants}
-                return Debtors(frozenset(self._debtors), frozenset({UNKNOWN, *named, *self._tenants}))
-            return Debtors(frozenset(self._debtors))
+            self._forgive(now)
+            together = self._crowded and self._shared is not None and self._shared.wait(now) > 0
+            if self._said is None or together != (self._said.known is not None):
+                known = {UNKNOWN, *(name.encode() for name in limits.tenants), *self._tenants} if together else None
+                self._said = Debtors(frozenset(self._debtors), None if known is None else frozenset(known))
+            return self._said
+
+    def _forgive(self, now: float) -> None:
+        """Whoever has paid is no debtor any more. Whose time has not come is not looked at: there may be many."""
+        while self._ends and self._ends[0][0] <= now:
+            until, tenant = heapq.heappop(self._ends)
+            if self._debtors.get(tenant) != until:
+                continue
+            del self._debtors[tenant]
+            if self._tenants[tenant].wait(now):  # it has had more since
+                self._owes(tenant, now + max(_LOOK_AGAIN_SECONDS, self._tenants[tenant].debt(now)))
+            else:
+                self._said = None
+
+    def _owes(self, tenant: bytes, until: float) -> None:
+        self._debtors[tenant] = until
+        heapq.heappush(self._ends, (until, tenant))
 
     def settle(self, taken: Mapping[bytes, tuple[int, int]], refused: Mapping[bytes, int]) -> None:
         """Put on the tenants' accounts what was taken of them (records and bytes), and what was refused (records)."""
@@ -179,8 +209,9 @@ class Quotas(Collector):
         else:
             self._tenants.move_to_end(tenant)
         account.pay(now, records, size)
-        if account is not self._shared and account.wait(now):
-            self._debtors.add(tenant)
+        if account is not self._shared and tenant not in self._debtors and account.wait(now):
+            self._owes(tenant, now + account.debt(now))
+            self._said = None
 
     def _opened(self, limits: Limits, tenant: bytes, now: float) -> Account | None:
         """An account for a newcomer; None when its records are not limited."""
@@ -194,7 +225,12 @@ class Quotas(Collector):
                 self._shared = Account(tier.quota, now)
             return self._shared
         account = self._tenants[tenant] = Account(tier.quota, now)
+        self._changed_accounts()
         return account
+
+    def _changed_accounts(self) -> None:
+        if self._said is not None and self._said.known is not None:
+            self._said = None
 
     def _has_room(self, now: float) -> bool:
         for _ in range(_LOOKS):
@@ -203,7 +239,9 @@ class Quotas(Collector):
             oldest, account = next(iter(self._tenants.items()))
             if account.is_full(now):
                 del self._tenants[oldest]
-                self._debtors.discard(oldest)
+                self._changed_accounts()
+                if self._debtors.pop(oldest, None) is not None:
+                    self._said = None
             else:  # it is in the way of those behind it
                 self._tenants.move_to_end(oldest)
         self._crowded = len(self._tenants) >= self._most
@@ -214,6 +252,8 @@ class Quotas(Collector):
             self._table = limits
             self._tenants.clear()
             self._debtors.clear()
+            self._ends.clear()
+            self._said = None
             self._crowded, self._shared = False, None
 
     # What an operator asks ----------------------------------------------------------------------------------

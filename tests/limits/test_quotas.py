@@ -140,6 +140,47 @@ def test_a_million_tenants_take_the_room_of_some() -> None:
     assert b"acme" in accounts._tenants
 
 
+_TENANTS = [b"acme", b"globex", b"initech", b"umbrella", b"unknown"]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-16, 128), st.sampled_from(_TENANTS), st.integers(0, 60)),
+        max_size=60,
+    ),
+    st.sampled_from([2, 10_000]),
+)
+def test_debtors_are_those_whose_accounts_say_so(steps: list[tuple[int, bytes, int]], most: int) -> None:
+    """However many there are, and although each verdict begins with the last one: at every moment, every account."""
+    accounts, clock = quotas(most=most)
+    for pause, tenant, records in steps:
+        clock.now += pause / 16  # a debtor that has just paid may wait for a millisecond more
+        took(accounts, records, tenant)
+        verdict = accounts.debtors()
+        shared = accounts._shared
+        together = accounts._crowded and shared is not None and shared.wait(clock.now) > 0
+        for each in _TENANTS:
+            account = accounts._tenants.get(each)
+            own = each in accounts._tenants or each in (b"acme", b"unknown")
+            owes = account.wait(clock.now) > 0 if account is not None else together and not own
+            assert verdict(each) == owes
+
+
+def test_a_verdict_is_made_anew_only_when_it_differs() -> None:
+    """With ten thousand tenants in debt, a request would cost more for asking than for all the rest."""
+    accounts, clock = quotas()
+    took(accounts, 1_000, *(f"t-{number}".encode() for number in range(1_000)))
+    verdict = accounts.debtors()
+    clock.now += 1
+    took(accounts, 5, b"acme")
+    took(accounts, 5, b"t-7")
+    assert accounts.debtors() is verdict
+    took(accounts, 1_000, b"globex")
+    assert accounts.debtors() is not verdict
+    clock.now += 1_000
+    assert accounts.debtors() == Debtors(frozenset())
+
+
 def test_accounts_that_are_full_again_make_room() -> None:
     """Who has not sent for a while is forgotten without a loss, also behind one that is in debt."""
     accounts, clock = quotas(most=3)
