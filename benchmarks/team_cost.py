@@ -1,6 +1,6 @@
 """What a team's run costs: AgentChat bare against AgentChat watched by tenantscope, interleaved in one process.
 
-    python -m benchmarks.team_cost [--rounds 15] [--runs 40]
+    python -m benchmarks.team_cost [--rounds 15] [--runs 100]
 
 A round robin of two agents, one of whom calls a tool, with a model client that answers at once: everything that is
 measured is AutoGen's or ours. Each round times `runs` runs of a new team each bare, then as many watched. What the
@@ -61,7 +61,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--runs", type=int, default=40, help="runs of a team in each half of a round")
+    parser.add_argument("--runs", type=int, default=100, help="runs of a team in each half of a round")
     chosen = parser.parse_args()
 
     async def runs() -> None:

@@ -19,7 +19,7 @@ from typing import Final
 from docs.generated import write_or_compare
 from instrumentation import conventions
 from instrumentation.activity import Kind
-from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
+from instrumentation.telemetry.attributes import NAME_ATTRIBUTES
 from sidecar.conventions import ALERT_ATTRIBUTES
 
 CONFIG: Final = Path(__file__).parents[2] / "collector-config.yaml"
@@ -73,7 +73,7 @@ def allowed() -> Iterator[str]:
 def names() -> Iterator[str]:
     """The name of a span of each kind, from the attribute that says the same."""
     for kind in Kind:
-        attribute = f'span.attributes["{_NAME_ATTRIBUTES[kind]}"]'
+        attribute = f'span.attributes["{NAME_ATTRIBUTES[kind]}"]'
         made = f'set(span.cache["name"], Concat(["{kind.value}", {attribute}], " "))'
         yield f'- {made} where HasPrefix(span.name, "{kind.value} ") and {attribute} != nil'
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from instrumentation.diagnostics import count, fault
-from instrumentation.telemetry.spans import ActivitySpan, attributes_of
+from instrumentation.telemetry.attributes import attributes_of
+from instrumentation.telemetry.spans import ActivitySpan
 
 _KEPT: Final = 5  # files that were set aside
 

@@ -31,11 +31,12 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from opentelemetry.util.types import AttributeValue
 
 from instrumentation import chance
 from instrumentation import conventions as names
-from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
+from instrumentation.activity import Activity, Kind, Outcome
+
+from .attributes import attributes_of
 
 #: Under which a context holds its span: found out from one that does, for the API keeps the key to itself.
 SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
@@ -65,41 +66,6 @@ KINDS: Final = {
     Kind.SAVE: SpanKind.INTERNAL,
     Kind.LOAD: SpanKind.INTERNAL,
 }
-_NAME_ATTRIBUTES: Final = {
-    Kind.PROCESS: names.AGENT_TYPE,
-    Kind.CREATE: names.AGENT_TYPE,
-    Kind.CHAT: names.REQUEST_MODEL,
-    Kind.TOOL: names.TOOL_NAME,
-    Kind.MCP: names.MCP_METHOD,
-    Kind.ADD_MEMORY: names.MEMORY_TYPE,
-    Kind.SEARCH_MEMORY: names.MEMORY_TYPE,
-    Kind.UPDATE_CONTEXT: names.MEMORY_TYPE,
-    Kind.CLEAR_MEMORY: names.MEMORY_TYPE,
-    Kind.AGENT: names.AGENT_NAME,
-    Kind.WORKFLOW: names.WORKFLOW_NAME,
-    Kind.WAIT: names.AGENT_NAME,
-    Kind.PAUSE: names.WORKFLOW_NAME,
-    Kind.RESUME: names.WORKFLOW_NAME,
-    Kind.RESET: names.WORKFLOW_NAME,
-    Kind.OVERRUN: names.AGENT_TYPE,
-    Kind.SAVE: names.COMPONENT,
-    Kind.LOAD: names.COMPONENT,
-}
-#: What the GenAI conventions have a name for.
-_OPERATIONS: Final = frozenset(
-    {
-        Kind.CHAT,
-        Kind.TOOL,
-        Kind.CREATE,
-        Kind.AGENT,
-        Kind.WORKFLOW,
-        Kind.ADD_MEMORY,
-        Kind.SEARCH_MEMORY,
-        Kind.CLEAR_MEMORY,
-    }
-)
-#: A tool call that hands over does not come back to its agent.
-_PASS_CONTROL: Final = "pass_control"  # noqa: S105  # control, not a credential
 
 
 class ActivitySpan(NonRecordingSpan):
@@ -216,65 +182,3 @@ class SpanFactory:
         if own is not None:
             return own if is_root else None
         return None if self._parent_decides else self._sampler
-
-
-def _of_model_call(call: ModelCall) -> dict[str, AttributeValue | None]:
-    return {
-        names.PROVIDER_NAME: call.provider,
-        names.RESPONSE_MODEL: call.response_model,
-        names.INPUT_TOKENS: call.input_tokens,
-        names.OUTPUT_TOKENS: call.output_tokens,
-        names.CACHE_READ_TOKENS: call.cache_read_tokens,
-        names.CACHE_WRITE_TOKENS: call.cache_write_tokens,
-        names.REASONING_TOKENS: call.reasoning_tokens,
-        names.FINISH_REASONS: None if call.finish_reason is None else (call.finish_reason,),
-        names.FIRST_CHUNK: call.first_chunk_seconds,
-        names.MODEL_CACHED: call.cached or None,
-        names.STATUS_CODE: call.status_code,
-        names.RESEND_COUNT: call.resends or None,
-    }
-
-
-def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
-    """An activity's attributes, as far as they are known by now."""
-    kind = activity.kind
-    found: dict[str, AttributeValue | None] = {
-        names.TENANT_ID: activity.tenant.id,
-        _NAME_ATTRIBUTES[kind]: activity.name,
-    }
-    if kind is Kind.PROCESS:
-        found[names.MESSAGE_TYPE] = activity.message_type
-        found[names.MESSAGE_KIND] = activity.message_kind
-        found[names.MESSAGE_SENDER] = activity.sender
-        found[names.MESSAGE_QUEUE_DURATION] = activity.queue_seconds
-        found[names.MESSAGE_OUTCOME] = activity.outcome.value
-        found[names.MESSAGE_ABANDONED] = activity.abandoned or None
-    elif kind is Kind.OVERRUN:
-        found[names.TURN_BUDGET] = activity.budget
-        found[names.TURN_BUDGET_LIMIT] = activity.limit_seconds
-        found[names.TURN_LOOP_TIME] = activity.loop_seconds
-        found[names.MESSAGE_OUTCOME] = activity.outcome.value
-    elif kind not in _OPERATIONS:
-        found[names.ACTIVITY] = kind.value
-        found[names.STATE_SIZE] = activity.state_size
-        found[names.STATE_DIGEST] = activity.state_digest
-        found[names.STATE_AGENTS] = activity.state_agents
-    else:
-        found[names.OPERATION_NAME] = kind.value
-        if activity.transfer_target is not None:
-            found[names.TRANSFER_MODE] = _PASS_CONTROL
-            found[names.TRANSFER_TARGET] = activity.transfer_target
-        found[names.STOP_REASON] = activity.stop_reason
-    if kind in (Kind.CHAT, Kind.TOOL):
-        found[names.AGENT_NAME] = activity.agent
-    found[names.CONVERSATION_ID] = activity.conversation
-    if isinstance(activity, ModelCall):
-        found |= _of_model_call(activity)
-    elif isinstance(activity, ToolCall):
-        found[names.TOOL_ARGUMENTS_SIZE] = activity.arguments_size
-        found[names.TOOL_RESULT_SIZE] = activity.result_size
-        found[names.MCP_METHOD] = activity.mcp_method
-    elif isinstance(activity, MemoryUse):
-        found[names.MEMORY_HITS] = activity.hits
-    found[names.ERROR_TYPE] = activity.error_type
-    return {name: value for name, value in found.items() if value is not None}

@@ -16,7 +16,7 @@ from otlp_leaves import LEAVES, survivors, value_of_allowed_key
 
 from instrumentation import conventions
 from instrumentation.activity import Kind
-from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
+from instrumentation.telemetry.attributes import NAME_ATTRIBUTES
 from sidecar.conventions import ALERT_ATTRIBUTES
 
 #: one leaf for each place where attributes stand, which is every place where an allowed value may pass
@@ -126,7 +126,7 @@ def test_what_the_library_sends_passes_unchanged(collector: Collector) -> None:
 def test_every_kind_of_activity_keeps_its_name(collector: Collector, kind: Kind) -> None:
     """The name that the library gives to a span of this kind is the name that arrives."""
     span = _span(f"kind-{kind.value}-", name=f"{kind.value} refunds")
-    span.attributes.add(key=_NAME_ATTRIBUTES[kind]).value.string_value = "refunds"
+    span.attributes.add(key=NAME_ATTRIBUTES[kind]).value.string_value = "refunds"
     collector.send("traces", _traces(span))
     assert _arrived(collector, f"kind-{kind.value}-").name == f"{kind.value} refunds"
 

@@ -12,7 +12,7 @@ from required import ROOT
 
 from instrumentation import conventions
 from instrumentation.activity import Kind
-from instrumentation.telemetry.spans import _NAME_ATTRIBUTES
+from instrumentation.telemetry.attributes import NAME_ATTRIBUTES
 from sidecar.conventions import ALERT_ATTRIBUTES
 
 
@@ -70,7 +70,7 @@ def test_what_is_no_text_carries_none(config: Any, context: str) -> None:
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_kind_of_activity_keeps_its_name(config: Any, kind: Kind) -> None:
     """A span's name is made anew from the attribute that says the same: there is a statement for each kind."""
-    attribute = f'span.attributes["{_NAME_ATTRIBUTES[kind]}"]'
+    attribute = f'span.attributes["{NAME_ATTRIBUTES[kind]}"]'
     made = f'set(span.cache["name"], Concat(["{kind.value}", {attribute}], " "))'
     statements = config["processors"]["transform/rename"]["trace_statements"]
     assert f'{made} where HasPrefix(span.name, "{kind.value} ") and {attribute} != nil' in statements

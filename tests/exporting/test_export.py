@@ -29,7 +29,7 @@ from otlp_peers import PATIENCE, Upstream, refuse, running_upstream
 
 import instrumentation
 from instrumentation import diagnostics, tenancy
-from instrumentation.activity import Activity, Kind, ModelCall, Outcome
+from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
 from instrumentation.settings import Settings
 from instrumentation.telemetry.encoding import request_of
 from instrumentation.telemetry.export import Exporter
@@ -361,19 +361,44 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=40)
 ABOUT = Resource({"service.name": "x", "process.pid": 7})
 
 
+TEXTS = (
+    "agent", "budget", "conversation", "error_type", "finish_reason", "mcp_method", "message_kind", "message_type",
+    "provider", "response_model", "sender", "state_digest", "stop_reason", "transfer_target",
+)  # fmt: skip
+NUMBERS = (
+    "arguments_size", "cache_read_tokens", "cache_write_tokens", "hits", "input_tokens", "output_tokens",
+    "reasoning_tokens", "result_size", "state_agents", "state_size", "status_code",
+)  # fmt: skip
+
+
+def _activity(kind: Kind, tenant: tenancy.Tenant, name: str) -> Activity:
+    if kind is Kind.CHAT:
+        return ModelCall(tenant, name, 0)
+    if kind is Kind.TOOL:
+        return ToolCall(tenant, name, 0)
+    if kind.value.endswith("_memory"):
+        return MemoryUse(kind, tenant, name, 0)
+    return Activity(kind, tenant, name, 0)
+
+
 @given(data=st.data(), kind=st.sampled_from(Kind))
 def test_our_translation_is_opentelemetrys(data: st.DataObject, kind: Kind) -> None:
     """For every activity, the OTLP message is the one that OpenTelemetry's own encoder makes of the same span."""
     tenant, name = tenancy.TABLE.intern("acme"), data.draw(NAMES)
-    activity = ModelCall(tenant, name, 0) if kind is Kind.CHAT else Activity(kind, tenant, name, 0)
-    for field in ("message_type", "message_kind", "sender", "conversation", "error_type"):
-        setattr(activity, field, data.draw(st.none() | NAMES))
+    activity = _activity(kind, tenant, name)
+    for field in TEXTS:
+        if hasattr(activity, field):
+            setattr(activity, field, data.draw(st.none() | NAMES))
+    for field in NUMBERS:
+        if hasattr(activity, field):
+            setattr(activity, field, data.draw(st.none() | st.integers(0, 2**53)))
     if isinstance(activity, ModelCall):
-        activity.provider, activity.finish_reason = data.draw(st.none() | NAMES), data.draw(st.none() | NAMES)
-        activity.input_tokens = data.draw(st.none() | st.integers(0, 2**53))
+        activity.resends = data.draw(st.integers(0, 9))
         activity.first_chunk_seconds = data.draw(st.none() | st.floats(0, 1e6))
         activity.cached = data.draw(st.booleans())
-    activity.queue_seconds = data.draw(st.none() | st.floats(0, 1e6))
+    for field in ("queue_seconds", "limit_seconds", "loop_seconds"):
+        setattr(activity, field, data.draw(st.none() | st.floats(0, 1e6)))
+    activity.abandoned = data.draw(st.booleans())
     activity.outcome = data.draw(st.sampled_from(Outcome))
     above = data.draw(
         st.none()
