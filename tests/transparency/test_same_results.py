@@ -187,7 +187,7 @@ BREAKABLE: list[tuple[Any, str]] = [
     (runtime.TraceTap, "create"), (construction, "name_of"), (run_loop, "_tenant"),
     (recorder.Recorder, "responded"), (digests.Digests, "_begin"), (calls, "current_activity"),
     (termination, "_names"),
-    (turns_of_agents, "mark"), (turns_of_agents, "current_activity"), (turns_of_agents, "_scope"),
+    (turns_of_agents, "mark"), (turns_of_agents, "current_activity"), (turns_of_agents, "AgentTurn"),
     (states, "_take"), (recorder.Recorder, "abandoned"),
     (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_innermost"),
     (open_call, "_tokens"), (open_call.OpenCall, "took"), (open_call.OpenCall, "first_chunk"),
