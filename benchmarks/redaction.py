@@ -2,11 +2,11 @@
 
     python -m benchmarks.redaction [--rounds 40]
 
-A span has 12 attributes and an event. Six workloads run interleaved, round by round, so that a busy machine slows all
+A span has 12 attributes and an event. The workloads run interleaved, round by round, so that a busy machine slows all
 of them alike: nothing to do; 20 % of the values dropped and 10 % masked; the same with every text new, so that
 nothing is remembered, once as names are numbered (`Planner4711`), once with random letters in every name, and once more
-with what is dropped as long as it is in life; and, for scale, protobuf's own parser (in C) reading and writing the
-bytes of the first.
+with what is dropped as long as it is in life; that again while tenants have quotas, when it is asked of every record
+whose it is; and, for scale, protobuf's own parser (in C) reading and writing the bytes of the first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from benchmarks.spans import DROPPED, MASKED, SPANS, Suffix, alike, batch, lettered, numbered, stated
 from sidecar.redaction import Policy, Redactor
+from sidecar.senders.debtors import Debtors
 
 
 def workloads() -> dict[str, tuple[Iterator[bytes], Callable[[bytes], object]]]:
@@ -30,6 +31,9 @@ def workloads() -> dict[str, tuple[Iterator[bytes], Callable[[bytes], object]]]:
 
     def redact(payload: bytes) -> object:
         return redactor.redact("traces", payload)
+
+    def redact_for_quotas(payload: bytes) -> object:
+        return redactor.redact("traces", payload, None, Debtors(frozenset()))
 
     def parse(payload: bytes) -> object:
         return ExportTraceServiceRequest.FromString(payload).SerializeToString()
@@ -48,6 +52,7 @@ def workloads() -> dict[str, tuple[Iterator[bytes], Callable[[bytes], object]]]:
         "the same, new numbers": (batches(DROPPED, MASKED, numbered), redact),
         "the same, new letters": (batches(DROPPED, MASKED, lettered), redact),
         "the same, 1.2 kB a span": (as_stated(), redact),
+        "the same, with quotas": (as_stated(), redact_for_quotas),
         "protobuf parses and writes": (batches(0, 0), parse),
     }
 

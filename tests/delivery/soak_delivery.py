@@ -25,8 +25,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ts-") as home:  # a Unix socket's address has 107 bytes at most
-        acknowledged, lost = kill_under_load(Path(home), options.kills, random.Random(options.seed))
-    print(f"{options.kills} kills under load: {acknowledged} spans acknowledged, {lost} of them lost")
+        acknowledged, lost, again = kill_under_load(Path(home), options.kills, random.Random(options.seed))
+    print(
+        f"{options.kills} kills under load: {acknowledged:,} spans acknowledged, {lost} of them lost;"
+        f" {again:,} arrived once more than they should"
+    )
     return lost != 0
 
 

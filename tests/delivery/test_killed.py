@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otlp_peers import PATIENCE, outlet, refuse, running_upstream
 
 from sidecar.delivery import BatchQueue
+from sidecar.delivery.outlet import JOINED_RECORDS, NOTE_BATCHES
 from sidecar.ledger import Ledger
 from sidecar.network.otlp import SERVICES
 
@@ -120,11 +121,12 @@ def spans_of(payloads: Iterable[bytes]) -> Counter[int]:
     )
 
 
-def kill_under_load(home: Path, kills: int, chance: random.Random) -> tuple[int, int]:
+def kill_under_load(home: Path, kills: int, chance: random.Random) -> tuple[int, int, int]:
     """Kill a sidecar with two upstreams, one over gRPC that is out most of the time and one over HTTP.
 
     Returns:
-        How many spans were acknowledged, and how many of these one of the upstreams did not have in the end.
+        How many spans were acknowledged, how many of these one of the upstreams did not have in the end, and how many
+        copies too many the two had.
     """
     with running_upstream() as upstream, running_http_upstream() as other:
         upstream.always = lambda context: (
@@ -152,15 +154,18 @@ def kill_under_load(home: Path, kills: int, chance: random.Random) -> tuple[int,
         assert process.returncode == 0
         near = spans_of(payload for _, payload in list(upstream.taken))
         far = spans_of(payload for _, payload in other.requests)
-    return len(senders.acknowledged), len(senders.acknowledged - (near.keys() & far.keys()))
+    again = sum(count - 1 for counts in (near, far) for count in counts.values())
+    return len(senders.acknowledged), len(senders.acknowledged - (near.keys() & far.keys())), again
 
 
 @pytest.mark.timeout(180)
 def test_kills_under_load_lose_nothing_that_was_acknowledged(home: Path) -> None:
     """There is always something in the queue; in the end each of two upstreams has everything, however slow."""
-    acknowledged, lost = kill_under_load(home, KILLS, random.Random(4))
+    acknowledged, lost, again = kill_under_load(home, KILLS, random.Random(4))
     assert acknowledged >= KILLS * SPANS
     assert lost == 0
+    # What was delivered and not yet noted: 64 requests, or what of them was joined, at each upstream.
+    assert again <= KILLS * 2 * (NOTE_BATCHES * SPANS + JOINED_RECORDS)
 
 
 @pytest.mark.timeout(120)

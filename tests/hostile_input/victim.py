@@ -78,11 +78,9 @@ class Victim:
     def settled(self) -> dict[str, int]:
         """What became of all spans: nothing waits any more, and every one is accounted."""
 
-        def found() -> dict[str, int] | None:
-            counts = self.status()["records"]["traces"]
-            return None if counts["queued"] else counts
-
-        counts = waited(found)
+        counts = self.status()["records"]["traces"]
+        while waiting := counts["queued"]:
+            counts = waited(lambda: (now := self.status()["records"]["traces"])["queued"] < waiting and now)
         met = counts["forwarded"] + counts["rejected"] + counts["dropped"]
         assert counts["received"] + counts["recovered"] == met, counts
         return counts
