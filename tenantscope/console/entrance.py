@@ -29,7 +29,7 @@ COOKIE: Final = "tenantscope-console"
 STRANGER: Final = "This console wants the token that it printed when it started: open the address that stands there.\n"
 FOREIGN: Final = "That came from another page.\n"
 #: What a stranger's browser needs to draw the form; nothing in it is about anybody.
-PLAIN: Final = frozenset({"/console.css", "/icon.svg"})
+PLAIN: Final = frozenset({"/console.css", "/icon.svg", "/theme.js"})
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",

@@ -32,7 +32,7 @@ from .visitors import View, Visitors
 SPANS: Final = 2000  # of the newest, to find conversations in
 _TYPES: Final = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _MODULES: Final = ("console", "charts", "elements", "incidents", "tenants", "traces", "words")
-_FILES: Final = ("index.html", "console.css", "icon.svg", *(f"{name}.js" for name in _MODULES))
+_FILES: Final = ("index.html", "console.css", "icon.svg", "theme.js", *(f"{name}.js" for name in _MODULES))
 _TRACE: Final = re.compile(r"[0-9a-f]{32}")
 
 

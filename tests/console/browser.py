@@ -74,6 +74,13 @@ class Browser:
             f"{self._session}/goog/cdp/execute", {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
         )
 
+    def prefers(self, theme: str) -> None:
+        """What the system is set to: `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self._post(
+            f"{self._session}/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
+        )
+
     def forget(self) -> None:
         """Empty the cache."""
         self._post(f"{self._session}/goog/cdp/execute", {"cmd": "Network.clearBrowserCache", "params": {}})

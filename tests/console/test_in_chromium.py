@@ -135,6 +135,24 @@ def test_both_themes_can_be_read(page: Browser, theme: str) -> None:
     assert [pair for pair in pairs if pair[1] < 4.5] == []
 
 
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("chosen", ["dark", "light", None])
+def test_the_door_looks_like_the_house(scene: Scene, window: Browser, theme: str, chosen: str | None) -> None:
+    """The page to sign in at has the system's theme, or the one that was chosen inside; it can be read in each."""
+    stranger = scene.url.partition("?")[0].replace("127.0.0.1", "localhost")  # whose cookies are others
+    window.prefers(theme)
+    window.open(stranger)
+    window.run("arguments[0] ? localStorage.setItem('theme', arguments[0]) : localStorage.removeItem('theme')", chosen)
+    window.open(stranger)
+    ground = window.run("return getComputedStyle(document.body).backgroundColor")
+    assert ground == {"dark": "rgb(16, 19, 25)", "light": "rgb(255, 255, 255)"}[chosen or theme]
+    pairs = window.run(CONTRASTS.replace("'th, td,", "'h1, h2, p, label, input,"))
+    assert len(pairs) > 5
+    assert [pair for pair in pairs if pair[1] < 4.5] == []
+    window.run("localStorage.removeItem('theme')")
+    window.prefers("light")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("view", ["", "conversations", "alerts", "tenants/hog"])
 def test_nothing_sticks_out(page: Browser, width: int, view: str) -> None:

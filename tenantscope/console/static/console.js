@@ -127,15 +127,14 @@ leaveButton.addEventListener("click", async () => {
   location.reload();
 });
 const themeButton = document.querySelector("#theme");
-function theme(name) {
-  document.documentElement.dataset.theme = name;
-  write(themeButton, name === "dark" ? "Light" : "Dark");
-}
-theme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+const root = document.documentElement;
+const otherTheme = () => (root.dataset.theme === "dark" ? "light" : "dark");
+const offer = () => write(themeButton, otherTheme() === "dark" ? "Dark" : "Light");
+offer();
 themeButton.addEventListener("click", () => {
-  const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  localStorage.setItem("theme", next);
-  theme(next);
+  root.dataset.theme = otherTheme(); // theme.js has set it, and will again
+  localStorage.setItem("theme", root.dataset.theme);
+  offer();
 });
 document.querySelector("#pause").addEventListener("click", (event) => {
   paused = !paused;
