@@ -10,8 +10,8 @@ A seam is attached when its library has been imported by somebody; nothing is im
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, Final, Self
 
 from instrumentation.telemetry.recorder import Recorder
 
@@ -40,15 +40,34 @@ def stream(original: Callable[..., AsyncIterator[Any]], recorder: Recorder) -> C
     @functools.wraps(original)
     def observed_stream(self: Any) -> Any:
         call, items = current(), original(self)
-        return items if call is None else _noted(items, call)
+        return items if call is None else _Noted(items, call)
 
     return observed_stream
 
 
-async def _noted(items: AsyncIterator[Any], call: OpenCall) -> AsyncGenerator[Any, None]:
-    async for item in items:
-        call.chunk(item)
-        yield item
+class _Noted:
+    """The pieces of a stream, each shown to the call on its way.
+
+    No generator: the loop closes every one that it knows of when it ends, all at once, and each more of them in a row
+    is one more that is busy when its turn comes.
+    """
+
+    __slots__ = ("_call", "_items")
+
+    def __init__(self, items: AsyncIterator[Any], call: OpenCall) -> None:
+        self._items = items
+        self._call = call
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await self._items.__anext__()
+        self._call.chunk(item)
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._items, name)
 
 
 #: (module, class, method) of the libraries that AutoGen's clients are built on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -212,6 +213,32 @@ async def outcomes(server: ModelServer) -> list[str]:
     seen.extend(f"{path} {body}" for path, _, body in server.requests)
     server.requests.clear()
     return seen
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_watched_stream_has_no_more_generators(server: ModelServer, name: str) -> None:
+    """The loop closes all that it knows of when it ends, at once, and complains of each that is busy then."""
+    provider = PROVIDERS[name]
+
+    def generators() -> int:
+        known: list[object] = []
+
+        async def main() -> None:
+            hooks = sys.get_asyncgen_hooks()
+            sys.set_asyncgen_hooks(known.append, hooks.finalizer)
+            try:
+                client = provider.make(server.url)
+                await call(client, streamed=True)
+                await client.close()
+            finally:
+                sys.set_asyncgen_hooks(*hooks)
+
+        asyncio.run(main())
+        return len(known)
+
+    bare = generators()
+    with capture():
+        assert generators() == bare
 
 
 def test_watched_clients_do_what_bare_ones_do(server: ModelServer) -> None:
