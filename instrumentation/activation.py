@@ -27,7 +27,7 @@ from .diagnostics import fault
 from .hooks import agents_and_tools, event_log, host, run_loop, seams, states, worker
 from .hooks.construction import InstantiationTap
 from .hooks.interception import First, TransparentHandler, quiet_about
-from .hooks.methods import all_subclasses, in_place_of, is_a_method, unbound
+from .hooks.methods import all_subclasses, in_place_of, is_a_method, passed_over, unbound
 from .hooks.passport import Awaited, issue_passport
 from .hooks.runtime import Queued, Resolver, TraceTap, look_up_agents
 from .hooks.seams import Wrapper
@@ -235,8 +235,8 @@ class Activation:
         for (base, name), wrapper in self._methods.items():
             method = vars(cls).get(name)
             if base in bases and is_a_method(method):
-                ours = wrapper(unbound(method), self._recorder)
-                ours.__wrapped__ = method  # type: ignore[attr-defined]
+                ours: Any = passed_over(wrapper(unbound(method), self._recorder))
+                ours.__wrapped__ = method
                 vars(ours)[_MARK] = self
                 setattr(cls, name, ours)
 
@@ -276,7 +276,7 @@ class Activation:
             return False  # half imported, in another thread; the next call will find it
         method = vars(owner).get(name)
         if is_a_method(method):
-            self._put(owner, name, wrapper(unbound(method), self._recorder))
+            self._put(owner, name, passed_over(wrapper(unbound(method), self._recorder)))
         return True
 
     def _attach_all(self, what: Callable[[Any], list[tuple[Any, str, Any]]], module: Any) -> bool:

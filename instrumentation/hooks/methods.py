@@ -5,7 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from types import CodeType
+from typing import Any, Final, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+# `warnings` and `logging` pass over the frames of files that are named so, where they look for a caller.
+_PASSED_OVER: Final = " (passed over like importlib._bootstrap)"
 
 
 def in_place_of(name: str, answer: Callable[[Any], Any]) -> property:
@@ -40,6 +45,21 @@ def unbound(method: Any) -> Callable[..., Any]:
         return method.__get__(self, type(self))(*args, **kwargs)
 
     return bind_and_call
+
+
+def passed_over(function: F) -> F:
+    """`function` itself, which is no caller any more: a warning of what it calls is about who called it.
+
+    AutoGen warns with `stacklevel=2`. Where that leads is printed, and decides which filter holds and what was said
+    before; so a frame of ours must not be there. Tracebacks still show it, under a name that says so.
+    """
+    function.__code__ = _renamed(function.__code__)  # of a Python function
+    return function
+
+
+@functools.cache
+def _renamed(code: CodeType) -> CodeType:
+    return code.replace(co_filename=code.co_filename.removesuffix(_PASSED_OVER) + _PASSED_OVER)
 
 
 def all_subclasses(base: type) -> list[type]:

@@ -19,6 +19,8 @@ from opentelemetry.context import Context
 from instrumentation.diagnostics import count, fault
 from instrumentation.telemetry.recorder import Scope
 
+from .methods import passed_over
+
 _stepping: ContextVar[None] = ContextVar("tenantscope_stepping")
 #: A context variable and the value that it holds while the inside of the stream runs.
 Hold = tuple[ContextVar[Any], object]
@@ -94,6 +96,7 @@ def observed(
     return _observed(stream, begin, note, end, hold)
 
 
+@passed_over
 async def _observed(
     stream: AsyncGenerator[Any, Any],
     begin: Callable[[], Scope | None],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -25,6 +26,9 @@ from autogen_core import (
     default_subscription,
     message_handler,
 )
+from autogen_core.memory import ListMemory
+from autogen_core.models import UserMessage
+from autogen_ext.models.replay import ReplayChatCompletionClient
 from sabotage import broken, outcome
 
 from instrumentation import activation, tenancy, tenant
@@ -181,9 +185,51 @@ def test_watched_results_are_the_bare_results(bare: list[str]) -> None:
     assert len(bare) > 15
 
 
+class Chiding(ReplayChatCompletionClient):
+    """As AutoGen's clients do: a warning that is about the caller."""
+
+    async def create(self, *args: Any, **kwargs: Any) -> Any:
+        warnings.warn("about a call", stacklevel=2)
+        return await super().create(*args, **kwargs)
+
+    async def create_stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:  # type: ignore[override]
+        warnings.warn("about a stream", stacklevel=2)
+        async for item in super().create_stream(*args, **kwargs):
+            yield item
+            warnings.warn("about a piece", stacklevel=2)
+
+
+class Forgetful(ListMemory):
+    async def clear(self) -> None:
+        warnings.warn("about a memory", stacklevel=2)
+
+
+async def warned_about() -> list[tuple[str, str, int]]:
+    """The text and place of every warning."""
+    ask = [UserMessage(content="x", source="u")]
+    client = Chiding(["one", "two"])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        await client.create(ask)
+        async for _ in client.create_stream(ask):
+            pass
+        await Forgetful().clear()
+    return [(str(warning.message), warning.filename, warning.lineno) for warning in warned]
+
+
+def test_warnings_are_about_whom_they_were_about() -> None:
+    """AutoGen warns about the caller of a method: file and line decide what is printed, and which filter holds."""
+    bare = asyncio.run(warned_about())
+    with capture():
+        assert asyncio.run(warned_about()) == bare
+    assert {file for _, file, _ in bare} == {__file__}
+    assert len({text for text, _, _ in bare}) == 4
+
+
 BREAKABLE: list[tuple[Any, str]] = [
     (runtime, "name_of"), (runtime.TraceTap, "process"), (runtime, "_Sending"),
     (passport.Passport, "__init__"), (passport.Passport, "give_up"), (runtime._Publishing, "_nobody_had_it"),
+    (runtime, "_Delivering"),
     (runtime.TraceTap, "create"), (construction, "name_of"), (run_loop, "_tenant"),
     (recorder.Recorder, "responded"), (digests.Digests, "_begin"), (calls, "current_activity"),
     (termination, "_names"),
