@@ -11,8 +11,8 @@ can be left behind when a message is dropped, cancelled or lost.
 | intercept | the run loop, just before the handler's task is made | the tenant is bound; the task inherits it |
 | process | the handler's task | one span, from here to the end of the handler |
 | ack | the task that resolves the sender's future | the tenant is bound, the response has arrived |
-| send | the handler's task, around `process` | the tenant, unless `intercept` bound it; no span |
-| publish | the task of all handlers, around every `process` | the same; a message that nobody handled is counted |
+| send | the handler's task, around `process` | the tenant, unless `intercept` did; counts one that nobody had |
+| publish | the task of all handlers, around every `process` | the same |
 """
 
 from __future__ import annotations
@@ -116,6 +116,26 @@ class _Resolved(Stage):
         if tenancy.BOUND.get() is self._binding:
             tenancy.bind(self._binding.previous)
         self._inner.__exit__(kind, error, trace)
+
+
+class _Delivering(Stage):
+    """`send`: the agent is found, made if need be, and handles the message inside."""
+
+    __slots__ = ("_passport", "_recorder")
+
+    def __init__(self, passport: Passport, recorder: Recorder) -> None:
+        self._passport = passport
+        self._recorder = recorder
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            # Not when the garbage collector throws away a run loop that has been left.
+            if self._passport.handled is None and kind is not GeneratorExit:
+                self._recorder.lost_message(self._passport.tenant.id, Outcome.ERROR)
+        except BaseException as broken:
+            fault("stage.deliver", broken)
 
 
 class _Publishing(Stage):
@@ -243,8 +263,8 @@ class TraceTap:
                     DELIVERING.set(parent)
                     if tenancy.BOUND.get() is None:
                         tenancy.bind(parent.binding)
-                    if operation == "publish":
-                        return _Publishing(parent, self._recorder)
+                    made = _Delivering if operation == "send" else _Publishing
+                    return made(parent, self._recorder)
         except BaseException as error:
             fault("stage", error)
         return NO_STAGE
