@@ -206,6 +206,16 @@ class AgentTurn(Activity):
         self.agent_key: int | None = None
 
 
+class TeamRun(Activity):
+    """A run of a team. `team_key` is `id` of the team; never exported."""
+
+    __slots__ = ("team_key",)
+
+    def __init__(self, tenant: Tenant, name: str, began_ns: int, team_key: int) -> None:
+        super().__init__(Kind.WORKFLOW, tenant, name, began_ns)
+        self.team_key = team_key
+
+
 class MemoryUse(Activity):
     """Something that was asked of a memory; `name` is the memory's class, `hits` how many entries were found."""
 

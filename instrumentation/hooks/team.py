@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from instrumentation import tenancy
-from instrumentation.activity import Activity, Kind, name_of
+from instrumentation.activity import TeamRun, name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.digests import Digests
-from instrumentation.telemetry.recorder import Recorder, Scope
+from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
 
 from .streams import observed
 from .termination import of_a_manager
@@ -44,8 +44,11 @@ def own_context(original: Callable[..., Any], recorder: Recorder) -> Callable[..
 
 def _scope(team: object, recorder: Recorder, digests: Digests) -> Scope | None:
     try:
+        above = current_activity()
+        if type(above) is TeamRun and above.team_key == id(team):
+            return None  # a class that calls its base class
         tenant = tenancy.current() or tenancy.TABLE.unknown
-        activity = Activity(Kind.WORKFLOW, tenant, name_of(type(team).__name__), time.monotonic_ns())
+        activity = TeamRun(tenant, name_of(type(team).__name__), time.monotonic_ns(), id(team))
         # The id itself is the key of the team's agents; keys do not leave.
         team_id = getattr(team, "_team_id", None)
         activity.conversation = digests.of_text(tenant, team_id) if type(team_id) is str else None

@@ -374,6 +374,30 @@ def test_nested_teams_are_one_conversation(captured: Captured) -> None:
     assert len({about(span)["gen_ai.conversation.id"] for span in spans}) == 1
 
 
+class Counting(RoundRobinGroupChat):
+    """A team of the application's own, that does something of its own around a run."""
+
+    runs = 0
+
+    async def run_stream(self, **arguments: Any) -> AsyncGenerator[Any, None]:  # type: ignore[override]
+        self.runs += 1
+        async for item in super().run_stream(**arguments):
+            yield item
+
+
+def test_a_team_that_calls_its_base_class_runs_once(captured: Captured) -> None:
+    """One span and one figure; the next run is another."""
+    team = Counting([AssistantAgent("a", replaying("one", "two"))], max_turns=1)
+    with tenant("acme"):
+        asyncio.run(team.run(task="go"))
+        asyncio.run(team.run(task="go"))
+    assert team.runs == 2
+    runs = named(captured, "invoke_workflow Counting")
+    assert [(run.parent, about(run)["autogen.stop_reason"]) for run in runs] == [(None, "max_turns")] * 2
+    (point,) = captured.points("gen_ai.workflow.duration")
+    assert point.count == 2  # type: ignore[union-attr]
+
+
 def test_a_conversation_goes_on_in_a_later_run(captured: Captured) -> None:
     """Handoff to a person, who answers later: two traces, one conversation, whose id is not the team's own."""
     assistant = AssistantAgent("helper", replaying(tool_call("transfer_to_user", "{}"), "done"), handoffs=["user"])
