@@ -1,9 +1,9 @@
 """Records by the hundred: what most of them have in common is found and judged once for all.
 
 Three steps: cut all records into their fields (`forms.py`); judge each field once, whatever number of records it is in,
-and names by the hundred; then the engine puts the records together again. A record that is not in the form, or in which
-anything is out of the ordinary (two attributes with one key, a tenant that the sender may not name), is walked field by
-field, as if this were not here: this is only ever about speed.
+those under one key together; then `rows.py` puts the records together again. A record that is not in the form, or in
+which anything is out of the ordinary (two attributes with one key, a tenant that the sender may not name), is walked
+field by field, as if this were not here: this is only ever about speed.
 
 What it refuses: to hold more than some hundreds of records at a time, and to keep anything of them afterwards but what
 left as it stood, within the bounds of a memo.
@@ -12,40 +12,38 @@ left as it stood, within the bounds of a memo.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from itertools import accumulate, chain
+from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
 
 from .forms import TIME_BYTES, Form, Part
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate
+from .kinds import UNSETTLED, Kind, Row
+from .memo import MAX_ENTRY
+from .steps import Action
 from .wire_format import varint
 
 #: Records that are looked at together.
 TOGETHER: Final = 512
-#: Fields of a record behind its head; with more, it is walked.
-MAX_FIELDS: Final = 128
 _SHORT: Final = 0x80
-_SHORT_LENGTHS: Final = tuple(bytes((size,)) for size in range(_SHORT))
-
-# What was done to a value, and why.
-Action = tuple[str, str]
-_UNLISTED: Final = ("drop", "unlisted")
+# What is cut off where no field begins ends in one of these.
+_ODD: Final = frozenset(bytes((byte,)) for byte in range(0x100))
 
 
 class Cut(NamedTuple):
-    """A record.
+    """Records, one behind the other.
 
     Attributes:
-        begin: where its tag is. start: where its content is. behind: where its head ends. stop: where it ends.
-        head: the match of its head.
-        fields: those behind the head, with tag and length each; None for a record that is to be walked.
+        frames: of each, where its tag is, where its content is, and where it ends.
+        heads: the match of each head.
+        fields: of each, those behind the head, with tag and length.
     """
 
-    begin: int
-    start: int
-    behind: int
-    stop: int
-    head: re.Match[bytes]
-    fields: list[bytes] | None
+    frames: list[tuple[int, int, int]]
+    heads: list[re.Match[bytes]]
+    fields: list[list[bytes]]
 
 
 # What leaves in the place of a field's content, None for nothing; and what was done. No action: it leaves as it stands.
@@ -66,11 +64,12 @@ class Judge(Protocol):
         """A message inside a record: what becomes of it, and all that was done."""
 
 
-def cut(form: Form, data: bytes, pos: int, end: int, tag: int) -> list[Cut]:
+def cut(form: Form, data: bytes, pos: int, end: int, tag: int) -> Cut:
     """The records from `pos` on, as many as stand in a row, but not more than some hundred."""
     head_of, fields_of = form.head.match, form.fields.findall
-    found: list[Cut] = []
-    while pos + 2 < end and data[pos] == tag and len(found) < TOGETHER:
+    found = Cut([], [], [])
+    frames, heads, fields = found
+    while pos + 2 < end and data[pos] == tag and len(frames) < TOGETHER:
         size, start = data[pos + 1], pos + 2
         if size >= _SHORT:
             high = data[start]
@@ -83,12 +82,9 @@ def cut(form: Form, data: bytes, pos: int, end: int, tag: int) -> list[Cut]:
         head = head_of(data, start, stop)
         if head is None:  # cannot be, for all of it is optional
             break
-        behind = head.end()
-        fields: list[bytes] | None = fields_of(data, behind, stop)
-        # The pieces are all there is, one behind the other, if together they are as long as it is.
-        if fields is not None and (sum(map(len, fields)) != stop - behind or len(fields) > MAX_FIELDS):
-            fields = None
-        found.append(Cut(pos, start, behind, stop, head, fields))
+        frames.append((pos, start, stop))
+        heads.append(head)
+        fields.append(fields_of(data, head.end(), stop))
         pos = stop
     return found
 
@@ -97,35 +93,35 @@ class Verdicts:
     """What becomes of the fields of some records.
 
     Attributes:
-        bits: of each field: which of those that may stand once it is; 0 when it may stand again. A field that has none
-            makes its record one to be walked.
+        words: of each record, its fields by their kinds.
+        rows: what is to be done about records, by their words; None: they must be walked.
         changed: by field, what leaves in its place.
-        actions: by field that changes, what was done; None when it was more than one thing: `several`.
-        parts: the fields that are messages.
-        heads_stay: whether no text in any head changes.
+        texts: by text of a head, with tag and length: what leaves in its place, and what was done.
     """
 
-    def __init__(self, form: Form, judge: Judge, records: Collection[Cut]) -> None:
+    def __init__(self, form: Form, judge: Judge, records: Cut) -> None:
         self._form = form
         self._judge = judge
-        self.bits: dict[bytes, int] = {}
+        self._kinds = form.kinds
         self.changed: dict[bytes, bytes] = {}
-        self.actions: dict[bytes, Action | None] = {}
-        self.several: dict[bytes, Mapping[Action, int]] = {}
-        self.parts: set[bytes] = set()
+        self.texts: dict[bytes, tuple[bytes, Action]] = {}
         self._unknown: set[bytes] = set()
-        fields: set[bytes] = set()
-        heads: set[tuple[bytes | None, ...]] = set()
-        for record in records:
-            if record.fields is not None:
-                fields.update(record.fields)
-                heads.add(record.head.groups())
-        for number, gate in enumerate(form.texts):
-            for text in {head[number] for head in heads}:
+        for number, gate in enumerate(form.texts, 1):
+            for text in {*map(itemgetter(number), records.heads)}:
                 if text is not None:
                     self._take_text(gate, text)
-        self.heads_stay = not self.changed and not self._unknown
-        self._sort(fields)
+        fields = records.fields
+        distinct = set(chain.from_iterable(fields))
+        if not _ODD.isdisjoint(distinct):
+            fields = [[b""] if found and found[-1] in _ODD else found for found in fields]
+            distinct = set(chain.from_iterable(fields))
+        self._letters = dict.fromkeys(distinct, UNSETTLED)
+        distinct.discard(b"")
+        self._judge_all(distinct)
+        letters = "".join(map(self._letters.__getitem__, chain.from_iterable(fields)))
+        stops = [*accumulate(map(len, fields))]
+        self.words = [*map(letters.__getitem__, map(slice, (0, *stops), stops))]
+        self.rows: dict[str, Row | None] = {word: self._kinds.row(word) for word in {*self.words}}
 
     def knows(self, head: re.Match[bytes]) -> bool:
         """Whether it is said of every text in a head what becomes of it."""
@@ -134,83 +130,132 @@ class Verdicts:
     def _take_text(self, gate: TextGate, text: bytes) -> None:
         """A text with tag and length; these are of one byte each."""
         content = text[2:]
-        if gate.memo.recall(content) is None:
-            found = self._judge.judge_value(gate, content)
-            if found is None:
-                self._unknown.add(text)
-            else:
-                self._settle(text, 0, found[1])
+        if gate.memo.recall(content) is not None:
+            return
+        found = self._judge.judge_value(gate, content)
+        if found is None:
+            self._unknown.add(text)
+        else:
+            to, done = found[1]
+            if done is not None:
+                self.texts[text] = (_field(text[:1], to), done)
 
-    def _sort(self, fields: set[bytes]) -> None:
+    def _judge_all(self, fields: set[bytes]) -> None:
+        named: Collection[bytes] = ()
+        if self._judge.asks_for_names:  # each time, whatever was allowed before
+            named = [field for field in fields if _names(field)]
+            fields = fields.difference(named)
+        known, others = self._form.memo.sort(fields)
+        bits: defaultdict[int, list[bytes]] = defaultdict(list)
+        for field, bit in known.items():
+            bits[bit].append(field)
+        for bit, some in bits.items():
+            self._stay(some, bit)
+        self._sort(others)
+        self._sort(named, alone=True)
+
+    def _sort(self, fields: Iterable[bytes], *, alone: bool = False) -> None:
+        """Judge fields, together under each key unless each is to be judged alone."""
         form, attributes = self._form, self._form.attributes
+        # How entries begin: with the key, by and large. The value behind it starts two bytes further on, or three.
+        short: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        long: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        parts: defaultdict[int, list[bytes]] = defaultdict(list)
         entries: list[bytes] = []
         for field in fields:
             tag = field[0]
             if tag == attributes:
-                entries.append(field)
+                if alone or len(field) < 5:
+                    entries.append(field)
+                elif field[1] < _SHORT:
+                    short[field[2 : field[3] + 4]].append(field)
+                else:
+                    long[field[3 : field[4] + 5]].append(field)
             elif tag in form.parts:
-                self._take_part(field, form.parts[tag], form.bits.get(tag, 0))
+                parts[tag].append(field)
             elif tag in form.dropped:
-                self._change(field, 0, b"", ("drop", form.dropped[tag]))
+                self._change([field], 0, b"", ("drop", form.dropped[tag]))
             else:
-                self.bits[field] = form.bits[tag if tag < _SHORT else tag & 0x7F | field[1] << 7]
-        self._take_attributes(entries)
+                self._stay([field], form.bits[tag if tag < _SHORT else tag & 0x7F | field[1] << 7])
+        for groups, behind in ((short, 2), (long, 3)):
+            for start, group in groups.items():
+                entries += self._sift(start, behind + len(start), group)
+        for field in entries:
+            self._take_entry(field)
+        for tag, some in parts.items():
+            self._take_parts(form.parts[tag], form.bits.get(tag, 0), some)
 
-    def _take_attributes(self, fields: list[bytes]) -> None:
-        gate = self._form.attribute_gate
-        named: list[bytes] = []
-        if self._judge.asks_for_names:  # each time, whatever was allowed before
-            named = [field for field in fields if _names(field)]
-            fields = [field for field in fields if not _names(field)]
-        passing, unlisted, alone = gate.sift(fields)
-        self.bits.update(passing)
-        for field in unlisted:
-            self._change(field, 0, b"", _UNLISTED)
-        for field in (*alone, *named):
-            found = self._judge.judge_value(gate, _content(field))
-            if found is not None:
-                bit, judged = found
-                # One that does not leave is the first or the second of its key, too.
-                self._settle(field, bit or gate.bit_of(_content(field)), judged)
+    def _sift(self, start: bytes, at: int, fields: list[bytes]) -> list[bytes]:
+        """Judge attributes under one key; those that are to be judged alone."""
+        lots, alone = self._form.attribute_gate.sift(start, at, fields)
+        for lot in lots:
+            if lot.done is not None:
+                self._change(lot.fields, lot.bit, _field(lot.fields[0][:1], lot.to), lot.done)
+                continue
+            self._stay(lot.fields, lot.bit)
+            if lot.again:
+                self._form.memo.remember_all(dict.fromkeys(lot.fields, lot.bit))
+        return alone
 
-    def _take_part(self, field: bytes, part: Part, bit: int) -> None:
-        content = _content(field)
-        said = content
-        if part.time:
-            # Each has its own time, on which nothing depends.
-            timed = content.startswith(part.time) and len(content) > TIME_BYTES
-            said = content[len(part.time) + TIME_BYTES :] if timed else b""
-        known = bool(said) and not (self._judge.asks_for_names and _names(said))
-        self.parts.add(field)
-        if known and part.memo.recall(said) is not None:
-            self.bits[field] = bit
-            return
-        found = self._judge.judge_part(part, content)
+    def _take_entry(self, field: bytes) -> None:
+        gate, content = self._form.attribute_gate, _content(field)
+        found = self._judge.judge_value(gate, content)
         if found is None:
             return
+        bit, (to, done) = found
+        if done is not None:
+            # One that does not leave is the first or the second of its key, too.
+            self._change([field], bit or gate.bit_of(content), _field(field[:1], to), done)
+            return
+        self._stay([field], bit)
+        if gate.memo.recall(content) is not None and len(field) <= MAX_ENTRY:
+            self._form.memo.remember(field, bit)
+
+    def _take_parts(self, part: Part, bit: int, fields: list[bytes]) -> None:
+        # Each has its own time, on which nothing depends.
+        skipped = len(part.time) + TIME_BYTES if part.time else 0
+        groups: defaultdict[bytes, list[bytes]] = defaultdict(list)
+        for field in fields:
+            start = 2 if field[1] < _SHORT else 3
+            timed = field.startswith(part.time, start) and len(field) > start + skipped
+            groups[field[start + skipped :] if timed else b""].append(field)
+        for said, group in groups.items():
+            if not said or (self._judge.asks_for_names and _names(said)):
+                for field in group:
+                    self._take_part(part, bit, field)
+            elif part.memo.recall(said) is not None:
+                self._stay(group, bit, part=True)
+            elif self._take_part(part, bit, group[0]):
+                part.memo.remember(said)
+                self._stay(group, bit, part=True)
+            else:
+                for field in group[1:]:
+                    self._take_part(part, bit, field)
+
+    def _take_part(self, part: Part, bit: int, field: bytes) -> bool:
+        """Judge a message; whether it leaves as it stands."""
+        found = self._judge.judge_part(part, _content(field))
+        if found is None:
+            return False
         to, actions = found
         if not actions:
-            self.bits[field] = bit
-            if known:
-                part.memo.remember(said)
-        elif sum(actions.values()) == 1:
-            self._settle(field, bit, (to, next(iter(actions))))
-        else:
-            self._settle(field, bit, (to, None), several=True)
-            self.several[field] = actions
+            self._stay([field], bit, part=True)
+            return True
+        self._letters[field] = self._kinds.letter(Kind(bit, tuple(sorted(actions.items())), part=True))
+        self.changed[field] = _field(field[:1], to)
+        return False
 
-    def _settle(self, field: bytes, bit: int, found: Judged, *, several: bool = False) -> None:
-        to, action = found
-        if action is None and not several:
-            self.bits[field] = bit
-        elif to is None:
-            self._change(field, bit, b"", action)
-        else:
-            size = len(to)
-            self._change(field, bit, field[:1] + (_SHORT_LENGTHS[size] if size < _SHORT else varint(size)) + to, action)
+    def _stay(self, fields: Iterable[bytes], bit: int, *, part: bool = False) -> None:
+        self._letters.update(dict.fromkeys(fields, self._kinds.letter(Kind(bit, (), part))))
 
-    def _change(self, field: bytes, bit: int, to: bytes, action: Action | None) -> None:
-        self.bits[field], self.changed[field], self.actions[field] = bit, to, action
+    def _change(self, fields: list[bytes], bit: int, to: bytes, done: Action) -> None:
+        self._letters.update(dict.fromkeys(fields, self._kinds.letter(Kind(bit, ((done, 1),)))))
+        self.changed.update(dict.fromkeys(fields, to))
+
+
+def _field(tag: bytes, content: bytes | None) -> bytes:
+    """A field with this content; nothing without."""
+    return b"" if content is None else tag + varint(len(content)) + content
 
 
 def _content(field: bytes) -> bytes:

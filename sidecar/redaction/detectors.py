@@ -36,7 +36,8 @@ UUID: Final = (
     r"[1-8][0-9a-fA-F]{3}-?[89abAB][0-9a-fA-F]{3}-?[0-9a-fA-F]{12}"
 )
 # Quick to tell that there is none, which is the usual case.
-_LONG_AS_UUID: Final = re.compile(r"[0-9A-Fa-f-]{32}")
+LONG_AS_UUID: Final = r"[0-9A-Fa-f-]{32}"
+_LONG_AS_UUID: Final = re.compile(LONG_AS_UUID)
 _UUID: Final = re.compile(rf"(?<![0-9A-Fa-f]){UUID}(?![0-9A-Fa-f])")
 _EMAIL: Final = re.compile(
     r"[^\s@]@\w[\w-]{0,62}\.\w"
@@ -54,8 +55,7 @@ _CREDENTIAL: Final = re.compile(
 )
 _BASIC: Final = re.compile(r"(?<![A-Za-z])basic[\s:]+([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE)
 # The fixed beginnings that providers gave their keys, so that scanners can find them.
-_KEY: Final = re.compile(
-    r"(?<![A-Za-z0-9])(?:"
+KEY_FORMS: Final = (
     r"(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{12}"
     r"|gh[pousr]_[A-Za-z0-9]{16}|github_pat_[A-Za-z0-9_]{16}|glpat-[A-Za-z0-9_-]{16}"
     r"|(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16}"
@@ -63,10 +63,10 @@ _KEY: Final = re.compile(
     r"|xox[a-z]-[A-Za-z0-9-]{10}|xapp-[A-Za-z0-9-]{10}"
     r"|(?:hf|gsk|r8|npm|xai|pplx|nvapi|tgp|lsv2|shpat|dop_v1)[-_][A-Za-z0-9_-]{20}"
     r"|pypi-[A-Za-z0-9_-]{16}|SG\.[A-Za-z0-9_-]{16}|AGE-SECRET-KEY-1"
-    # In its own case it is no part of a word, whatever stands before it.
-    r")|(?-i:AKIA[A-Z0-9]{16})",
-    re.IGNORECASE,
 )
+# In its own case it is no part of a word, whatever stands before it.
+KEY_INSIDE: Final = r"AKIA[A-Z0-9]{16}"
+_KEY: Final = re.compile(rf"(?<![A-Za-z0-9])(?:{KEY_FORMS})|(?-i:{KEY_INSIDE})", re.IGNORECASE)
 # Where one may begin, in small letters: told without trying every alternative everywhere.
 _KEY_START: Final = re.compile(
     r"a(?:kia|sia|gpa|ida|roa|npa|iza|ge-)|g(?:h[pousr]_|ithub_|lpat-|ocspx-|sk[-_])|[spr]k[-_]|ya29|xox|xapp|hf[-_]"
@@ -132,7 +132,7 @@ class Trait(enum.IntFlag):
     AT = 16  # of an address, the sign or the word
 
 
-_DIGITS, _DOTS, _LABEL, _SIGN = (int(trait) for trait in (Trait.DIGITS, Trait.DOTTED, Trait.LABELLED, Trait.AT))
+_LONG, _DIGITS, _DOTS, _LABEL, _SIGN = (int(trait) for trait in Trait)
 #: Texts below this length have not the trait.
 LONG: Final = 15
 _DOTTED: Final = re.compile(r"\d\.\d|:")
@@ -186,11 +186,13 @@ class Detector(NamedTuple):
 #: A number that is somebody's: nine digits in a row. Not looked for where a number is a legitimate name, such as a
 #: tenant's; one that was spaced out is found there, too.
 NUMBER: Final = "number"
+#: A token with one of the beginnings that providers gave theirs.
+KEY: Final = "key"
 #: In the order of certainty: the first that finds something gives the mask its name.
 DETECTORS: Final = (
     Detector("pem", Trait.LABELLED, _matches(_PEM)),
     Detector("jwt", Trait.LONG, _matches(_JWT)),
-    Detector("key", Trait.LONG, _matches(_KEY)),
+    Detector(KEY, Trait.LONG, _matches(_KEY)),
     Detector("credential", Trait.LABELLED, _has_credential),
     Detector("email", Trait.AT, _matches(_EMAIL)),
     Detector("iban", Trait.LONG, has_iban),
@@ -206,7 +208,7 @@ ENCODED: Final = "encoded"
 
 REASONS: Final = (*(detector.name for detector in DETECTORS), ENCODED)
 
-# Asked before anything else is found out about a text, if it is long enough to hold one: `_surest_in`.
+# Asked before anything else is found out about a text: `surest`.
 _SUREST: Final = tuple((detector.name, detector.finds) for detector in DETECTORS[:3])
 # The detectors to ask, by traits; of a long text those have been asked by then.
 _ASKED: Final = [
@@ -233,52 +235,71 @@ def detect(text: str, *, numbers: bool = True, search: Callable[[str], str | Non
     """
     if len(text) > MAX_TEXT:
         raise ValueError("a text to scan must be bounded")
-    if len(text) >= 32 and _LONG_AS_UUID.search(text):
-        # UUIDs are random and harmless, and full of things that look like numbers.
-        text = _UUID.sub("uuid", text)
-    if has_one_reading(text):
-        return _found_in(text, numbers, search)
+    text = _without_uuids(text)
+    if (found := _surest_in(text)) is not None or has_one_reading(text):
+        return found or _others_in(text, numbers, search)
     spend(len(text))  # before it is looked at: what a request cannot pay for must not cost us anything more
-    found = _found_in(text, numbers, search)
+    found = _others_in(text, numbers, search)
     if found is not None:
         return found
     encoded = False
     for form in readings(text):
-        found = _found_in(form.text, numbers, search)
+        found = _surest_in(form.text) or _others_in(form.text, numbers, search)
         if found is not None:
             return found
         encoded = encoded or form.encoded
     return ENCODED if encoded else None
 
 
-def _found_in(text: str, numbers: bool, search: Callable[[str], str | None] | None) -> str | None:
-    """What is found in a text as it stands."""
-    told = traits(text)
-    if told > Trait.LONG:  # most detectors are asked
-        spend(len(text))
-    if told & Trait.LONG and (sure := _surest_in(text)) is not None:
-        return sure
-    for name, finds in _ASKED[told]:
-        if finds(text):
-            return name
-    if numbers and told & _DIGITS and has_number(text):
-        return NUMBER
-    return None if search is None else search(text)
+def surest(text: str) -> str | None:
+    """What the surest detectors find in a text as it stands; if they do, `detect` says that of it.
+
+    Raises:
+        Spent: as `detect`.
+    """
+    return _surest_in(_without_uuids(text))
+
+
+def _without_uuids(text: str) -> str:
+    """UUIDs are random and harmless, and full of things that look like numbers."""
+    return _UUID.sub("uuid", text) if len(text) >= 32 and _LONG_AS_UUID.search(text) else text
 
 
 def _surest_in(text: str) -> str | None:
-    """What the surest detectors find. Each is asked when what it cannot do without is there, in whatever case."""
+    """Each of the surest is asked when what it cannot do without is there, in whatever case."""
+    if len(text) < LONG:
+        return None
     if not text.isascii():
         # Beyond ASCII some letters have cases that only the patterns know.
-        return next((name for name, finds in _SUREST if finds(text)), None)
-    small = text.lower()
+        found = next((name for name, finds in _SUREST if finds(text)), None)
+    else:
+        found = _surest_in_small(text, text.lower())
+    if found is not None:
+        spend(len(text))
+    return found
+
+
+def _surest_in_small(text: str, small: str) -> str | None:
     if "begin" in small and _PEM.search(text):
         return "pem"
     if "eyj" in small and _JWT.search(text):
         return "jwt"
     start = _KEY_START.search(small)
     # Nothing in front of the first place where one may begin can be the beginning of one.
-    return "key" if start is not None and _KEY.search(text, start.start()) else None
+    return KEY if start is not None and _KEY.search(text, start.start()) else None
+
+
+def _others_in(text: str, numbers: bool, search: Callable[[str], str | None] | None) -> str | None:
+    """What the other detectors find in a text as it stands."""
+    told = traits(text)
+    if told > _LONG:  # most detectors are asked
+        spend(len(text))
+    for name, finds in _ASKED[told]:
+        if finds(text):
+            return name
+    if numbers and told & _DIGITS and has_number(text):
+        return NUMBER
+    return None if search is None else search(text)
 
 
 def is_name(text: str) -> bool:

@@ -23,7 +23,7 @@ from .detectors import detect
 from .forms import Form
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate, read_entry
 from .plan import TenantPlans
-from .rules import Refused, string_in
+from .rules import string_in
 from .steps import (
     ATTRIBUTE,
     DROP,
@@ -37,9 +37,11 @@ from .steps import (
     PART,
     RECORD,
     TENANTS_RECORD,
+    Action,
     Plan,
     Step,
 )
+from .texts import Refused
 from .wire_format import Broken, read_length, read_varint, skip, varint
 
 _UNKNOWN: Final[Step] = (DROP, 0, "unknown")
@@ -55,8 +57,6 @@ GONE: Final = Gone()
 _NONE: Final[dict[bytes, int]] = {}
 #: Whose records are that name nobody.
 UNKNOWN: Final = b"unknown"
-# What was done to a value, and why.
-Action = tuple[str, str]
 # What to write for a field: new content, nothing at all, or (None) the field as it stands.
 Outcome = bytes | Gone | None
 

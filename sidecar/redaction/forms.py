@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from .gates import AttributeGate, TextGate
+from .kinds import Kinds
 from .memo import Memo
 from .steps import ATTRIBUTE, DROP, FIXED, ID, INTEGER, PACKED_FIXED, PACKED_VARINTS, PART, TEXT, Plan
 from .wire_format import varint
@@ -25,6 +26,7 @@ from .wire_format import varint
 MAX_LENGTH: Final = 1023
 TIME_BYTES: Final = 8
 _GROUP: Final = 16
+_NO_FIELD: Final = b".+(?=.)|."
 _LENGTH_DELIMITED: Final = 2
 _ONE_BYTE: Final = 0x80
 
@@ -48,12 +50,14 @@ class Form:
 
     Attributes:
         head: matches the fields at the beginning; a group for each of `texts`, with tag and length.
-        fields: finds the fields behind them, one after the other.
+        fields: finds the fields behind them, one after the other. What is none is found too, up to the end, and ends in
+            a piece of one byte, which no field has.
         texts: the gates of the groups.
         attributes: the tag of the attributes, as a byte; attribute_gate: their gate.
         parts: messages inside, by tag.
         dropped: for fields that are dropped whatever they are, by tag, the reason.
         bits: for fields that may stand once, by tag: a bit that is none of an attribute's.
+        memo: attributes that may leave as they stand, with tag and length, each with the bit of its key.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -72,7 +76,16 @@ class Form:
         self._head = b"".join(_beginning(plan, [tag for tag, _ in steps if tag < self.attributes]))
         behind = [tag for tag, step in everything if step[0] in (FIXED, INTEGER, ID) and tag > self.attributes]
         self._fields = tuple(_plain(tag, plan) for tag in behind)
+        self._kinds = Kinds()
+        self.memo = Memo()
         self._delimited = bytes((self.attributes, *self.parts, *self.dropped))
+
+    @property
+    def kinds(self) -> Kinds:
+        """The letters for kinds of fields: for whoever takes hold of them once."""
+        if self._kinds.full:
+            self._kinds = Kinds()
+        return self._kinds
 
     @property
     def head(self) -> re.Pattern[bytes]:
@@ -80,7 +93,7 @@ class Form:
 
     @property
     def fields(self) -> re.Pattern[bytes]:
-        return _compiled(b"|".join((b"[%b]%b" % (re.escape(self._delimited), _ANY_LENGTH), *self._fields)))
+        return _compiled(b"|".join((b"[%b]%b" % (re.escape(self._delimited), _ANY_LENGTH), *self._fields, _NO_FIELD)))
 
 
 def form_of(plan: Plan) -> Form | None:

@@ -8,23 +8,32 @@ exception each would cost more than all else that is done about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 
 from .memo import Memo
 from .pseudonyms import Pseudonyms
 from .rewrites import Action, Rewrite
-from .rules import AttributeRule, DoubleValue, IntValue, Masked, Refused, StringValue, Text, as_value, string_in, tagged
+from .rules import LONGEST, NO_LEAD, VALUE, AttributeRule, as_value, mask_for, string_in, tagged
+from .steps import Action as Done
+from .texts import DOUBT, Masked, Refused, Text
 from .wire_format import Broken, delimited, read_length
 
 # Tags of KeyValue.
 _KEY: Final = 0x0A
-_VALUE: Final = 0x12
+_KEY_TAG: Final = bytes((_KEY,))
 
-# How a value begins that has so many bytes with its own tag and length: any, and a string.
 _SHORT: Final = 0x80
-_VALUES: Final = (b"", b"", *(bytes((_VALUE, size - 2)) for size in range(2, _SHORT)))
-_STRINGS: Final = (b"", b"", b"", b"", *(bytes((_VALUE, size - 2, 0x0A, size - 4)) for size in range(4, _SHORT)))
+
+
+def _lead(size: int) -> bytes:
+    """How a value of an entry begins that has so many bytes with its own tag and length."""
+    if 2 <= size < _SHORT + 2:
+        return bytes((VALUE, size - 2))
+    return bytes((VALUE, size - 3 & 0x7F | 0x80, size - 3 >> 7)) if size >= _SHORT + 3 else NO_LEAD
+
+
+_LEADS: Final = tuple(map(_lead, range(LONGEST)))
 
 #: The key whose value says whose a record is.
 TENANT_KEY: Final = b"tenant.id"
@@ -33,26 +42,40 @@ TENANT_KEY: Final = b"tenant.id"
 VICTIM_KEY: Final = b"tenantscope.victim"
 #: In the place of a judgement: the key has no rule.
 UNLISTED: Final = "unlisted"
+_UNLISTED: Final = ("drop", UNLISTED)
+
+
+class Lot(NamedTuple):
+    """Fields of attributes with one key, and what becomes of all of them.
+
+    Attributes:
+        fields: each with its tag and its length.
+        bit: of the key; 0 without a rule.
+        to: what leaves in the place of the content; None for nothing.
+        done: what was done. Nothing: they leave as they stand.
+        again: whether it pays to remember them.
+    """
+
+    fields: list[bytes]
+    bit: int
+    to: bytes | None = None
+    done: Done | None = None
+    again: bool = False
 
 
 class AttributeGate:
     """An allow-list of attributes. Other keys don't pass, nor does the second of two with one key."""
 
-    __slots__ = ("_masks", "_names", "_rules", "_starts", "_texts", "memo", "of_tenant", "width")
+    __slots__ = ("_masks", "_names", "_rules", "_siftable", "memo", "of_tenant", "width")
 
     def __init__(self, rules: Mapping[str, AttributeRule | Rewrite], names: Pseudonyms | None = None) -> None:
         self._names = names
         self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
-        # The same by key with its tag and length, as entries begin.
-        self._starts = {
-            delimited(1, key): (
-                bit,
-                rule.text if isinstance(rule, StringValue) and key != VICTIM_KEY else None,
-                rule if isinstance(rule, IntValue | DoubleValue) and key != VICTIM_KEY else None,
-            )
+        # Those that judge many values at once, by key as entries begin with it.
+        self._siftable: dict[bytes, tuple[int, AttributeRule | None]] = {
+            delimited(1, key): (bit, None if isinstance(rule, Rewrite) or key == VICTIM_KEY else rule)
             for key, (bit, rule) in self._rules.items()
         }
-        self._texts = {bit: text for bit, text, _ in self._starts.values() if text is not None}
         #: Bits that keys have, from the lowest on.
         self.width = len(rules)
         # What is written for a mask under a key: as many as there are keys and reasons.
@@ -61,51 +84,55 @@ class AttributeGate:
         #: The gate for the records of a tenant.
         self.of_tenant: Callable[[bytes], AttributeGate] = lambda _tenant: self
 
-    def sift(self, fields: Iterable[bytes]) -> tuple[dict[bytes, int], list[bytes], list[bytes]]:
-        """Judge many entries at once, as far as that is cheap; those that name a tenant must not be among them if it
-        matters who sent them.
+    def sift(self, start: bytes, cut: int, fields: list[bytes]) -> tuple[list[Lot], list[bytes]]:
+        """Judge many entries under one key, as far as that is cheap; those that name a tenant must not be among them
+        if it matters who sent them.
 
         Args:
+            start: what each entry begins with: if it is as it should be, the key with its tag and length.
+            cut: where the values start in the fields.
             fields: entries, each behind a tag of one byte and its length.
 
         Returns:
-            Those that leave as they stand, each with the bit of its key; those whose key has no rule; and those that
-            are to be judged one by one.
+            What becomes of them, by the lot; and those that are to be judged one by one.
         """
-        recent, starts = self.memo.recent, self._starts
-        passing: dict[bytes, int] = {}
-        unlisted: list[bytes] = []
-        others: list[bytes] = []
-        texts: dict[int, tuple[list[bytes], list[bytes]]] = {}
-        for field in fields:
-            entry = field[2:] if field[1] < _SHORT else field[3:]
-            known = recent.get(entry)
-            if known is not None:
-                passing[field] = known
-                continue
-            cut = entry[1] + 2 if len(entry) > 3 else 0
-            listed = starts.get(entry[:cut])
-            if listed is None:
-                (unlisted if _has_value(entry, cut) else others).append(field)
-                continue
-            bit, text, number = listed
-            size = len(entry) - cut
-            if text is not None and 4 < size < _SHORT and entry[cut : cut + 4] == _STRINGS[size]:
-                group = texts.get(bit)
-                if group is None:
-                    group = texts[bit] = ([], [])
-                group[0].append(field)
-                group[1].append(entry[cut + 4 :])
-            elif number is not None and 2 < size < _SHORT and entry[cut : cut + 2] == _VALUES[size]:
-                if _fits(number, entry[cut + 2 :]):
-                    passing[field] = bit
-                else:
-                    others.append(field)
-            else:
-                others.append(field)
-        for bit, (listing, raws) in texts.items():
-            self._sift_texts(bit, listing, raws, passing, others)
-        return passing, unlisted, others
+        bit, rule = self._siftable.get(start, (0, None))
+        if (bit and rule is None) or start[:1] != _KEY_TAG or start[1] != len(start) - 2 or start[1] >= _SHORT:
+            return [], fields
+        leads = _LEADS if rule is None else rule.leads
+        alone = [field for field in fields if not field.startswith(leads[len(field) - cut], cut)]
+        if alone:
+            odd = {*alone}
+            fields = [field for field in fields if field not in odd]
+        if not fields:
+            return [], alone
+        if rule is None:
+            return [Lot(fields, 0, None, _UNLISTED)], alone
+        behind = cut + rule.lead
+        told = rule.sift([field[behind:] for field in fields])
+        if told.count(None) == len(told):
+            return [Lot(fields, bit, again=rule.repeats)], alone
+        lots: dict[str | None, list[bytes]] = {}
+        for field, reason in zip(fields, told, strict=True):
+            lots.setdefault(reason, []).append(field)
+        alone += lots.pop(DOUBT, ())
+        if rule.told_apart and self._names is not None:  # each has a mask of its own
+            alone += [field for reason in lots if reason is not None for field in lots[reason]]
+            lots = {None: lots.get(None, [])}
+        return [self._lot(start[2:], bit, reason, lots[reason], rule) for reason in lots], alone
+
+    def _lot(self, key: bytes, bit: int, reason: str | None, fields: list[bytes], rule: AttributeRule) -> Lot:
+        if reason is None:
+            return Lot(fields, bit, again=rule.repeats)
+        written = self._mask(key, mask_for(reason))
+        return Lot(fields, bit, written.content, (written.action, written.reason))
+
+    def _mask(self, key: bytes, masked: Masked) -> Masked:
+        """A mask as it is written under a key."""
+        written = self._masks.get((key, masked.content))
+        if written is None:
+            written = self._masks[key, masked.content] = _written(key, masked)
+        return written
 
     def bit_of(self, entry: bytes) -> int:
         """The bit of an entry's key; 0 when it has no rule, or cannot be read."""
@@ -128,17 +155,6 @@ class AttributeGate:
             return rule.action in (Action.HASH, Action.PSEUDONYMISE)
         return rule.told_apart
 
-    def _sift_texts(
-        self, bit: int, fields: list[bytes], raws: list[bytes], passing: dict[bytes, int], others: list[bytes]
-    ) -> None:
-        rule = self._texts[bit]
-        for field, passes in zip(fields, rule.sift(raws), strict=True):
-            if passes:
-                passing[field] = bit
-                self.memo.remember(field[2:] if field[1] < _SHORT else field[3:], bit)
-            else:
-                others.append(field)
-
     def judge(self, entry: bytes, keys: int, tenant: bytes = b"") -> tuple[int, Masked | str | None]:
         """`entry` is the content of a `KeyValue`. Raises `Refused` or `Broken`."""
         key, value = read_entry(entry)
@@ -159,10 +175,7 @@ class AttributeGate:
             # Not kept: there may be as many as there are values.
             return bit, _written(key, tagged(masked, self._names.tag(string_in(value))))
         if masked is not None:
-            written = self._masks.get((key, masked.content))
-            if written is None:
-                written = self._masks[key, masked.content] = _written(key, masked)
-            return bit, written
+            return bit, self._mask(key, masked)
         if rule.repeats:
             self.memo.remember(entry, bit)
         return bit, None
@@ -210,24 +223,6 @@ class TextGate:
         return 0, masked
 
 
-def _has_value(entry: bytes, cut: int) -> bool:
-    """Whether the entry is a key, as long as it says it is, and a value of any kind, up to the end."""
-    size = len(entry) - cut
-    if not cut or entry[0] != _KEY or cut - 2 >= _SHORT or size < 2 or entry[cut] != _VALUE:
-        return False
-    length = entry[cut + 1]
-    if length < _SHORT:
-        return length == size - 2
-    return size > 2 and 0 < entry[cut + 2] < _SHORT and (length & 0x7F | entry[cut + 2] << 7) == size - 3
-
-
-def _fits(rule: IntValue | DoubleValue, value: bytes) -> bool:
-    try:
-        return rule.judge(value) is None
-    except (Refused, Broken):
-        return False
-
-
 def _written(key: bytes, masked: Masked) -> Masked:
     """A masked value with its key, as the content of a `KeyValue`."""
     return Masked(masked.reason, delimited(1, key) + delimited(2, masked.content), masked.action)
@@ -244,13 +239,13 @@ def read_entry(entry: bytes) -> tuple[bytes, bytes]:
     # As everybody writes it: the key, then the value, both short.
     if end > 2 and entry[0] == _KEY and entry[1] < 0x80 and (cut := entry[1] + 2) + 1 < end:
         size = end - cut - 2
-        if entry[cut] == _VALUE and size < 0x80 and entry[cut + 1] == size:
+        if entry[cut] == VALUE and size < 0x80 and entry[cut + 1] == size:
             return entry[2:cut], entry[cut + 2 :]
     key = value = None
     pos = 0
     while pos < end:
         tag = entry[pos]
-        if tag not in (_KEY, _VALUE):
+        if tag not in (_KEY, VALUE):
             raise Refused("unknown")
         start, pos = read_length(entry, pos + 1, end)
         if (key if tag == _KEY else value) is not None:

@@ -20,7 +20,7 @@ from .encodings import BASE64_GROUPS, GAP
 _MOST: Final = 6  # digits; with a seventh, detectors of numbers are asked
 # What is left of a name without these is its digits.
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-./"
-_TOGETHER: Final = 64
+_TOGETHER: Final = 128
 
 _ANY: Final = "[A-Za-z0-9+/_-]"
 # Apart: an automaton for all of them together has a state for every combination, and would never have seen them all.
@@ -61,16 +61,17 @@ _SEARCHES: Final = tuple(map(_search, _DOUBTS))
 
 def innocent_among(names: list[bytes]) -> set[bytes]:
     """Those of the names of which `detect` certainly says nothing, whatever is looked for."""
-    short = [name for name in names if not (rest := name.translate(None, _LETTERS)) or _are_few_digits(rest)]
+    digits = b"\n".join(names).translate(None, _LETTERS).split(b"\n")
+    if len(digits) != len(names):  # there are line breaks in some
+        digits = [name.translate(None, _LETTERS) for name in names]
+    short = [
+        name for name, rest in zip(names, digits, strict=True) if not rest or (len(rest) <= _MOST and rest.isdigit())
+    ]
     found: set[bytes] = set()
     for start in range(0, len(short), _TOGETHER):
         for innocent in _without_doubt(short[start : start + _TOGETHER]):
             found.update(innocent)
     return found
-
-
-def _are_few_digits(rest: bytes) -> bool:
-    return len(rest) <= _MOST and rest.isdigit()
 
 
 def _without_doubt(names: list[bytes]) -> Iterator[list[bytes]]:

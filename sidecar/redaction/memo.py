@@ -11,6 +11,8 @@ collection of secrets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 GENERATION: Final = 4096
@@ -47,6 +49,28 @@ class Memo:
         if len(self.recent) >= GENERATION:
             self._older, self.recent = self.recent, {}
         self.recent[entry] = number
+
+    def sort(self, entries: set[bytes]) -> tuple[dict[bytes, int], set[bytes]]:
+        """Those of the entries that are remembered, each with its number, and the others."""
+        recent, older = self.recent, self._older
+        others = entries.difference(recent)
+        if others and older:
+            new = others.difference(older)
+            again = others.difference(new)
+            others = new
+            found = {entry: older[entry] for entry in again}
+            self.remember_all(found)
+        else:
+            found = {}
+        known = entries.difference(others).difference(found)
+        found.update(zip(known, map(recent.__getitem__, known), strict=True))
+        return found, others
+
+    def remember_all(self, entries: Mapping[bytes, int]) -> None:
+        """As `remember`, of many at once; of too many, some."""
+        if len(self.recent) + len(entries) > GENERATION:
+            self._older, self.recent = self.recent, {}
+        self.recent.update(islice(entries.items(), GENERATION))
 
     def __len__(self) -> int:
         return len(self.recent) + len(self._older)

@@ -18,7 +18,6 @@ from .forms import Form, form_of
 from .gates import AttributeGate, TextGate
 from .policy import Policy
 from .pseudonyms import Pseudonyms
-from .rules import Text
 from .schema import ROOTS, path_of
 from .shapes import enum
 from .steps import (
@@ -38,6 +37,7 @@ from .steps import (
     Plan,
 )
 from .table import TABLE, Decision
+from .texts import Text
 from .tiers import Membership
 from .wire_format import FIXED32, FIXED64, LENGTH, VARINT, tag_of
 

@@ -17,8 +17,9 @@ from sidecar.conventions import POLICIES
 from .patterns import Patterns
 from .policy_file import Mistake, PolicyError, Reading
 from .rewrites import Action, Rewrite
-from .rules import AttributeRule, Text
+from .rules import AttributeRule
 from .table import TABLE
+from .texts import Text
 from .tiers import TENANT_ID, Membership, Tier
 
 __all__ = ["Policy", "PolicyError", "Rule", "shipped_file"]

@@ -30,8 +30,9 @@ from .grammar import (
 from .patterns import MAX_EXPRESSION, MAX_PATTERNS, Patterns, compile_pattern, is_name
 from .rewrites import POLICY, Rewrite
 from .rule_file import Contradiction, RuleReading, attribute_rule, field_rule, unknown
-from .rules import AttributeRule, Text
+from .rules import AttributeRule
 from .table import TEXT_FIELDS
+from .texts import Text
 from .tiers import RECORD_FIELDS, Tier
 
 _EXAMPLE: Final = "{type: string, shape: identifier, max_length: 64}"

@@ -21,7 +21,8 @@ from .plan import Planner
 from .policy import Policy
 from .pseudonyms import Pseudonyms
 from .rows import RowsPass
-from .rules import REDACTED, Refused, string_in
+from .rules import string_in
+from .texts import REDACTED, Refused
 from .wire_format import Broken, delimited
 
 _MAX_REPORTED: Final = 32

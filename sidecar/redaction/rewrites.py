@@ -20,7 +20,7 @@ from typing import Final
 
 from .detectors import MAX_TEXT
 from .pseudonyms import Pseudonyms
-from .rules import Masked, Refused, Text, Written, mask
+from .texts import Masked, Refused, Text, Written, mask
 
 POLICY: Final = "policy"
 _LENGTH: Final = "length"

@@ -7,19 +7,18 @@ A fault in here costs time and nothing else.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Mapping
+from re import Match
 
 from .bounds import MAX_PARTS, MAX_RECORDS, TooMuch
-from .bulk import Action, Cut, Judged, Verdicts, cut
-from .engine import Outcome, Pass
+from .bulk import Judged, Verdicts, cut
+from .engine import Pass
 from .forms import Form, Part
 from .gates import AttributeGate, TextGate
 from .plan import TenantPlans
-from .rules import Refused
+from .steps import Action
+from .texts import Refused
 from .wire_format import varint
-
-_NOTHING_DONE: Final[dict[Action, int]] = {}
 
 
 class RowsPass(Pass):
@@ -36,68 +35,69 @@ class RowsPass(Pass):
             self._report(error)
             self._in_rows = False
             return pos, None
-        data, changed, parts = self._data, verdicts.changed, verdicts.parts
-        bit_of, among_changed, is_part = verdicts.bits.__getitem__, changed.keys().isdisjoint, parts.__contains__
+        data, rows, changed = self._data, verdicts.rows, verdicts.changed.get
         pieces: list[bytes] = []
-        changes: list[bytes] = []
+        walked: list[str] = []
         kept = pos
-        for record in records:
-            begin, start, behind, pos, head, fields = record
-            outcome: Outcome
-            if fields is None or not _are_settled(fields, bit_of) or not verdicts.knows(head):
-                outcome = self._record(plans.everybody, start, pos)
+        for (begin, start, stop), head, fields, word in zip(
+            records.frames, records.heads, records.fields, verdicts.words, strict=True
+        ):
+            row = rows[word]
+            pos = stop
+            if row is None or not verdicts.knows(head):
+                walked.append(word)
+                outcome = self._record(plans.everybody, start, stop)
                 if outcome is None:
                     continue
                 pieces.append(data[kept:begin])
                 if isinstance(outcome, bytes):
                     pieces += (data[begin : begin + 1], varint(len(outcome)), outcome)
-                kept = pos
+                kept = stop
                 continue
-            self.records_in += 1
-            self.records_out += 1
-            if parts:
-                self._parts += sum(map(is_part, fields))
-            stays = among_changed(fields)
-            beginning = None if verdicts.heads_stay else self._head(record, changed, changes)
-            if stays and beginning is None:
+            beginning = self._head(head, verdicts) if verdicts.texts else None
+            if row.changes:
+                if beginning is None:
+                    beginning = data[start : head.end()]
+                content = b"".join((beginning, *map(changed, fields, fields)))
+            elif beginning is not None:
+                content = beginning + data[head.end() : stop]
+            else:
                 continue
-            if not stays:
-                changes += [field for field in fields if field in changed]
-                fields = [changed.get(field, field) for field in fields]
-            content = b"".join((data[start:behind] if beginning is None else beginning, *fields))
             pieces += (data[kept : begin + 1], varint(len(content)), content)
-            kept = pos
-        self._count_all(changes, verdicts)
+            kept = stop
+        self._count_all(Counter(verdicts.words) - Counter(walked), verdicts)
         # What comes in another form costs more to cut than to walk.
-        self._in_rows = 2 * sum(record.fields is not None for record in records) >= len(records)
+        self._in_rows = 2 * len(walked) <= len(records.frames)
         if not pieces:
             return pos, None
         pieces.append(data[kept:pos])
         return pos, b"".join(pieces)
 
-    def _count_all(self, changes: list[bytes], verdicts: Verdicts) -> None:
-        """Count what was done to these fields."""
-        for done, times in Counter(map(verdicts.actions.__getitem__, changes)).items():
-            if done is not None:
-                self._count(done, times)
-        if verdicts.several:
-            for field in changes:
-                for done, times in verdicts.several.get(field, _NOTHING_DONE).items():
-                    self._count(done, times)
+    def _count_all(self, words: Mapping[str, int], verdicts: Verdicts) -> None:
+        """Count records, by their words, and what was done to their fields."""
+        for word, times in words.items():
+            row = verdicts.rows[word]
+            if row is not None:
+                self.records_in += times
+                self.records_out += times
+                self._parts += times * row.parts
+                for done, often in row.actions:
+                    self._count(done, times * often)
         if self.records_in > MAX_RECORDS or self._parts > MAX_PARTS:
             raise TooMuch
 
-    def _head(self, record: Cut, changed: dict[bytes, bytes], changes: list[bytes]) -> bytes | None:
-        """The record's new head; None when it stays."""
+    def _head(self, head: Match[bytes], verdicts: Verdicts) -> bytes | None:
+        """A record's new head; None when it stays."""
         pieces: list[bytes] = []
-        kept = record.start
-        for number, text in enumerate(record.head.groups(), 1):
-            if text is not None and text in changed:
-                begin, stop = record.head.span(number)
-                pieces += (self._data[kept:begin], changed[text])
-                changes.append(text)
+        kept = head.start()
+        for number, text in enumerate(head.groups(), 1):
+            if text in verdicts.texts:
+                begin, stop = head.span(number)
+                to, done = verdicts.texts[text]
+                pieces += (self._data[kept:begin], to)
+                self._count(done, 1)
                 kept = stop
-        return b"".join((*pieces, self._data[kept : record.behind])) if pieces else None
+        return b"".join((*pieces, self._data[kept : head.end()])) if pieces else None
 
     @property
     def asks_for_names(self) -> bool:
@@ -120,13 +120,3 @@ class RowsPass(Pass):
         except Exception:  # noqa: BLE001  # it is seen again, and dealt with, when the record is walked
             return None
         return outcome if isinstance(outcome, bytes) else None, inside.actions
-
-
-def _are_settled(fields: list[bytes], bit_of: Callable[[bytes], int]) -> bool:
-    """Whether it is known what becomes of each field, and none that may stand once stands twice."""
-    try:
-        bits = [*map(bit_of, fields)]
-    except KeyError:
-        return False
-    # A sum of different powers of two has as many bits as there are of them; any other sum has fewer.
-    return sum(bits).bit_count() == len(bits) - bits.count(0)

@@ -17,7 +17,8 @@ from .detectors import MAX_TEXT
 from .grammar import ALLOW, TRUNCATE, Choice, Value
 from .patterns import Patterns
 from .rewrites import Action, Rewrite
-from .rules import AttributeRule, BoolValue, DoubleValue, IntValue, StringListValue, StringValue, Text
+from .rules import AttributeRule, BoolValue, DoubleValue, IntValue, StringListValue, StringValue
+from .texts import Text
 
 
 class RuleReading:

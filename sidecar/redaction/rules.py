@@ -1,65 +1,45 @@
-"""Rules for one value: may it leave, must it be masked, is it refused?
+"""Rules for the value of an attribute: may it leave, must it be masked, is it refused?
 
-`Text` judges the bytes of a string field. The rules of attributes judge the bytes of an `AnyValue`, and know
-exactly one way to write the value that they expect: another type, a second member of the oneof, anything
-before or behind it, an overlong varint, and the value is refused.
+They judge the bytes of an `AnyValue`, as `texts.py` does those of a string, and know exactly one way to write the
+value that they expect: another type, a second member of the oneof, anything before or behind it, an overlong varint,
+and the value is refused.
 
-A judgement is None (leaves as it stands), a `Masked`, or `Refused`. Lengths are bounded before anything is
-searched.
+Many values under one key are judged together as far as that is cheap: `sift`, which says of no value anything else than
+`judge` does.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 import struct
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Final, Protocol
 
-from .detectors import LONG, REASONS, detect, is_name
-from .encodings import ALL_DIGITS
-from .innocence import innocent_among
-from .memo import Memo
-from .patterns import Patterns
-from .shapes import ENUM, Shape
-from .wire_format import delimited, read_length, read_varint
+from .texts import DOUBT, Masked, Refused, Text, Written, mask
+from .wire_format import Broken, delimited, read_length, read_varint
 
 # Tags within AnyValue; bool, int and double are told by their first byte.
 _STRING, _BOOL, _INT, _DOUBLE, _ARRAY = 0x0A, 0x10, 0x18, 0x21, 0x2A
 _ITEM: Final = 0x0A  # ArrayValue.values
+_INT_TAG: Final = bytes((_INT,))
+#: The tag of a KeyValue's value.
+VALUE: Final = 0x12
+#: No entry in a form is so long (`forms.py`).
+LONGEST: Final = 1024
+#: How no value begins.
+NO_LEAD: Final = bytes(LONGEST)
 _READ_DOUBLE: Final = struct.Struct("<d").unpack_from
 
-#: What stands in the place of a text that does not fit where a text must stand.
-REDACTED: Final = b"redacted"
+
+# An integer of at most four groups, each in its shortest form.
+_NUMBER: Final = re.compile(rb"[\x80-\xff]{0,3}[\x01-\x7f]|\x00", re.DOTALL).fullmatch
 
 
-class Refused(Exception):  # noqa: N818  # a judgement, not an error
-    """The value, or the message around it, must not leave; `reason` is one of a bounded set of words."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class Masked(NamedTuple):
-    """What leaves in the value's place, the word for why, and for what was done."""
-
-    reason: str
-    content: bytes
-    action: str = "mask"
-
-
-@functools.cache  # as many as there are reasons, which a policy's patterns add to
-def mask(reason: str) -> Masked:
-    """The mask of a text."""
-    return Masked(reason, f"[redacted:{reason}]".encode())
-
-
-# They pass as they are: redacting twice changes nothing, and a sender who writes one has said nothing.
-_HARMLESS: Final = frozenset({b"", REDACTED, *(mask(reason).content for reason in (*REASONS, "policy"))})
-
-
-# A rule as a policy's file says it.
-Written = dict[str, Any]
+def _leads(least: int, most: int, lead: Callable[[int], bytes]) -> tuple[bytes, ...]:
+    """For values from `least` to `most` bytes, by their size, how they begin."""
+    return tuple(lead(size) if least <= size <= most else NO_LEAD for size in range(LONGEST))
 
 
 class AttributeRule(Protocol):
@@ -67,6 +47,10 @@ class AttributeRule(Protocol):
 
     #: Whether values come again, so that it pays to remember what was allowed.
     repeats: ClassVar[bool]
+    #: How a value begins that `sift` can be asked about, by its size, with its own tag and length; and how many bytes
+    #: that is.
+    leads: ClassVar[tuple[bytes, ...]]
+    lead: ClassVar[int]
 
     @property
     def told_apart(self) -> bool:
@@ -79,101 +63,9 @@ class AttributeRule(Protocol):
     def judge(self, value: bytes) -> Masked | None:
         """`value` is the content of an `AnyValue`. Raises `Refused` or `Broken`."""
 
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A string: at most `max_length` characters, of a shape, without secrets.
-
-    Attributes:
-        misfit_masks: replace what does not fit with `redacted` rather than leave it out, for names that must
-            be there.
-    """
-
-    shape: Shape
-    max_length: int
-    misfit_masks: bool = False
-    #: The policy's own patterns, which are the same for all of its rules.
-    patterns: Patterns | None = field(default=None, compare=False, repr=False)
-    # Short names that passed, with zeros for digits: `agent-17` passes because `agent-00` stands here.
-    _names: Memo = field(default_factory=Memo, init=False, compare=False, repr=False)
-
-    @property
-    def written(self) -> Written:
-        """The rule as a policy's file says it."""
-        rule: Written = {"shape": self.shape.name}
-        if self.shape.words:
-            rule["values" if self.shape.name == ENUM else "verbs"] = list(self.shape.words)
-        if self.shape.name != ENUM:
-            rule["max_length"] = self.max_length
-        return rule | {"misfit": "mask"} if self.misfit_masks else rule
-
-    def judge(self, raw: bytes) -> Masked | None:
-        """`raw` is the content of a string field. Raises `Refused`."""
-        if raw in _HARMLESS or (self.patterns is not None and raw in self.patterns.masks):
-            return None
-        short = len(raw) < LONG
-        zeros = raw.translate(ALL_DIGITS) if short else raw
-        if short and self._names.recall(zeros) is not None:
-            return None
-        try:
-            text = self._fitting(raw)
-        except Refused as refused:
-            if self.misfit_masks:
-                return Masked(refused.reason, REDACTED)
-            raise
-        if not self.shape.scanned:
-            return None
-        # Shapes without words of the policy's own take any digit where they take one; nobody knows that of patterns.
-        if (
-            short
-            and raw.isascii()
-            and not (self.shape.words or self.patterns is not None)
-            and is_name(zeros.decode("ascii"))
-        ):
-            self._names.remember(zeros)
-            return None
-        return self.scan(text)
-
-    def sift(self, raws: list[bytes]) -> list[bool]:
-        """Which of many texts `judge` would let leave as they stand, as far as that can be told of all at once."""
-        if self.patterns is not None:
-            return [False] * len(raws)
-        if not self.shape.scanned:
-            return [self._is_fitting(raw) for raw in raws]
-        innocent = innocent_among([raw for raw in raws if len(raw) <= self.max_length])
-        fits = self.shape.fits
-        names = [*innocent]
-        fitting = (
-            {raw for raw, text in zip(names, b"\n".join(names).decode("ascii").split("\n"), strict=True) if fits(text)}
-            if names
-            else innocent
-        )  # they are of letters and digits, so no line break is among them
-        return [raw in fitting for raw in raws]
-
-    def _is_fitting(self, raw: bytes) -> bool:
-        try:
-            return bool(self._fitting(raw)) or not raw
-        except Refused:
-            return False
-
-    def _fitting(self, raw: bytes) -> str:
-        if len(raw) > 4 * self.max_length:  # no character takes more than four bytes
-            raise Refused("length")
-        try:
-            text = raw.decode()
-        except UnicodeDecodeError:
-            raise Refused("utf8") from None
-        if len(text) > self.max_length:
-            raise Refused("length")
-        if not self.shape.fits(text):
-            raise Refused("shape")
-        return text
-
-    def scan(self, text: str) -> Masked | None:
-        """The mask for what is found in a text that fits."""
-        search = None if self.patterns is None else self.patterns.find
-        found = detect(text, numbers=self.shape.numbers, search=search)
-        return None if found is None else mask(found)
+    def sift(self, values: list[bytes]) -> list[str | None]:
+        """What `judge` says of each of many values, as far as that is cheap: None, the word for a mask (of a text:
+        `mask_for`), or `DOUBT`. They are given without what `leads` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +74,8 @@ class StringValue:
 
     text: Text
     repeats: ClassVar[bool] = True
+    leads: ClassVar[tuple[bytes, ...]] = _leads(4, 0x81, lambda size: bytes((VALUE, size - 2, _STRING, size - 4)))
+    lead: ClassVar[int] = 4
 
     @property
     def told_apart(self) -> bool:
@@ -195,6 +89,9 @@ class StringValue:
         masked = self.text.judge(string_in(value))
         return None if masked is None else _mask_as_value(masked)
 
+    def sift(self, values: list[bytes]) -> list[str | None]:
+        return self.text.sift(values)
+
 
 @dataclass(frozen=True, slots=True)
 class StringListValue:
@@ -206,6 +103,8 @@ class StringListValue:
     text: Text
     max_items: int
     repeats: ClassVar[bool] = True
+    leads: ClassVar[tuple[bytes, ...]] = (NO_LEAD,) * LONGEST
+    lead: ClassVar[int] = 0
     told_apart: ClassVar[bool] = False
 
     @property
@@ -220,6 +119,9 @@ class StringListValue:
         if masked is None:
             return None
         return Masked(masked.reason, delimited(5, delimited(1, delimited(1, masked.content))))
+
+    def sift(self, values: list[bytes]) -> list[str | None]:
+        return [DOUBT] * len(values)
 
     def _items(self, value: bytes) -> list[bytes]:
         end = len(value)
@@ -244,6 +146,8 @@ class IntValue:
     least: int
     most: int
     repeats: ClassVar[bool] = False
+    leads: ClassVar[tuple[bytes, ...]] = _leads(4, 13, lambda size: bytes((VALUE, size - 2, _INT)))
+    lead: ClassVar[int] = 3
     told_apart: ClassVar[bool] = False
 
     @property
@@ -262,6 +166,18 @@ class IntValue:
             raise Refused("range")
         return None
 
+    def sift(self, values: list[bytes]) -> list[str | None]:
+        # Numbers of few bytes are in range, whatever they are, if the largest of them is.
+        if self.least <= 0 and self.most >> 7 * max(map(len, values), default=0) and all(map(_NUMBER, values)):
+            return [None] * len(values)
+        return [None if self._allows(value) else DOUBT for value in values]
+
+    def _allows(self, number: bytes) -> bool:
+        try:
+            return self.judge(_INT_TAG + number) is None
+        except (Refused, Broken):
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class DoubleValue:
@@ -270,6 +186,8 @@ class DoubleValue:
     least: float
     most: float
     repeats: ClassVar[bool] = False
+    leads: ClassVar[tuple[bytes, ...]] = _leads(11, 11, lambda _: bytes((VALUE, 9, _DOUBLE)))
+    lead: ClassVar[int] = 3
     told_apart: ClassVar[bool] = False
 
     @property
@@ -283,12 +201,19 @@ class DoubleValue:
             raise Refused("range")
         return None
 
+    def sift(self, values: list[bytes]) -> list[str | None]:
+        least, most = self.least, self.most
+        numbers = struct.unpack(f"<{len(values)}d", b"".join(values))
+        return [None if least <= number <= most else DOUBT for number in numbers]
+
 
 @dataclass(frozen=True, slots=True)
 class BoolValue:
     """An attribute that is true or false."""
 
     repeats: ClassVar[bool] = True
+    leads: ClassVar[tuple[bytes, ...]] = _leads(4, 4, lambda _: bytes((VALUE, 2, _BOOL)))
+    lead: ClassVar[int] = 3
     told_apart: ClassVar[bool] = False
 
     @property
@@ -300,6 +225,9 @@ class BoolValue:
             raise Refused("type")
         return None
 
+    def sift(self, values: list[bytes]) -> list[str | None]:
+        return [None if value in (b"\0", b"\1") else DOUBT for value in values]
+
 
 @functools.cache  # as many as there are masks
 def tagged(masked: Masked, tag: str) -> Masked:
@@ -310,6 +238,11 @@ def tagged(masked: Masked, tag: str) -> Masked:
 @functools.cache  # as many as there are masks
 def _mask_as_value(masked: Masked) -> Masked:
     return as_value(masked)
+
+
+def mask_for(reason: str) -> Masked:
+    """The mask of an attribute's text."""
+    return _mask_as_value(mask(reason))
 
 
 def as_value(masked: Masked) -> Masked:

@@ -31,6 +31,8 @@ class Shape(NamedTuple):
         numbers: whether nine digits in a row are suspicious here.
         told_apart: whether two texts that are masked must not become one: whose series these are.
         words: those that the policy gave it, in alphabetical order.
+        lines: finds out of many texts at once whether all fit, each with a line break behind it; None when it takes
+            to ask of each.
     """
 
     name: str
@@ -39,11 +41,26 @@ class Shape(NamedTuple):
     numbers: bool = True
     told_apart: bool = False
     words: tuple[str, ...] = ()
+    lines: re.Pattern[bytes] | None = None
+
+    def fit(self, lines: bytes) -> bool:
+        """Whether all of these ASCII texts, with a line break between them, have the shape."""
+        if self.lines is None:
+            return all(map(self.fits, lines.decode("ascii").split("\n")))
+        return self.lines.fullmatch(lines + b"\n") is not None
 
 
-def _pattern(expression: str) -> Callable[[str], bool]:
+def _of(name: str, expression: str, *, line: str = "", scanned: bool = True, words: tuple[str, ...] = ()) -> Shape:
+    """A shape of texts that an expression matches; `line` matches those without a line break, if it is another."""
     compiled = re.compile(expression)
-    return lambda text: compiled.fullmatch(text) is not None
+    line = line or expression
+    return Shape(
+        name,
+        lambda text: compiled.fullmatch(text) is not None,
+        scanned=scanned,
+        words=words,
+        lines=re.compile(b"(?:(?:%b)\n)*" % line.encode("ascii")) if line.isascii() and "\n" not in line else None,
+    )
 
 
 def _is_written(text: str) -> bool:
@@ -57,25 +74,21 @@ SHAPES: Final = {
     shape.name: shape
     for shape in (
         # Class names, agent types, tools, models, providers, metrics: no blanks.
-        Shape("identifier", _pattern(_IDENTIFIER)),
+        _of("identifier", _IDENTIFIER),
         # Whatever a customer calls his customers, numbers included.
         Shape("tenant", _is_written, numbers=False, told_apart=True),
-        Shape("uuid", _pattern(UUID), scanned=False),
-        Shape("version", _pattern(r"[A-Za-z0-9][A-Za-z0-9.+_\-]*")),
-        Shape("hostname", _pattern(r"[A-Za-z0-9][A-Za-z0-9._\-]*")),
-        Shape("unit", _pattern(r"[A-Za-z0-9%/*.^'\[\]{}_\-]*")),
-        Shape(
+        _of("uuid", UUID, scanned=False),
+        _of("version", r"[A-Za-z0-9][A-Za-z0-9.+_\-]*"),
+        _of("hostname", r"[A-Za-z0-9][A-Za-z0-9._\-]*"),
+        _of("unit", r"[A-Za-z0-9%/*.^'\[\]{}_\-]*"),
+        _of(
             "severity",
-            _pattern(r"(?i:trace|debug|info|notice|warn|warning|error|critical|fatal|emergency|alert)[1-4]?"),
+            r"(?i:trace|debug|info|notice|warn|warning|error|critical|fatal|emergency|alert)[1-4]?",
             scanned=False,
         ),
-        Shape(
-            "schema_url",
-            _pattern(r"https://opentelemetry\.io/schemas/[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}"),
-            scanned=False,
-        ),
+        _of("schema_url", r"https://opentelemetry\.io/schemas/[0-9]{1,2}\.[0-9]{1,3}\.[0-9]{1,3}", scanned=False),
         # Frames, a line each: file, line, function. No blank but the one before the function, so no prose.
-        Shape("stack", _pattern(rf"{_FRAME}(?:\n{_FRAME})*")),
+        _of("stack", rf"{_FRAME}(?:\n{_FRAME})*", line=_FRAME),
         # Anything that can be printed: only the patterns stand between it and the world. Unused by default.
         Shape("free", _is_written),
     )
@@ -96,4 +109,4 @@ def operation(verbs: Iterable[str]) -> Shape:
     """`{verb} {identifier}`, as semantic conventions name spans."""
     words = tuple(sorted(verbs))
     alternatives = "|".join(map(re.escape, words))
-    return Shape(OPERATION, _pattern(rf"(?:{alternatives}) {_IDENTIFIER}"), words=words)
+    return _of(OPERATION, rf"(?:{alternatives}) {_IDENTIFIER}", words=words)

@@ -15,3 +15,6 @@ TENANTS_RECORD = 12
 #: (operation, bit of a field that may stand once, operand)
 Step = tuple[int, int, Any]
 Plan = dict[int, Step]
+
+# What was done to a value, and why.
+Action = tuple[str, str]

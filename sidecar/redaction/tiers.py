@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from .rewrites import Rewrite
-from .rules import AttributeRule, Text
+from .rules import AttributeRule
 from .table import TEXT_FIELDS
+from .texts import Text
 
 #: The attribute that says whose a record is.
 TENANT_ID: Final = "tenant.id"

@@ -14,8 +14,9 @@ from sidecar.configuration.strict_yaml import Place
 from sidecar.redaction import Policy
 from sidecar.redaction.policy import Rule
 from sidecar.redaction.rewrites import Rewrite
-from sidecar.redaction.rules import Refused, StringListValue, StringValue, Text
+from sidecar.redaction.rules import StringListValue, StringValue
 from sidecar.redaction.shapes import ENUM
+from sidecar.redaction.texts import Refused, Text
 
 from .explanation import in_words
 

@@ -37,7 +37,7 @@ from sidecar.redaction.bounds import TooMuch
 from sidecar.redaction.engine import Pass
 from sidecar.redaction.policy import shipped_file
 from sidecar.redaction.rows import RowsPass
-from sidecar.redaction.rules import Refused
+from sidecar.redaction.texts import Refused
 from sidecar.redaction.wire_format import Broken
 from sidecar.senders.debtors import Debtors
 

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 from sidecar.redaction import Malformed, Policy, Redactor, engine
 from sidecar.redaction.memo import GENERATION, MAX_ENTRY, Memo
 from sidecar.redaction.plan import TenantPlans
-from sidecar.redaction.rules import Masked
+from sidecar.redaction.rules import StringValue
+from sidecar.redaction.texts import Masked
 from sidecar.redaction.wire_format import delimited
 
 SECRET = "bob@example.com"
@@ -23,12 +24,17 @@ class Failing:
     """A rule with a bug: it raises, and puts what it was given into the message."""
 
     repeats = True
+    told_apart = False
+    leads, lead = StringValue.leads, StringValue.lead
 
     def __init__(self, error: type[Exception]) -> None:
         self._error = error
 
     def judge(self, value: bytes) -> Masked | None:
         raise self._error(value.decode("latin-1"))
+
+    def sift(self, values: list[bytes]) -> list[str | None]:
+        raise self._error(b"".join(values).decode("latin-1"))
 
 
 def request(**attributes: str) -> bytes:
@@ -133,6 +139,7 @@ def remembered(redactor: Redactor) -> list[bytes]:
                 plans.append(operand)
             elif isinstance(operand, TenantPlans):
                 plans += [operand.everybody, *operand.tiers.values()]
+                gates += [operand.form, *operand.form.parts.values()] if operand.form is not None else []
             elif hasattr(operand, "memo"):
                 gates.append(operand)
     return [entry for gate in gates for entry in (*gate.memo.recent, *gate.memo._older)]

@@ -1,0 +1,95 @@
+"""What is to be done about a field as one letter, so that of a record it is one word.
+
+Records of one application are of few such words, whatever is in them. What follows from a word (whether the record
+stays as it is, what is counted for it, whether it must be walked because something stands twice) is found out once.
+
+What it refuses: to know content. A kind is the place of a field and the words for what was done, nothing of the field.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Final, NamedTuple
+
+from .steps import Action
+
+#: The letter of a field of which nothing is known: its record must be walked.
+UNSETTLED: Final = "\0"
+#: Fields of a record that is not walked, behind its head.
+MAX_FIELDS: Final = 128
+_MAX_LETTERS: Final = 4096
+_MAX_WORDS: Final = 4096
+
+
+class Kind(NamedTuple):
+    """What is said of a field.
+
+    Attributes:
+        bit: which of those that may stand once it is; 0 when it may stand again.
+        actions: what was done, and how often; nothing: it leaves as it stands.
+        part: whether it is a message.
+    """
+
+    bit: int
+    actions: tuple[tuple[Action, int], ...] = ()
+    part: bool = False
+
+
+class Row(NamedTuple):
+    """What is to be done about records with these fields.
+
+    Attributes:
+        changes: whether one of them changes.
+        actions: what is done to them, and how often.
+        parts: how many are messages.
+    """
+
+    changes: bool
+    actions: tuple[tuple[Action, int], ...]
+    parts: int
+
+
+class Kinds:
+    """The letters in use, and what words of them say. Threads may share it: each step is one on a dictionary."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._letters: dict[Kind, str] = {}
+        self._kinds: dict[str, Kind] = {}
+        self._words: dict[str, Row | None] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time for another: what a sender can do to values is bounded, but not by little."""
+        return len(self._kinds) > _MAX_LETTERS
+
+    def letter(self, kind: Kind) -> str:
+        letter = self._letters.get(kind)
+        if letter is None:
+            letter = chr(next(self._numbers))
+            self._kinds[letter] = kind  # before anybody can hold it
+            self._letters[kind] = letter
+        return letter
+
+    def row(self, word: str) -> Row | None:
+        """What is to be done about a record; None when it must be walked."""
+        try:
+            return self._words[word]
+        except KeyError:
+            if len(self._words) >= _MAX_WORDS:
+                self._words = {}
+            row = self._words[word] = self._read(word)
+            return row
+
+    def _read(self, word: str) -> Row | None:
+        if UNSETTLED in word or len(word) > MAX_FIELDS:
+            return None
+        kinds = [self._kinds[letter] for letter in word]
+        bits = [kind.bit for kind in kinds if kind.bit]
+        if len(set(bits)) < len(bits):
+            return None
+        actions: Counter[Action] = Counter()
+        for kind in kinds:
+            actions.update(dict(kind.actions))
+        return Row(bool(actions), tuple(actions.items()), sum(kind.part for kind in kinds))
