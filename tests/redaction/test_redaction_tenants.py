@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from otlp_peers import sum_request
@@ -48,6 +48,7 @@ def test_a_mask_is_not_masked_again() -> None:
 
 
 @given(st.text(min_size=1, max_size=40))
+@settings(deadline=None)
 def test_what_people_are_shown_is_what_telemetry_shows(tenant: str) -> None:
     """`Redactor.tenant` says of every id what the engine does to it; a refused one is `redacted`."""
     redactor = Redactor(POLICY, KEY)
