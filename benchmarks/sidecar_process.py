@@ -6,6 +6,7 @@ upstream: it prints its port, and stops when its input ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -69,7 +70,8 @@ class Sidecar:
         found = [self.process.pid]
         for pid in found:  # grows while it is walked
             for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
+                with contextlib.suppress(FileNotFoundError):  # the thread has ended
+                    found += map(int, (task / "children").read_text().split())
         return found
 
 

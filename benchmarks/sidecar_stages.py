@@ -13,14 +13,13 @@ from pathlib import Path
 
 from benchmarks.sidecar_process import send, upstream
 from benchmarks.spans import SPANS
-from sidecar.conventions import Signal
 from sidecar.delivery import Batch, BatchQueue, UpstreamOtlp
 from sidecar.intake import Admission, Intake
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
 from sidecar.network.address import upstream as upstream_address
 from sidecar.redaction import Policy, Redactor
-from sidecar.senders.clients import Client, Clients
+from sidecar.senders.clients import Clients
 
 ROUNDS = 60
 RECEIVE_SECONDS = 3.0
@@ -71,7 +70,7 @@ def _receive(payloads: list[bytes]) -> float:
     """The intake with nothing behind it."""
     spans = 0
 
-    def consume(_: Signal, __: bytes, ___: Client) -> int:
+    def consume(*_: object) -> int:
         nonlocal spans
         spans += SPANS
         return 0

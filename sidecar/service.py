@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from contextlib import nullcontext
 from typing import Final
 
 import structlog
@@ -108,7 +109,8 @@ class Sidecar:
             pulse=self._pulses.part("watchdog", watchdog.PULSE_SECONDS),
         )
         certificate = load_certificate(settings)
-        admission = intake.Admission(self._clients, self._consume, quotas=self._quotas)
+        hands = intake.Hands(settings.workers or 1)
+        admission = intake.Admission(self._clients, self._consume, quotas=self._quotas, hands=hands)
         self._pulses.add("intake", Busy(intake.PULSE_SECONDS, lambda: admission.turns.longest))
         self._intake = Intake(settings.listen, admission, self.ledger, certificate, [self._watchdog.add_to])
         self._http_intake = (
@@ -262,13 +264,14 @@ class Sidecar:
         return self._destinations.store
 
     # The way of a request -----------------------------------------------------------------------------------
-    def _consume(self, signal: Signal, payload: bytes, client: Client) -> int:
+    def _consume(self, signal: Signal, payload: bytes, client: Client, hand: intake.Hand) -> int:
         if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
             raise intake.Busy(RETRY_AFTER_SECONDS, "starting")
         try:
-            # What we say of a tenant is not what it sends: an alert about one that floods is on nobody's account.
-            debtors = None if client is OURSELVES else self._quotas.debtors()
-            redacted = self._policy.redact(signal, payload, client.nameable, debtors)
+            with hand:
+                # What we say of a tenant is not what it sends: an alert about one that floods is on nobody's account.
+                debtors = None if client is OURSELVES else self._quotas.debtors()
+                redacted = self._policy.redact(signal, payload, client.nameable, debtors)
         except redaction.Malformed as malformed:
             raise intake.Malformed(str(malformed)) from None
         except Unavailable:
@@ -287,7 +290,7 @@ class Sidecar:
     def _record(self, payload: bytes) -> bool:
         """What the sidecar itself has to say: its alerts."""
         try:
-            self._consume("logs", payload, OURSELVES)
+            self._consume("logs", payload, OURSELVES, nullcontext())
         except intake.Busy:
             return False
         return True

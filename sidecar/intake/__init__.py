@@ -1,7 +1,8 @@
 """The way in: OTLP over gRPC as raw bytes, answered only when the next stage has taken or refused them."""
 
-from .admission import Admission, Busy, Consumer, Malformed
+from .admission import Admission, Busy, Consumer, Hand, Malformed
 from .certificate import Certificate
+from .hands import Hands
 from .http_server import HttpIntake
 from .server import Intake, refuse_unsafe_grpc
 from .turns import PULSE_SECONDS
@@ -12,6 +13,8 @@ __all__ = [
     "Busy",
     "Certificate",
     "Consumer",
+    "Hand",
+    "Hands",
     "HttpIntake",
     "Intake",
     "Malformed",

@@ -4,7 +4,7 @@
     with admission.turn(client, peer, cut) as turn:                   # Busy: still nothing of it is read
         body = ...                                                    # the protocol's own
         turn.read()
-        dropped = admission.take(signal, body, client)                # Malformed, Busy
+        dropped = admission.take(signal, body, client, turn)          # Malformed, Busy
 
 A protocol turns the verdicts into its own statuses, and adds nothing to them.
 What it refuses: callers who are no clients, and requests for which there is no room.
@@ -13,16 +13,21 @@ What it refuses: callers who are no clients, and requests for which there is no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 from sidecar.conventions import Signal
 from sidecar.senders.clients import ANYBODY, Client, Clients
 from sidecar.senders.quotas import Quotas
 
+from .hands import Hands
 from .turns import Crowded, Turn, Turns
 
-# The next stage: takes a request's bytes, and who sent them; returns how many of its records were not taken.
-Consumer = Callable[[Signal, bytes, Client], int]
+#: What is to be had while a request is computed; waits for it.
+Hand = AbstractContextManager[None]
+# The next stage: takes a request's bytes, who sent them, and a hand to have while it computes, but not while it waits;
+# returns how many of the request's records were not taken.
+Consumer = Callable[[Signal, bytes, Client, Hand], int]
 
 CROWDED_SECONDS: Final = 1.0
 
@@ -59,17 +64,23 @@ class Admission:
     Args:
         clients: who may send.
         consume: the next stage; see `take` for what it may raise.
-        turns: shares the places.
+        turns: shares the places. hands: shares the processors that redact.
         quotas: knows who has sent too much. What is in a request, the next stage tells it.
     """
 
     def __init__(
-        self, clients: Clients, consume: Consumer, turns: Turns | None = None, quotas: Quotas | None = None
+        self,
+        clients: Clients,
+        consume: Consumer,
+        turns: Turns | None = None,
+        quotas: Quotas | None = None,
+        hands: Hands | None = None,
     ) -> None:
         self._clients = clients
         self._consume = consume
         self._quotas = quotas or Quotas()
         self.turns = turns or Turns()
+        self._hands = hands or Hands()
 
     def identify(self, authorizations: Sequence[str], certificate_names: Sequence[str] = ()) -> Client:
         """Who shows this; as `Clients.identify`.
@@ -98,7 +109,7 @@ class Admission:
         except Crowded:
             raise Busy(CROWDED_SECONDS, "crowded") from None
 
-    def take(self, signal: Signal, payload: bytes, client: Client) -> int:
+    def take(self, signal: Signal, payload: bytes, client: Client, turn: Turn) -> int:
         """Hand a request to the next stage; how many of its records it dropped.
 
         Raises:
@@ -106,4 +117,4 @@ class Admission:
             Busy: nothing can be taken now.
         """
         self._quotas.pay(client, 0, len(payload))
-        return self._consume(signal, payload, client)
+        return self._consume(signal, payload, client, self._hands.at_work(turn.sender))

@@ -1,9 +1,7 @@
 """Whose turn it is: a few requests are worked on at once, and those who wait get the next place by what they have had.
 
 A place is held from before a request's body is read until it is answered. Among those who wait, the one who has had the
-least gets the next place: start-time fair queueing (Goyal, Vin and Cheng, 1996), with the seconds for which places were
-held as the cost, paid afterwards, since nobody knows before what a request costs. So a sender of many or of large
-requests waits behind its own, and not everybody behind it.
+least gets the next place (`shares.py`); what it pays is the seconds for which places were held.
 
 What it refuses: to give one sender the last places, to let one have more requests waiting than there is room left for
 the others, to let anybody wait longer than a sender has patience for, and to let a body that trickles in hold a place
@@ -14,10 +12,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final, Self
+
+from .shares import Shares
 
 PLACES: Final = 8
 #: That wait, all senders together. Nothing of their bodies has been read.
@@ -27,7 +27,6 @@ PATIENCE_SECONDS: Final = 4.0
 DAWDLING_SECONDS: Final = 1.0
 #: A request whose body is there takes longer only if something hangs: the disk, a worker.
 PULSE_SECONDS: Final = 30.0
-_REMEMBERED: Final = 4096
 
 
 class Crowded(Exception):  # noqa: N818  # a verdict, not an error
@@ -80,8 +79,7 @@ class Turns:
         self._waiting: dict[str, deque[Turn]] = {}
         self._waiters = 0
         self._held: dict[str, int] = {}
-        self._had: OrderedDict[str, float] = OrderedDict()  # by sender: what it has had, as of when it last left
-        self._level = 0.0  # what the one who got the last place had had: newcomers begin here
+        self._shares = Shares()
 
     def take(self, sender: str, cut: Callable[[], object] = lambda: None) -> Turn:
         """Wait for a place.
@@ -111,7 +109,7 @@ class Turns:
                 raise Crowded
             if line is None:
                 self._waiting[sender] = line = deque()
-                self._had[sender] = max(self._had.pop(sender, 0.0), self._level)
+                self._shares.came(sender)
             line.append(turn)
             self._waiters += 1
             self._grant()
@@ -125,10 +123,7 @@ class Turns:
                 self._held[turn.sender] -= 1
                 if not self._held[turn.sender]:
                     del self._held[turn.sender]
-                had = self._had.pop(turn.sender, self._level)
-                self._had[turn.sender] = had + self._clock() - turn.since
-                while len(self._had) > _REMEMBERED:
-                    self._had.popitem(last=False)
+                self._shares.paid(turn.sender, self._clock() - turn.since)
             elif turn in (line := self._waiting.get(turn.sender, ())):
                 line.remove(turn)  # type: ignore[union-attr]
                 self._stood(turn.sender)
@@ -145,8 +140,7 @@ class Turns:
             able = [sender for sender in self._waiting if self._held.get(sender, 0) < self._most]
             if not able:
                 return
-            sender = min(able, key=lambda sender: self._had.get(sender, self._level))
-            self._level = max(self._level, self._had.get(sender, 0.0))
+            sender = self._shares.next(able)
             turn = self._waiting[sender].popleft()
             self._stood(sender)
             self._held[sender] = self._held.get(sender, 0) + 1

@@ -109,7 +109,7 @@ class Verdicts:
             with self._admission.turn(client, peer, cut) as turn:
                 request = receive()
                 turn.read()
-                dropped = self._admission.take(signal, request, client)
+                dropped = self._admission.take(signal, request, client, turn)
         except Unknown:
             refusal = Refusal("unauthenticated", UNAUTHENTICATED, "unknown_client")
         except Malformed as malformed:

@@ -44,10 +44,11 @@ class Service:
 
     def partial_success(self, rejected: int, message: str) -> bytes:
         """A response that says how many records were not taken; empty when all were."""
+        if not rejected:
+            return b""
         response = self.response()
-        if rejected:
-            setattr(response.partial_success, self.rejected_field, rejected)
-            response.partial_success.error_message = message
+        setattr(response.partial_success, self.rejected_field, rejected)
+        response.partial_success.error_message = message
         return response.SerializeToString()
 
     def rejected(self, reply: bytes) -> int:
@@ -56,6 +57,8 @@ class Service:
         Raises:
             google.protobuf.message.DecodeError: the reply is not a response of this service.
         """
+        if not reply:
+            return 0
         response = self.response()
         response.ParseFromString(reply)
         return max(0, int(getattr(response.partial_success, self.rejected_field)))

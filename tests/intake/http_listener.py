@@ -11,7 +11,7 @@ from typing import Any
 from otlp_peers import PATIENCE, log_request, sum_request, trace_request
 
 from sidecar.conventions import Signal
-from sidecar.intake import Admission, Certificate, HttpIntake
+from sidecar.intake import Admission, Certificate, Hand, HttpIntake
 from sidecar.intake.http_connection import Seconds
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
@@ -33,7 +33,7 @@ class NextStage:
         self.clients: list[Client] = []
         self.answer: int | Exception = 0
 
-    def __call__(self, signal: Signal, payload: bytes, client: Client) -> int:
+    def __call__(self, signal: Signal, payload: bytes, client: Client, hand: Hand) -> int:
         self.taken.append((signal, payload))
         self.clients.append(client)
         if isinstance(self.answer, Exception):

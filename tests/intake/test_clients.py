@@ -19,7 +19,7 @@ from otlp_peers import PATIENCE, trace_request
 
 from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
-from sidecar.intake import Admission, Certificate, Intake
+from sidecar.intake import Admission, Certificate, Hand, Intake
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
 from sidecar.network.otlp import SERVICES
@@ -44,7 +44,7 @@ class NextStage:
     def __init__(self) -> None:
         self.clients: list[Client] = []
 
-    def __call__(self, signal: Signal, payload: bytes, client: Client) -> int:
+    def __call__(self, signal: Signal, payload: bytes, client: Client, hand: Hand) -> int:
         self.clients.append(client)
         return 0
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otlp_peers import PATIENCE, export, log_request, sum_request, trace_request
 
 from sidecar.conventions import SIGNALS, Signal
-from sidecar.intake import Admission, Busy, Intake, Malformed
+from sidecar.intake import Admission, Busy, Hand, Intake, Malformed
 from sidecar.intake.verdicts import BUSY, DROPPED, FAULT, MALFORMED
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
@@ -32,7 +32,7 @@ class NextStage:
         self.taken: list[tuple[Signal, bytes]] = []
         self.answer: Callable[[], int] = lambda: 0
 
-    def __call__(self, signal: Signal, payload: bytes, client: Client) -> int:
+    def __call__(self, signal: Signal, payload: bytes, client: Client, hand: Hand) -> int:
         self.taken.append((signal, payload))
         return self.answer()
 

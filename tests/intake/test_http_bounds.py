@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from otlp_peers import PATIENCE
 
 from sidecar.conventions import Signal
-from sidecar.intake import Admission, HttpIntake, Malformed
+from sidecar.intake import Admission, Hand, HttpIntake, Malformed
 from sidecar.intake.bodies import inflated
 from sidecar.intake.turns import Turn, Turns
 from sidecar.intake.verdicts import Refusal
@@ -184,7 +184,7 @@ def test_a_client_that_is_being_served_is_not_cut_off_for_others() -> None:
     """Only who waits without a request makes room."""
     entered, release = threading.Event(), threading.Event()
 
-    def consume(signal: Signal, payload: bytes, client: Client) -> int:
+    def consume(signal: Signal, payload: bytes, client: Client, hand: Hand) -> int:
         entered.set()
         release.wait(PATIENCE)
         return 0

@@ -17,7 +17,7 @@ from otlp_peers import PATIENCE
 
 from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
-from sidecar.intake import Admission, Certificate, HttpIntake
+from sidecar.intake import Admission, Certificate, Hand, HttpIntake
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
 from sidecar.senders.clients import Client, Clients, new_token
@@ -129,7 +129,7 @@ def test_a_stop_lets_a_request_in_progress_get_its_answer() -> None:
     """Who is being served gets an answer; who comes later finds nobody."""
     entered, release = threading.Event(), threading.Event()
 
-    def consume(signal: Signal, payload: bytes, client: Client) -> int:
+    def consume(signal: Signal, payload: bytes, client: Client, hand: Hand) -> int:
         entered.set()
         assert release.wait(PATIENCE)
         return 0

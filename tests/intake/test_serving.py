@@ -14,7 +14,7 @@ from otlp_peers import PATIENCE, export, trace_request
 
 from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
-from sidecar.intake import Admission, Intake, refuse_unsafe_grpc
+from sidecar.intake import Admission, Hand, Intake, refuse_unsafe_grpc
 from sidecar.intake.turns import PLACES
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
@@ -24,7 +24,7 @@ from sidecar.senders.clients import Client, Clients
 
 @pytest.fixture
 def intake() -> Iterator[Intake]:
-    made = Intake(listener("127.0.0.1:0"), Admission(Clients(None), lambda signal, payload, client: 0), Ledger())
+    made = Intake(listener("127.0.0.1:0"), Admission(Clients(None), lambda *_: 0), Ledger())
     made.start()
     yield made
     made.stop(0)
@@ -77,9 +77,7 @@ def test_long_streams_do_not_keep_exports_out(intake: Intake) -> None:
 
 def test_senders_that_never_finish_do_not_keep_others_out() -> None:
     """More requests without an end than there are places: each is cut off, and exports go on."""
-    intake = Intake(
-        listener("127.0.0.1:0"), Admission(Clients(None), lambda signal, payload, client: 0), Ledger(), body_seconds=0.1
-    )
+    intake = Intake(listener("127.0.0.1:0"), Admission(Clients(None), lambda *_: 0), Ledger(), body_seconds=0.1)
     intake.start()
     release = threading.Event()
 
@@ -117,7 +115,7 @@ def test_a_stop_lets_an_export_in_progress_get_its_answer() -> None:
     """Who is being served gets an answer; who comes later is refused."""
     entered, release = threading.Event(), threading.Event()
 
-    def consume(signal: Signal, payload: bytes, client: Client) -> int:
+    def consume(signal: Signal, payload: bytes, client: Client, hand: Hand) -> int:
         if signal == "traces":
             entered.set()
             assert release.wait(PATIENCE)
@@ -146,7 +144,7 @@ def test_a_stop_lets_an_export_in_progress_get_its_answer() -> None:
 
 def test_a_port_is_not_shared(intake: Intake) -> None:
     """A second sidecar on the port is told, instead of taking half of the telemetry."""
-    second = Intake(intake.address, Admission(Clients(None), lambda signal, payload, client: 0), Ledger())
+    second = Intake(intake.address, Admission(Clients(None), lambda *_: 0), Ledger())
     with pytest.raises(ConfigurationError, match="TENANTSCOPE_LISTEN: cannot listen on 127"):
         second.start()
     second.stop(0)

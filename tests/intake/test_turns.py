@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from otlp_peers import PATIENCE, export, trace_request
 
 from sidecar.conventions import Signal
-from sidecar.intake import Admission, Busy, Intake
+from sidecar.intake import Admission, Busy, Hand, Intake
 from sidecar.intake.turns import Crowded, Turn, Turns
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
@@ -146,7 +146,7 @@ def test_a_million_senders_take_no_more_room_than_some() -> None:
     turns = Turns()
     for number in range(10_000):
         turns.leave(turns.ask(str(number)))
-    assert len(turns._had) <= 4096
+    assert len(turns._shares) <= 4096
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def gate() -> Iterator[tuple[Intake, threading.Event, threading.Event]]:
     """An intake whose next stage stops a request that has `stop` in it."""
     entered, release = threading.Event(), threading.Event()
 
-    def consume(signal: Signal, payload: bytes, client: Client) -> int:
+    def consume(signal: Signal, payload: bytes, client: Client, hand: Hand) -> int:
         if b"stop" in payload:
             entered.set()
             assert release.wait(PATIENCE)
@@ -192,9 +192,7 @@ def test_a_flood_over_one_connection_does_not_keep_another_out(
 
 def test_a_body_that_trickles_in_gives_its_place_up_when_somebody_waits() -> None:
     """Bodies that never end, from as many connections as there are places: the next one is served nevertheless."""
-    intake = Intake(
-        listener("127.0.0.1:0"), Admission(Clients(None), lambda signal, payload, client: 0, Turns(places=2)), Ledger()
-    )
+    intake = Intake(listener("127.0.0.1:0"), Admission(Clients(None), lambda *_: 0, Turns(places=2)), Ledger())
     intake.start()
     never = threading.Event()
 
@@ -223,7 +221,7 @@ def test_a_body_that_trickles_in_gives_its_place_up_when_somebody_waits() -> Non
 def test_what_cannot_get_a_place_is_put_off() -> None:
     """`Busy`, with a time after which to try again, and before anything of the body is read."""
     clock = Clock()
-    admission = Admission(Clients(None), lambda signal, payload, client: 0, Turns(places=1, room=1, clock=clock))
+    admission = Admission(Clients(None), lambda *_: 0, Turns(places=1, room=1, clock=clock))
     client = admission.identify(())
     with admission.turn(client, "one", lambda: None):
         admission.turns.ask("peer two")

@@ -17,7 +17,7 @@ from sidecar.senders.clients import Clients
 
 
 def start(path: Path) -> Intake:
-    intake = Intake(listener(f"unix:{path}"), Admission(Clients(None), lambda signal, payload, client: 0), Ledger())
+    intake = Intake(listener(f"unix:{path}"), Admission(Clients(None), lambda *_: 0), Ledger())
     try:
         intake.start()
     except BaseException:
