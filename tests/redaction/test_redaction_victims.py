@@ -45,7 +45,6 @@ def shown(redactor: Redactor, culprit: str, victim: str, **more: Any) -> dict[st
 
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
-@settings(deadline=None)
 def test_a_victim_is_shown_as_it_is_shown_as_a_tenant(tenant: str) -> None:
     """Masked, dropped or in clear, and with the same tag: otherwise nobody could put the two together."""
     redactor = Redactor(Policy.default(), NAMES)
