@@ -1,7 +1,7 @@
 """Methods that are awaited once and give one result: an activity around the call.
 
 For what teams, agents, runtimes, code executors and people do besides chatting. A method that calls its own base class
-is one call, and so is a team's that goes on to those of its agents.
+is one call, and so is a team's that goes on to those of its agents. A code executor that a tool asks is another.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Note = Callable[[Recorder, Activity, tuple[object, ...], Any], None]
 
 
 def observed_call(
-    kind: Kind, name: Callable[[Any], object], note: Note | None = None, make: type[Activity] = Activity
+    kind: Kind, name: Callable[..., object], note: Note | None = None, make: type[Activity] = Activity
 ) -> Wrapper:
     """A wrapper for such a method.
 
     Args:
         kind: of the activity.
-        name: the activity's name, from the object whose method it is.
+        name: the activity's name, from the object whose method it is, and the arguments.
         note: takes names and numbers from arguments and result.
         make: the class of the activity.
     """
@@ -36,7 +36,7 @@ def observed_call(
     def wrap(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
         @functools.wraps(original)
         async def observed(self: Any, *args: Any, **kwargs: Any) -> Any:
-            scope = _scope(kind, name, self, recorder, make)
+            scope = _scope(kind, functools.partial(name, self, *args, **kwargs), recorder, make)
             if scope is None:
                 return await original(self, *args, **kwargs)
             with scope:
@@ -50,12 +50,12 @@ def observed_call(
     return wrap
 
 
-def class_name(owner: object) -> object:
+def class_name(owner: object, *_: object, **__: object) -> object:
     """The name of the object's class."""
     return type(owner).__name__
 
 
-def own_name(owner: Any) -> object:
+def own_name(owner: Any, *_: object, **__: object) -> object:
     """The name that the object was given."""
     return owner.name
 
@@ -68,15 +68,13 @@ def exit_code(_recorder: Recorder, activity: Activity, _: tuple[object, ...], re
         activity.error_type = "nonzero_exit"
 
 
-def _scope(
-    kind: Kind, name: Callable[[Any], object], owner: object, recorder: Recorder, make: type[Activity]
-) -> Scope | None:
+def _scope(kind: Kind, name: Callable[[], object], recorder: Recorder, make: type[Activity]) -> Scope | None:
     try:
         above = current_activity()
-        if above is not None and above.kind is kind:
+        if type(above) is make and above.kind is kind:
             return None  # part of the same call
         tenant = tenancy.current() or tenancy.TABLE.unknown
-        return recorder.scope(make(kind, tenant, name_of(name(owner)), time.monotonic_ns()))
+        return recorder.scope(make(kind, tenant, name_of(name()), time.monotonic_ns()))
     except BaseException as error:
         fault(f"call.{kind.value}", error)
         return None

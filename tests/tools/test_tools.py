@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from autogen_core.tools import (
     ToolSchema,
     Workbench,
 )
+from autogen_ext.code_executors.local import LocalCommandLineCodeExecutor
+from autogen_ext.tools.code_execution import PythonCodeExecutionTool
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
@@ -308,6 +311,26 @@ def test_a_conversation_inside_a_tool_nests_under_the_call(captured: Captured, k
         below = "invoke_agent writer" if kind == "agent" else "invoke_workflow RoundRobinGroupChat"
         assert edges[tool, below] == 1
         assert edges["invoke_agent writer", "execute_tool sync_tool"] == 1
+    assert "s3cr3t" not in everything(captured)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_code_that_a_tool_runs_is_a_call_of_its_own(captured: Captured, tmp_path: Path) -> None:
+    """The tool gives back what was printed, and went well; that the code has failed is told by its executor's call."""
+    tool = PythonCodeExecutionTool(LocalCommandLineCodeExecutor(work_dir=tmp_path))
+
+    async def main() -> None:
+        with tenant("acme"):
+            code = {"code": "raise LookupError('s3cr3t')"}
+            assert not (await StaticWorkbench([tool]).call_tool(tool.name, code)).is_error
+
+    asyncio.run(main())
+    assert tree(captured.spans()) == Counter({
+        (None, f"execute_tool {tool.name}"): 1,
+        (f"execute_tool {tool.name}", "execute_tool LocalCommandLineCodeExecutor"): 1,
+    })  # fmt: skip
+    (errors,) = captured.points("autogen.errors")
+    assert (errors.attributes or {})["error.type"] == "nonzero_exit"
     assert "s3cr3t" not in everything(captured)
 
 
