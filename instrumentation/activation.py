@@ -146,6 +146,7 @@ class Activation:
         instantiation, run_context = module.AgentInstantiationContext, module.RunContext
         stop = run_context.stop
         save_state, load_state = runtime.save_state, runtime.load_state
+        save_agent, load_agent = runtime.agent_save_state, runtime.agent_load_state
         warn_if_none, _ = (
             module._warn_if_none,
             (module.get_telemetry_envelope_metadata, runtime._create_otel_attributes),
@@ -197,6 +198,9 @@ class Activation:
         self._put(run_context, "stop", run_loop.stop(stop, recorder))
         self._put(runtime, "save_state", states.saved(states.of_a_runtime)(save_state, recorder))
         self._put(runtime, "load_state", states.loaded(states.of_a_runtime)(load_state, recorder))
+        of_one = states.of_an_agent, states.agent_type
+        self._put(runtime, "agent_save_state", states.saved(*of_one)(save_agent, recorder))
+        self._put(runtime, "agent_load_state", states.loaded(*of_one)(load_agent, recorder))
         self._put(runtime, "_try_serialize", event_log.serialized_if_read(try_serialize, module))
         self._put(runtime, "_create_otel_attributes", look_up_agents)
         self._put(runtime_module, "get_telemetry_envelope_metadata", issue_passport)

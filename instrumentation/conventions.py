@@ -135,7 +135,11 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = (
         "what ended the team's run: classes of termination conditions, `max_turns`, `graph_complete`, "
         "`already_terminated`, or `manager` (its own decision)",
     ),
-    Attribute(COMPONENT, "string", "class name of the team, agent or runtime whose state it is"),
+    Attribute(
+        COMPONENT,
+        "string",
+        "class of the team, agent or runtime whose state it is; of an agent that a runtime was asked for, its type",
+    ),
     Attribute(STATE_SIZE, "int", "bytes of a state's keys and values, in UTF-8 without punctuation"),
     Attribute(STATE_DIGEST, "string", "keyed digest of a state: two that are the same have the same, of one tenant"),
     Attribute(STATE_AGENTS, "int", "agents that a state is of"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from autogen_core import AgentId
+
 from instrumentation.activity import Activity, Kind
 from instrumentation.diagnostics import count
 from instrumentation.telemetry.recorder import Recorder
@@ -32,22 +34,27 @@ def of_an_agent(_: dict[str, Any]) -> int:
     return 1
 
 
-def saved(agents: Callable[[dict[str, Any]], int | None]) -> Wrapper:
-    """A wrapper for `save_state`."""
+def agent_type(_: object, agent: Any, *__: object, **___: object) -> object:
+    """What a runtime is asked for by an agent's id."""
+    return agent.type
+
+
+def saved(agents: Callable[[dict[str, Any]], int | None], name: Callable[..., object] = class_name) -> Wrapper:
+    """A wrapper for `save_state`, of what `name` says."""
 
     def note(recorder: Recorder, activity: Activity, _: tuple[object, ...], result: object) -> None:
         _take(recorder, activity, result, agents)
 
-    return observed_call(Kind.SAVE, class_name, note)
+    return observed_call(Kind.SAVE, name, note)
 
 
-def loaded(agents: Callable[[dict[str, Any]], int | None]) -> Wrapper:
-    """A wrapper for `load_state`."""
+def loaded(agents: Callable[[dict[str, Any]], int | None], name: Callable[..., object] = class_name) -> Wrapper:
+    """A wrapper for `load_state`, of what `name` says."""
 
     def note(recorder: Recorder, activity: Activity, arguments: tuple[object, ...], _: object) -> None:
-        _take(recorder, activity, arguments[0], agents)
+        _take(recorder, activity, next(value for value in arguments if not isinstance(value, AgentId)), agents)
 
-    return observed_call(Kind.LOAD, class_name, note)
+    return observed_call(Kind.LOAD, name, note)
 
 
 def _take(

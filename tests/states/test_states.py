@@ -85,7 +85,7 @@ class Counting(BaseAgent):
 
 
 def test_a_runtime_and_an_agent_of_its_own(captured: Captured) -> None:
-    """A runtime's state is of all of its agents; an agent's is one."""
+    """A runtime's state is of all of its agents; an agent's is one, also when its runtime is asked for it."""
 
     async def main() -> None:
         runtime = SingleThreadedAgentRuntime()
@@ -97,15 +97,22 @@ def test_a_runtime_and_an_agent_of_its_own(captured: Captured) -> None:
             await runtime.load_state(await runtime.save_state())
             agent = AssistantAgent("writer", replaying("x"))
             await agent.load_state(await agent.save_state())
+            one = AgentId("counting", "one")
+            await runtime.agent_load_state(agent=one, state=await runtime.agent_save_state(one))
+            with pytest.raises(KeyError):
+                await runtime.agent_load_state(one, {})
         await runtime.stop_when_idle()
 
     asyncio.run(main())
     found = states(captured)
-    assert [(name, attributes["autogen.state.agents"]) for name, attributes in found] == [
+    assert [(name, attributes.get("autogen.state.agents")) for name, attributes in found] == [
         ("save_state SingleThreadedAgentRuntime", 2), ("load_state SingleThreadedAgentRuntime", 2),
         ("save_state AssistantAgent", 1), ("load_state AssistantAgent", 1),
+        ("save_state counting", 1), ("load_state counting", 1), ("load_state counting", None),
     ]  # fmt: skip
-    assert found[0][1]["autogen.state.digest"] == found[1][1]["autogen.state.digest"]
+    for saved, loaded in zip(found[:6:2], found[1:6:2], strict=True):
+        assert saved[1]["autogen.state.digest"] == loaded[1]["autogen.state.digest"]
+    assert found[6][1]["error.type"] == "KeyError"
     assert "s3cr3t" not in str(found)
 
 
