@@ -138,7 +138,7 @@ class Activation:
     def _attach_runtime(self) -> None:
         runtime = SingleThreadedAgentRuntime
         trace_tap, handler, dispatches = self._trace_tap, self._handler, self._waiting.dispatches
-        recorder, alone = self._recorder, (handler,)
+        recorder = self._recorder
         # All of them before the first change: an AutoGen that lacks one is left alone, not half changed.
         start, process_next, try_serialize = runtime.start, runtime._process_next, runtime._try_serialize
         module: Any = runtime_module  # its private globals are what we are after
@@ -186,9 +186,7 @@ class Activation:
         def handlers(self: SingleThreadedAgentRuntime) -> Any:
             own = vars(self).get("_intervention_handlers")
             # For the run loop alone: the application reads its own list, and may append to it.
-            if sys._getframe(1).f_globals is not globals_:
-                return own
-            return First(handler, own, recorder) if own else alone
+            return First(handler, own, recorder) if own and sys._getframe(1).f_globals is globals_ else own
 
         self._put(runtime, "_tracer_helper", in_place_of("_tracer_helper", lambda _: trace_tap))
         self._put(runtime, "_intervention_handlers", in_place_of("_intervention_handlers", handlers))

@@ -1,9 +1,10 @@
-"""The intervention handler that stands first on every runtime, and lets everything through.
+"""The intervention handler that stands before those of the application, and lets everything through.
 
-With at least one handler on the list, AutoGen opens an `intercept` stage for every message, in the run loop and just
-before it makes the handler's task: that is where the tenant is bound (see `runtime.py`), for the task and for the
-application's own handlers after us. First, because handlers do not chain: the last result wins, so an observer that
-comes last would undo what the application's handler changed.
+AutoGen opens an `intercept` stage for every handler of every message, in the run loop and just before it makes the
+message's task: that is where the tenant is bound (see `runtime.py`), for the handlers after us. First, because handlers
+do not chain: the last result wins, so an observer that comes last would undo what the application's handler changed.
+
+Where the application has no handlers there is nothing of ours either: the message's task binds the tenant itself.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ can be left behind when a message is dropped, cancelled or lost.
 | stage | where it runs | what happens here |
 | --- | --- | --- |
 | create | the sender's task | a resolver may name the tenant; a caller who gives up waiting is noted at its end |
-| intercept | the run loop, just before the handler's task is made | the tenant is bound; the task inherits it |
+| intercept | the run loop, for the application's intervention handlers | the tenant is bound |
 | process | the handler's task | one span, from here to the end of the handler |
 | ack | the task that resolves the sender's future | the tenant is bound, the response has arrived |
-| send | the handler's task, around `process` | the tenant, unless `intercept` did; counts one that nobody had |
+| send | the handler's task, around `process` | the tenant is bound; counts a message that nobody had |
 | publish | the task of all handlers, around every `process` | the same |
 """
 
@@ -261,8 +261,8 @@ class TraceTap:
                     self.answered(parent.tenant, parent.sent_ns)
                 elif operation in ("send", "publish"):
                     DELIVERING.set(parent)
-                    if tenancy.BOUND.get() is None:
-                        tenancy.bind(parent.binding)
+                    tenancy.bind(parent.binding)
+                    budgets.bind(parent.budget)
                     made = _Delivering if operation == "send" else _Publishing
                     return made(parent, self._recorder)
         except BaseException as error:
@@ -338,10 +338,12 @@ async def look_up_agents(
     if not sender_agent_id and not recipient_agent_id and not message:
         return _NOTHING
     about = About()
-    if sender_agent_id:
-        await runtime._get_agent(sender_agent_id)  # noqa: SLF001  # stands in for AutoGen's own method
+    made = runtime._instantiated_agents  # noqa: SLF001  # stands in for AutoGen's own method
+    if sender_agent_id and sender_agent_id not in made:
+        await runtime._get_agent(sender_agent_id)  # noqa: SLF001
     if recipient_agent_id:
-        about[AGENT] = await runtime._get_agent(recipient_agent_id)  # noqa: SLF001
+        agent = made.get(recipient_agent_id)
+        about[AGENT] = await runtime._get_agent(recipient_agent_id) if agent is None else agent  # noqa: SLF001
     bool(message)
     about[SENDER] = sender_agent_id
     about[MESSAGE_TYPE] = type(message)

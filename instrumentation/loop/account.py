@@ -15,6 +15,8 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import compress
+from operator import ne
 from typing import Any, Final
 
 from instrumentation.tenancy import Binding
@@ -227,16 +229,18 @@ class Account:
         words, published = self.words, self._published
         had = []
         ended = 0
-        for slot, slices in enumerate(self.slices):
-            if slices != published[slot]:
-                ended += slices - published[slot]
-                published[slot] = slices
-                at = layout.slot_word(slot)
-                active = self.active[slot]
-                had.append((slot, active - self._published_active[slot]))
-                words[at + layout.LOOP_NS] = self._published_active[slot] = active
-                words[at + layout.SLICES] = slices
-                words[at + layout.LONGEST_NS] = self.longest[slot]
+        for slot in compress(
+            range(len(published)), map(ne, self.slices, published)
+        ):  # there may be thousands, and few have changed
+            slices = self.slices[slot]
+            ended += slices - published[slot]
+            published[slot] = slices
+            at = layout.slot_word(slot)
+            active = self.active[slot]
+            had.append((slot, active - self._published_active[slot]))
+            words[at + layout.LOOP_NS] = self._published_active[slot] = active
+            words[at + layout.SLICES] = slices
+            words[at + layout.LONGEST_NS] = self.longest[slot]
         self.cpu.settle(now, had, ended, long)
         words[layout.BEAT] = now
 

@@ -120,7 +120,11 @@ class Slices:
             elif account.start:
                 slot, turn = (0, None) if binding is None else (binding.tenant.slot, binding.turn)
                 if slot != account.slot or turn is not account.turn:
-                    _switch(account, self._clock(), slot, turn, loop)
+                    try:
+                        account.switch(self._clock(), slot, turn, loop)
+                    except BaseException:  # KeyboardInterrupt too: the loop is not to look busy ever after
+                        account.interrupted()
+                        raise
         except Exception as error:
             self._abandon(loop, error)
 
@@ -141,14 +145,6 @@ class Slices:
             _say_that_foreign(loop)
         elif not self._installed:  # `uninstall` in another thread, this very moment
             self._uvloop.uninstall()
-
-
-def _switch(account: Account, now: int, slot: int, turn: Any, loop: Any) -> None:
-    try:
-        account.switch(now, slot, turn, loop)
-    except BaseException:  # KeyboardInterrupt too: the loop is not to look busy ever after
-        account.interrupted()
-        raise
 
 
 def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05 us less

@@ -25,6 +25,7 @@ from autogen_ext.models.replay import ReplayChatCompletionClient
 
 import instrumentation
 from instrumentation import tenant
+from instrumentation.hooks.interception import TransparentHandler
 from instrumentation.testing import capture
 
 OWNERS = (
@@ -84,7 +85,7 @@ def test_a_runtime_made_before_is_observed_and_left_as_it_was() -> None:
 
 
 def test_our_handler_stands_first_whatever_the_application_adds() -> None:
-    """Also when the list grows later."""
+    """Also when the list grows later. Where the application has none there is none."""
     handlers: list[object] = []
     runtime = SingleThreadedAgentRuntime(intervention_handlers=handlers)  # type: ignore[arg-type]
 
@@ -93,9 +94,11 @@ def test_our_handler_stands_first_whatever_the_application_adds() -> None:
         return list(eval("runtime._intervention_handlers", vars(runtime_module), {"runtime": runtime}))
 
     with capture():
-        (ours,) = walked()
+        assert walked() == []
         handlers.append(DefaultInterventionHandler())
-        assert walked() == [ours, *handlers]
+        ours, *own = walked()
+        assert isinstance(ours, TransparentHandler)
+        assert own == handlers
         assert runtime._intervention_handlers is handlers
 
 
