@@ -278,4 +278,4 @@ def _version() -> str:
 def _require(extra: str, modules: Sequence[str]) -> None:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        refuse(f"{', '.join(missing)} not installed; try: pip install 'tenantscope[{extra}]'")
+        refuse(f"{', '.join(missing)} not installed; try: pip install '/path/to/clone[{extra}]'")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,17 +37,20 @@ A POLICY is a file or the name of a shipped one: {names}.
 Where none is given, it is TENANTSCOPE_POLICY, or `default`.
 """
 _EXAMPLES: Final = """\
-examples:
-  tenantscope policy show > policy.yaml            a policy of one's own starts from the default one
   tenantscope policy check policy.yaml             every mistake, with its line
   tenantscope policy explain gen_ai.tool.name      what happens to an attribute, and which line says so
   tenantscope policy explain Span.Event.exception.message
   tenantscope policy explain tenant.id --where span --value bob@example.com
-  tenantscope policy test examples.yaml --policy policy.yaml
   tenantscope policy explain gen_ai.tool.name --tenant acme      with the rules of the tenant's tier
+  tenantscope policy test examples.yaml --policy policy.yaml
+  tenantscope policy test strict --policy strict   the examples that are shipped with it
   tenantscope policy diff default policy.yaml      for CI: status 1 when anything became more permissive
   tenantscope policy pseudonym acme                what a known tenant is called; for those who hold the keys
   tenantscope policy rotate                        a new key from now on; the older ones still tell who was who
+  tenantscope policy retire k1                     what it named cannot be told any more
+  tenantscope policy show > policy.yaml            a policy of one's own starts from the default one
+  tenantscope policy show strict --examples        how to write a file of examples
+  tenantscope policy show --schema                 for an editor that completes and checks
 """
 
 
@@ -167,50 +170,59 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="tenantscope policy",
         description=_DESCRIPTION.format(names=", ".join(POLICIES)),
-        epilog=_EXAMPLES,
+        epilog=_examples(),
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], does: str) -> argparse.ArgumentParser:
+        about = f"{does[0].upper()}{does[1:]}."
+        added = commands.add_parser(name, help=does, description=about, epilog=_examples(name))
+        added.set_defaults(run=run)
+        return added
+
     in_force = os.environ.get("TENANTSCOPE_POLICY") or POLICIES[0]
 
-    check = commands.add_parser("check", help="find every mistake in a policy")
-    check.add_argument("policy", nargs="?", default=in_force, metavar="POLICY", help=f"default: {in_force}")
-    check.set_defaults(run=_check)
+    check = command("check", _check, "find every mistake in a policy")
+    check.add_argument(
+        "policy", nargs="?", default=in_force, metavar="POLICY", help=f"a file or a name; default: {in_force}"
+    )
 
-    explain = commands.add_parser("explain", help="say what happens to a key, and why")
+    explain = command("explain", _explain, "say what happens to a key, and why")
     explain.add_argument("key", metavar="KEY", help="of an attribute, or a field such as Span.name or LogRecord.body")
     explain.add_argument("--value", metavar="V", help="try this value; a list with commas, bytes in hexadecimal")
     explain.add_argument("--signal", choices=explanation.CHOICES["signal"], help="only in this signal")
     explain.add_argument("--where", choices=explanation.CHOICES["where"], help="only at this place")
     explain.add_argument("--tenant", metavar="ID", help="with the rules of this tenant's tier")
     explain.add_argument("--policy", default=in_force, metavar="POLICY", help=f"default: {in_force}")
-    explain.set_defaults(run=_explain)
 
-    test = commands.add_parser("test", help="run a file of examples")
+    test = command("test", _test, "run a file of examples")
     test.add_argument(
         "file", metavar="FILE", help="examples, or the name of a shipped policy for those shipped with it"
     )
     test.add_argument("--policy", default=in_force, metavar="POLICY", help=f"default: {in_force}")
-    test.set_defaults(run=_test)
 
-    diff = commands.add_parser("diff", help="say what became more or less permissive")
-    diff.add_argument("old", metavar="OLD")
-    diff.add_argument("new", metavar="NEW")
-    diff.set_defaults(run=_diff)
+    diff = command("diff", _diff, "say what became more or less permissive")
+    diff.add_argument("old", metavar="OLD", help="a POLICY")
+    diff.add_argument("new", metavar="NEW", help="another")
 
-    pseudonym = commands.add_parser("pseudonym", help="say what a known tenant is called")
-    pseudonym.add_argument("tenant", metavar="TENANT")
+    pseudonym = command("pseudonym", _pseudonym, "say what a known tenant is called")
+    pseudonym.add_argument("tenant", metavar="TENANT", help="its id, as the application binds it")
     pseudonym.add_argument("--value", metavar="V", help="a value of this tenant instead: its pseudonym, and its hash")
-    rotation = commands.add_parser("rotate", help="make pseudonyms with a new key")
-    retirement = commands.add_parser("retire", help="forget an older key")
+    rotation = command("rotate", _rotate, "make pseudonyms with a new key")
+    retirement = command("retire", _retire, "forget an older key")
     retirement.add_argument("key", metavar="KEY", help="such as k1")
-    for command, run in ((pseudonym, _pseudonym), (rotation, _rotate), (retirement, _retire)):
-        command.add_argument("--state-dir", type=Path, metavar="DIR", help=f"of the sidecar; default: {_STATE}")
-        command.set_defaults(run=run)
+    for with_keys in (pseudonym, rotation, retirement):
+        with_keys.add_argument("--state-dir", type=Path, metavar="DIR", help=f"of the sidecar; default: {_STATE}")
 
-    show = commands.add_parser("show", help="print a shipped policy")
+    show = command("show", _show, "print a shipped policy")
     show.add_argument("name", nargs="?", default=POLICIES[0], choices=POLICIES, help=f"default: {POLICIES[0]}")
     what = show.add_mutually_exclusive_group()
     what.add_argument("--examples", action="store_true", help="the examples that are shipped with it instead")
     what.add_argument("--schema", action="store_true", help="the JSON Schema of policies for editors instead")
-    show.set_defaults(run=_show)
     return parser
+
+
+def _examples(command: str = "") -> str:
+    """Of one sub-command, or of all."""
+    lines = _EXAMPLES.splitlines(keepends=True)
+    return "examples:\n" + "".join(line for line in lines if line.startswith(f"  tenantscope policy {command}"))

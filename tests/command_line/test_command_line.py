@@ -129,4 +129,4 @@ def test_a_missing_extra_is_one_line_that_says_what_to_install(command: str, ext
     done = tenantscope(command, python=str(tmp_path / "bare" / "bin" / "python"), cwd=packages)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
-    assert f"pip install 'tenantscope[{extra}]'" in done.stderr
+    assert f"pip install '/path/to/clone[{extra}]'" in done.stderr

@@ -90,6 +90,15 @@ def test_wrong_usage_ends_with_status_2(arguments: tuple[str, ...]) -> None:
     assert (ran.err.count("\n"), ran.err.endswith(" --help`\n")) == (1, True)
 
 
+@pytest.mark.parametrize("name", ["check", "explain", "test", "diff", "pseudonym", "rotate", "retire", "show"])
+def test_the_help_of_each_command_has_examples_of_it(name: str) -> None:
+    """Its own, and no others'."""
+    out = policy(name, "--help").out
+    lines = out.partition("examples:\n")[2].splitlines()
+    assert lines
+    assert all(line.startswith(f"  tenantscope policy {name}") for line in lines)
+
+
 def test_it_is_a_command_of_tenantscope() -> None:
     """From the shell, in a process of its own, with its examples in the help."""
     command = [sys.executable, "-m", "tenantscope", "policy", "--help"]
