@@ -56,7 +56,9 @@ class OpenCall:
         try:
             self.first_chunk()
             for holder in (item, getattr(item, "message", None)):  # Anthropic begins a stream with a `message`
-                self.usage(getattr(holder, "usage", None))
+                usage = getattr(holder, "usage", None)
+                self.usage(usage)
+                self._so_far(usage)
                 self.model(getattr(holder, "model", None))
         except BaseException as error:
             fault("chat.chunk", error)
@@ -69,18 +71,19 @@ class OpenCall:
 
     def event(self, response: object, input_tokens: object, output_tokens: object) -> None:
         """AutoGen's event logger was told of the call. The client's answer, if one comes, has the last word."""
-        self.took(input_tokens, output_tokens)
+        self.took(input_tokens or 0, output_tokens or 0)
         if type(response) is dict:
             self.usage(response.get("usage"))
             self.model(response.get("model"))
 
     def took(self, input_tokens: object, output_tokens: object) -> None:
-        """The two sums, as AutoGen knows them: both are zero where the provider did not say, as in most streams."""
+        """The two sums, as AutoGen knows them; None: nothing that this call would have to pay for.
+
+        Both are zero where the provider did not tell AutoGen, as in most streams.
+        """
         activity = self.activity
-        if activity is not None:
-            told = bool(input_tokens or output_tokens)
-            activity.input_tokens = _tokens(input_tokens) if told else None
-            activity.output_tokens = _tokens(output_tokens) if told else None
+        if activity is not None and (input_tokens or output_tokens or input_tokens is None):
+            activity.input_tokens, activity.output_tokens = _tokens(input_tokens), _tokens(output_tokens)
 
     def usage(self, usage: object) -> None:
         """A provider's report of what a call took, as OpenAI or as Anthropic has it."""
@@ -98,6 +101,15 @@ class OpenCall:
             number = _tokens(told)
             if number is not None:
                 setattr(activity, name, number)
+
+    def _so_far(self, usage: object) -> None:
+        """The two sums while the stream goes on: all there is of one that is left before its end, and paid for."""
+        activity = self.activity
+        if activity is not None and usage is not None:
+            for name, theirs in (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")):
+                number = _tokens(_field(usage, name)) or _tokens(_field(usage, theirs))
+                if number:
+                    setattr(activity, name, number)
 
     def model(self, name: object) -> None:
         """Which model answered."""

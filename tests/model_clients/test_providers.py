@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from autogen_core import CancellationToken
 from model_servers import CACHE_READ, CACHE_WRITE, INPUT, OUTPUT, REASONING, ModelServer, running_model_server
-from provider_clients import PROVIDERS, Provider, call, result_of
+from provider_clients import ASK, PROVIDERS, Provider, call, result_of
 
 from instrumentation import conventions, diagnostics, tenant
 from instrumentation.testing import Captured, capture
@@ -182,6 +182,33 @@ def test_a_cancelled_call_is_no_error(
     assert [(span.attributes or {})["error.type"] for span in spans] == ["CancelledError"] * 2
     assert captured.points("autogen.errors") == []
     assert captured.points("gen_ai.client.token.usage") == []
+
+
+@pytest.mark.parametrize("way", ["left", "cancelled"])
+def test_a_stream_that_is_not_read_to_its_end_costs_what_was_told(
+    server: ModelServer, captured: Captured, way: str
+) -> None:
+    """Anthropic says at the beginning what the prompt took: it is paid for, whoever reads on."""
+
+    async def main() -> None:
+        client = PROVIDERS["anthropic"].make(server.url)
+        stream = client.create_stream(ASK)
+        with tenant("acme"):
+            await anext(stream)
+            if way == "left":
+                await stream.aclose()
+            else:
+                with pytest.raises(asyncio.CancelledError):
+                    await stream.athrow(asyncio.CancelledError())
+        await client.close()
+
+    asyncio.run(main())
+    about = chat(captured)
+    assert (about["gen_ai.usage.input_tokens"], about["gen_ai.usage.output_tokens"]) == (INPUT, 1)
+    assert about.get("error.type") == (None if way == "left" else "CancelledError")
+    assert "gen_ai.response.finish_reasons" not in about
+    used = {(p.attributes or {})["gen_ai.token.type"]: p.sum for p in captured.points("gen_ai.client.token.usage")}  # type: ignore[union-attr]
+    assert used == {"input": INPUT, "output": 1}
 
 
 def test_nobody_at_home(captured: Captured) -> None:
