@@ -171,10 +171,10 @@ DURATION_BUCKETS: Final = tuple(0.01 * 2**i for i in range(14))
 TOKEN_BUCKETS: Final = tuple(float(4**i) for i in range(14))
 # Those of the conventions for the Model Context Protocol.
 MCP_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-# A message or a wait can be far shorter than a model call: 100 us to 25 s, 2.5 steps a decade.
 STATE_BUCKETS: Final = tuple(float(4**i) for i in range(3, 14))
 AGENT_BUCKETS: Final = tuple(0.1 * 2**i for i in range(13))
 WORKFLOW_BUCKETS: Final = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0)
+# A message or a wait can be far shorter than a model call: 100 us to 25 s, 2.5 steps a decade.
 LOOP_BUCKETS: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0,
 )  # fmt: skip
