@@ -45,8 +45,8 @@ _REMOTE: Final = Span(
 ).SerializeToString()
 
 
-def request_of(spans: Sequence[ActivitySpan], about: Resource) -> ExportTraceServiceRequest:
-    """The OTLP message for some spans of the resource `about`.
+def request_of(spans: Sequence[ActivitySpan], about: Resource) -> bytes:
+    """The OTLP message (`ExportTraceServiceRequest`) for some spans of the resource `about`.
 
     Raises:
         UnicodeEncodeError, ValueError: a span holds what OTLP cannot.
@@ -54,14 +54,11 @@ def request_of(spans: Sequence[ActivitySpan], about: Resource) -> ExportTraceSer
     parts = [ScopeSpans(scope=InstrumentationScope(name=conventions.SCOPE)).SerializeToString()]
     for span in spans:
         encoded = _span(span)
-        parts.append(_head_of_span(len(encoded)))
-        parts.append(encoded)
-    scope = b"".join(parts)
-    resource = ResourceSpans(resource=about).SerializeToString()
-    resource += _head(ResourceSpans.SCOPE_SPANS_FIELD_NUMBER, len(scope)) + scope
-    request = _head(ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER, len(resource)) + resource
-    # Protobuf reads it back at once: had we written nonsense, it would end here and not in the sidecar.
-    return ExportTraceServiceRequest.FromString(request)
+        parts += (_head_of_span(len(encoded)), encoded)
+    size = sum(map(len, parts))
+    before = ResourceSpans(resource=about).SerializeToString() + _head(ResourceSpans.SCOPE_SPANS_FIELD_NUMBER, size)
+    whole = _head(ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER, len(before) + size)
+    return b"".join((whole, before, *parts))  # put together once: it is large, and each copy fetches new pages
 
 
 def _span(ended: ActivitySpan) -> bytes:

@@ -1,4 +1,4 @@
-"""OTLP over gRPC: OpenTelemetry's exporters, with an encoding of our own for spans (`encoding`).
+"""OTLP over gRPC: OpenTelemetry's exporters, with an encoding of our own for spans (`encoding`), sent as it is.
 
 Channel, credentials, headers, compression, retries and back-pressure are the exporters'.
 """
@@ -11,11 +11,11 @@ from typing import Any
 
 # grpc imports `_channel` with the first channel. In our threads that would be a module lock, and a child that is forked
 # in that moment would wait for it for ever.
-from grpc import Compression, _channel  # noqa: F401
+from grpc import Channel, Compression, _channel  # noqa: F401
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import DESCRIPTOR, ExportTraceServiceResponse
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
@@ -43,15 +43,26 @@ def otlp_exporters(settings: Settings, resource: Resource) -> tuple[SpanSink, Me
     return _SpanExporter(resource, **common), OTLPMetricExporter(**common)
 
 
+class _Stub:
+    """OTLP's service for requests that are bytes already: the generated one wants a message, and writes it again."""
+
+    def __init__(self, channel: Channel) -> None:
+        method = DESCRIPTOR.services_by_name["TraceService"].methods_by_name["Export"]
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        self.Export = channel.unary_unary(path, response_deserializer=ExportTraceServiceResponse.FromString)
+
+
 class _SpanExporter(OTLPSpanExporter):
     """A `SpanSink`: the SDK's exporter, fed with ended activities."""
 
     def __init__(self, resource: Resource, **common: Any) -> None:
         super().__init__(**common)
+        self._stub = _Stub  # for this channel and those that it makes in its place
+        self._client = _Stub(self._channel)  # type: ignore[assignment]
         self._about = ResourceMessage(attributes=[key_value(*item) for item in resource.attributes.items()])
 
     def export(self, spans: Sequence[ActivitySpan], /) -> SpanExportResult:  # type: ignore[override]
         return super().export(spans)  # type: ignore[arg-type]  # only `_translate_data` looks at them
 
-    def _translate_data(self, data: Sequence[ActivitySpan]) -> ExportTraceServiceRequest:  # type: ignore[override]
+    def _translate_data(self, data: Sequence[ActivitySpan]) -> bytes:  # type: ignore[override]
         return request_of(data, self._about)

@@ -410,4 +410,5 @@ def test_our_translation_is_opentelemetrys(data: st.DataObject, kind: Kind) -> N
     span = SpanFactory().open(activity, parent)
     span.duration_ns = data.draw(st.integers(0, 10**12))
     about = encode_spans([span.readable(ABOUT)]).resource_spans[0].resource
-    assert request_of([span], about) == encode_spans([span.readable(ABOUT)])
+    request = ExportTraceServiceRequest.FromString(request_of([span], about))
+    assert request == encode_spans([span.readable(ABOUT)])
