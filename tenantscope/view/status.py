@@ -1,34 +1,27 @@
 """The sidecar's `/status` as typed values. Times are in seconds, unless a name says otherwise.
 
-What it refuses: a document that is no JSON object. Anything else is read as far as it goes: a field that is missing is
-empty or 0, and one that has the wrong type is too, but is counted in `Status.faults`. All text is escaped here, once,
-so that nothing behind this file can write to a terminal; all numbers are finite and not
-negative.
+What it refuses: a document that is no JSON object. Anything else is read as far as it goes, see `fields.py`; what does
+not fit is counted in `Status.faults`.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from sidecar.alerts import printable
+from .fields import Fields
 
 # What becomes of a record that was received.
 WAYS_TO_END: Final = ("forwarded", "rejected", "dropped", "queued")
 
-_NAME: Final = 128  # characters of an id
-_LINE: Final = 512  # of a sentence, or of a frame
 _SIGNALS: Final = 8
 _DESTINATIONS: Final = 64
-_COUNTERS: Final = 16
 _FRAMES: Final = 128
 _VICTIMS: Final = 256
 _LABELS: Final = 16
 _SENTENCES: Final = 4
-_MOST: Final = 2**64  # what any counter can hold
 
-_T = TypeVar("_T")
 LoopKey = tuple[str, str, int, int]
 
 
@@ -183,7 +176,7 @@ def read(body: bytes) -> Status:
     if not isinstance(document, dict):
         raise NotAStatusError("its answer is not a JSON object")
     faults: list[str] = []
-    status = _Fields(document, faults)
+    status = Fields(document, faults)
     records, destinations = status.record("records"), status.record("destinations")
     return Status(
         version=status.text("version"),
@@ -203,7 +196,7 @@ def read(body: bytes) -> Status:
     )
 
 
-def _loop(loop: _Fields) -> Loop:
+def _loop(loop: Fields) -> Loop:
     running = loop.record("running") if loop.has("running") else None
     return Loop(
         service=loop.text("service"),
@@ -221,7 +214,7 @@ def _loop(loop: _Fields) -> Loop:
     )
 
 
-def _share(entry: _Fields) -> Share:
+def _share(entry: Fields) -> Share:
     return Share(
         tenant=entry.text("tenant"),
         loop_seconds=entry.number("loop_seconds"),
@@ -235,7 +228,7 @@ def _share(entry: _Fields) -> Share:
     )
 
 
-def _stall(stall: _Fields) -> Stall:
+def _stall(stall: Fields) -> Stall:
     return Stall(
         id=stall.count("id"),
         tenant=stall.text("tenant"),
@@ -252,7 +245,7 @@ def _stall(stall: _Fields) -> Stall:
     )
 
 
-def _alert(alert: _Fields) -> Alert:
+def _alert(alert: Fields) -> Alert:
     labels, annotations = alert.record("labels"), alert.record("annotations")
     return Alert(
         name=alert.text("name"),
@@ -264,75 +257,10 @@ def _alert(alert: _Fields) -> Alert:
     )
 
 
-def _finding(entry: _Fields) -> Finding:
+def _finding(entry: Fields) -> Finding:
     return Finding(entry.text("tenant"), entry.text("rule"), entry.count("count"))
 
 
-def _stored(entry: _Fields) -> Stored:
+def _stored(entry: Fields) -> Stored:
     names = ("messages", "errors", "tokens", "spans", "findings")
     return Stored(entry.text("tenant"), *(entry.count(name) for name in names))
-
-
-class _Fields:
-    """The fields of one JSON object, each read with a type in mind; what has another is noted in `faults`."""
-
-    def __init__(self, document: dict[str, Any], faults: list[str]) -> None:
-        self._document = document
-        self._faults = faults
-
-    def has(self, name: str) -> bool:
-        return self._document.get(name) is not None
-
-    def names(self, limit: int) -> list[str]:
-        """The names that are fit to be shown; nobody has more than `limit`."""
-        names = [name for name in self._document if name == printable(name, _NAME)]
-        if len(names) < len(self._document):
-            self._faults.append("a name")
-        return names[:limit]
-
-    def text(self, name: str) -> str:
-        value = self._document.get(name, "")
-        return printable(value, _LINE) if isinstance(value, str) else self._fault(name, "")
-
-    def texts(self, name: str, limit: int) -> tuple[str, ...]:
-        found = self._list(name)
-        texts = tuple(printable(text, _LINE) for text in found if isinstance(text, str))
-        if len(texts) < len(found):
-            self._faults.append(name)
-        return texts[-limit:]
-
-    def number(self, name: str) -> float:
-        value = self._document.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
-            return self._fault(name, 0.0)
-        return float(value)
-
-    def count(self, name: str) -> int:
-        value = self._document.get(name, 0)
-        return value if type(value) is int and 0 <= value < _MOST else self._fault(name, 0)
-
-    def counts(self) -> dict[str, int]:
-        return {name: self.count(name) for name in self.names(_COUNTERS)}
-
-    def flag(self, name: str) -> bool:
-        value = self._document.get(name, False)
-        return value if isinstance(value, bool) else self._fault(name, False)
-
-    def record(self, name: str) -> _Fields:
-        value = self._document.get(name, {})
-        return _Fields(value if isinstance(value, dict) else self._fault(name, {}), self._faults)
-
-    def each(self, name: str) -> list[_Fields]:
-        found = self._list(name)
-        records = [_Fields(value, self._faults) for value in found if isinstance(value, dict)]
-        if len(records) < len(found):
-            self._faults.append(name)
-        return records
-
-    def _list(self, name: str) -> list[Any]:
-        value = self._document.get(name, [])
-        return value if isinstance(value, list) else self._fault(name, [])
-
-    def _fault(self, name: str, instead: _T) -> _T:
-        self._faults.append(name)
-        return instead
