@@ -76,7 +76,7 @@ class Attribute:
 
 
 ATTRIBUTES: Final[tuple[Attribute, ...]] = (
-    Attribute(TENANT_ID, "string", "whose work this is; `unknown` without a tenant, `other` beyond the bound"),
+    Attribute(TENANT_ID, "string", "whose work this is; `unknown` without a tenant, `other` without a slot"),
     Attribute(AGENT_TYPE, "string", "type of the agent that handles the message, without AgentChat's team id"),
     Attribute(MESSAGE_TYPE, "string", "class name of the message"),
     Attribute(MESSAGE_KIND, "string", "`send` (the caller waits for the response) or `publish`"),
@@ -218,7 +218,19 @@ LOOP_CPU_DELAY: Final = Metric(
 )  # fmt: skip
 ACTIVE_TENANTS: Final = Metric(
     "autogen.tenants.active", "gauge", "{tenant}",
-    "tenants that had an event loop in the last interval; all beyond the bound count as one",
+    "tenants that had an event loop in the last interval; all without a slot count as one",
+)  # fmt: skip
+TENANTS_BEYOND: Final = Metric(
+    "autogen.tenants.beyond", "gauge", "{tenant}",
+    "tenants seen of late that have no slot, and so no figures of their own: they are in `other`. Of many, those that "
+    "come often, 1024 at most",
+)  # fmt: skip
+TENANTS_FREED: Final = Metric(
+    "autogen.tenants.freed", "counter", "{tenant}", "tenants that were idle and gave their slot back"
+)
+TENANTS_DISPLACED: Final = Metric(
+    "autogen.tenants.displaced", "counter", "{tenant}",
+    "tenants that had to give up their slot to one that is much busier, and are in `other` since",
 )  # fmt: skip
 TENANT_LOOP_TIME: Final = Metric(
     "autogen.tenant.loop.time", "counter", "s", "event-loop time that the tenant had", (TENANT_ID,)
@@ -405,8 +417,9 @@ MODEL_METRICS: Final[tuple[Metric, ...]] = (
 )  # fmt: skip
 
 METRICS: Final[tuple[Metric, ...]] = (
-    LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, ACTIVE_TENANTS, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME,
-    TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED, TENANT_LOOP_DELAY_PAIR,
+    LOOP_DELAY, LOOP_UTILIZATION, LOOP_TIME, LOOP_CPU_DELAY, ACTIVE_TENANTS, TENANTS_BEYOND, TENANTS_FREED,
+    TENANTS_DISPLACED, TENANT_LOOP_TIME, TENANT_LOOP_CPU_TIME, TENANT_LOOP_DELAY, TENANT_LOOP_DELAY_CAUSED,
+    TENANT_LOOP_DELAY_PAIR,
     MESSAGES, QUEUE_DURATION, QUEUE_SIZE, AWAITED, RESPONSE_DURATION, PROCESS_DURATION, ABANDONED, AGENTS,
     *MODEL_METRICS, TOOL_DURATION, MCP_DURATION, MEMORY_DURATION, MEMORY_ENTRIES,
     AGENT_DURATION, WORKFLOW_DURATION, INPUT_DURATION, STATE, ERRORS, FINDINGS,

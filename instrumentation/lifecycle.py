@@ -38,7 +38,7 @@ from .hooks.runtime import Resolver
 from .hooks.waiting import Waiting
 from .loop import Loops
 from .settings import ConfigurationError, Settings
-from .telemetry.accumulators import Accumulators, Changes, gauge_of, sum_of
+from .telemetry.accumulators import Accumulators, gauge_of, sum_of
 from .telemetry.digests import Digests
 from .telemetry.event_file import EventFile
 from .telemetry.export import Exporter, SpanSink
@@ -46,6 +46,7 @@ from .telemetry.loop_metrics import loop_metrics
 from .telemetry.otlp import otlp_exporters
 from .telemetry.recorder import Recorder
 from .telemetry.spans import SpanFactory
+from .turnover import Turnover
 
 _UNWATCHED: Final = "not watched: forked from a process that has used gRPC, which must not be used here any more"
 _SCOPE: Final = InstrumentationScope(conventions.SCOPE)
@@ -81,8 +82,7 @@ class Running:
     def _open_telemetry(self) -> None:
         """Resource, accumulators, exporter, loops: all that belongs to one process."""
         self.resource = _resource(self.settings)
-        self.accumulators = Accumulators()
-        self._changes = Changes()
+        self.accumulators = Accumulators(is_shown=tenancy.TABLE.is_shown)
         event_log, most_bytes = self.settings.event_log, self.settings.event_log_bytes
         self.exporter = Exporter(
             self.settings,
@@ -98,6 +98,7 @@ class Running:
             read_stacks=self.settings.read_stacks,
             queued=self.waiting.on,
         )
+        self.turnover = Turnover(tenancy.TABLE, self.loops, round(self.settings.tenant_idle * 1e9))
 
     def _overran(self, loop: asyncio.AbstractEventLoop, slot: int, budget: str) -> None:
         self.loops.overran(loop, slot, budget)  # of this moment: a forked child has others
@@ -132,9 +133,13 @@ class Running:
     def metrics(self) -> MetricsData | None:
         """The metrics of this moment."""
         now, delivered = time.time_ns(), self.exporter.metrics_delivered
+        began = self.accumulators.began_ns
+        _each(("turnover.settle", lambda: self.turnover.settle(delivered)))
         found: list[Metric] = self.accumulators.collect(now, delivered)
         try:
-            found += loop_metrics(self.loops.totals(), self.accumulators.began_ns, now, self._changes, delivered)
+            totals = self.loops.totals()
+            found += loop_metrics(totals, began, now)
+            self.turnover.judge(totals)
         except Exception as error:
             fault("loop_metrics", error)
         for metric, figures in (
@@ -147,9 +152,12 @@ class Running:
         faults = diagnostics.counts()
         if faults:
             series = (((reason,), float(amount)) for reason, amount in faults.items())
-            found.append(sum_of(conventions.FAULTS, self.accumulators.began_ns, now, series))
+            found.append(sum_of(conventions.FAULTS, began, now, series))
         if not found:
             return None
+        found.append(gauge_of(conventions.TENANTS_BEYOND, now, [((), tenancy.TABLE.beyond())]))
+        found.append(sum_of(conventions.TENANTS_FREED, began, now, [((), self.turnover.freed)]))
+        found.append(sum_of(conventions.TENANTS_DISPLACED, began, now, [((), self.turnover.displaced)]))
         return MetricsData([ResourceMetrics(self.resource, [ScopeMetrics(_SCOPE, found, "")], "")])
 
 

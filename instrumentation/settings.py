@@ -59,7 +59,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "TENANTSCOPE_MAX_TENANTS",
         "254",
-        "tenants with figures of their own (1 to 4094); the rest are `other`",
+        "tenants with figures of their own at a time (1 to 4094); the rest are `other`",
+    ),
+    Setting(
+        "TENANTSCOPE_TENANT_IDLE",
+        "900",
+        "seconds that a tenant may do nothing and keep figures of its own; then its series end, and another may have "
+        "its place",
     ),
     Setting(
         "TENANTSCOPE_DIGEST_KEY",
@@ -124,6 +130,7 @@ class Settings:
     endpoint: str = "http://127.0.0.1:4317"
     disabled: bool = False
     max_tenants: int = 254
+    tenant_idle: float = 900.0
     cell_dir: Path | None = None
     limits: Limits | None = None
     peers: Peers | None = field(default=None, repr=False)
@@ -171,6 +178,7 @@ class Settings:
             endpoint=where,
             disabled=environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
             max_tenants=tenants,
+            tenant_idle=reader.number("TENANTSCOPE_TENANT_IDLE", 900.0, 1.0, 86_400.0),
             cell_dir=None if folder is None else Path(folder),
             limits=reader.limits(),
             peers=reader.peers(),

@@ -57,7 +57,7 @@ class Passport:
         if not self.ended and not self.abandoned:
             self.abandoned = True
             if self.handled is not None:
-                self.handled.abandoned(self.tenant.id, 1)
+                self.handled.abandoned(self.tenant.name, 1)
 
 
 class PassportAbroad(Passport):

@@ -205,7 +205,7 @@ class _Handling(Stage):
     def _nobody_waited(self, passport: Passport) -> None:
         try:
             self._scope.activity.abandoned = True
-            self._recorder.abandoned(passport.tenant.id, -1)
+            self._recorder.abandoned(passport.tenant.name, -1)
         except BaseException as broken:
             fault("stage.process", broken)
 
@@ -314,7 +314,7 @@ class TraceTap:
         DELIVERING.set(None)
         passport.handled = self._recorder
         if passport.abandoned:  # while the message was waiting
-            self._recorder.abandoned(passport.tenant.id, 1)
+            self._recorder.abandoned(passport.tenant.name, 1)
         return handling
 
     def _turn(self, scope: Scope, bound: budgets.Bound | None) -> Turn | None:

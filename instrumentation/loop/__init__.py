@@ -53,6 +53,7 @@ class Loops:
         read_stacks: whether the watchdog may read the stacks of loops from this process's memory, see `offer`.
         queued: tells what waits in queues above a loop, see `victims`.
         clock: nanoseconds of `CLOCK_MONOTONIC`.
+        wall: nanoseconds since 1970.
         cpu_clock: nanoseconds of CPU time that the calling thread has used.
         run_delay: nanoseconds that the calling thread was ready and had no CPU; None when not known. Must not raise.
     """
@@ -67,6 +68,7 @@ class Loops:
         read_stacks: str = PERMITTED,
         queued: Queued = lambda _: (),
         clock: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], int] = time.time_ns,
         cpu_clock: Callable[[], int] = time.thread_time_ns,
         run_delay: Callable[[], int | None] = own,
     ) -> None:
@@ -74,6 +76,7 @@ class Loops:
         self._queued = queued
         self._folder: Path | None = None
         self._clock = clock
+        self._wall = wall
         self._cpu_clock = cpu_clock
         self._run_delay = run_delay
         self._slices = Slices(self._adopt, self._abandon, clock)
@@ -128,15 +131,37 @@ class Loops:
     def totals(self) -> Totals:
         """A reading of all loops, those that ended included."""
         with self._reading:
-            self._settle()
-            now = self._clock()
-            total = Sum(tenancy.TABLE.slots)
-            total.merge(self._retired)
-            accounts = list(self._accounts.values())
-            for account in accounts:
-                total.add(account, now)
+            total, accounts = self._sum()
             threads = [account.words[layout.THREAD] for account in accounts]
-            return self._reader.read(total, len(accounts), self._cpu_delay.read(threads))
+            return self._reader.read(total, len(accounts), self._cpu_delay.read(threads), self._wall())
+
+    def _sum(self) -> tuple[Sum, list[Account]]:
+        self._settle()
+        now = self._clock()
+        total = Sum(tenancy.TABLE.slots)
+        total.merge(self._retired)
+        accounts = list(self._accounts.values())
+        for account in accounts:
+            total.add(account, now)
+        return total, accounts
+
+    def are_quiet(self, slot: int, since: int) -> bool:
+        """Whether no loop can count in this slot any more, if its tenant left it at `since`, by the loops' clock."""
+        with self._reading:
+            self._settle()
+            return all(account.is_quiet(slot, since) for account in list(self._accounts.values()))
+
+    def hand_over(self, slot: int, owner: int) -> None:
+        """A quiet slot is to be another tenant's, whose figures begin at 0; what was counted so far has been told.
+
+        Args:
+            owner: how many tenants the slot was taken from before.
+        """
+        with self._reading:
+            total, accounts = self._sum()
+            self._reader.hand_over(slot, owner, total, self._wall())
+            for account in accounts:
+                account.vacate(slot)
 
     def overran(self, loop: Any, slot: int, budget: str) -> None:
         """A turn on this loop is over its budget: for the watchdog. On the loop's thread; never raises."""
@@ -156,7 +181,7 @@ class Loops:
             if not self._slices.accounts(loop):
                 raise TypeError("not a loop of asyncio or uvloop")
             loop_id = next(self._ids)
-            cell = cells.Cell.create(self._folder, loop_id, self._clock())
+            cell = cells.Cell.create(self._folder, loop_id, self._clock(), self._clock)
             account = Account(
                 loop,
                 loop_id,
@@ -167,6 +192,7 @@ class Loops:
                 self._queued,
                 self._offer,
                 self._run_delay,
+                tenancy.TABLE.generations,
             )
             account.loop = weakref.ref(loop, lambda _: self._gone(account))
             heartbeat = Heartbeat(account, self._gone, self._slices.call_later)

@@ -13,13 +13,14 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import compress
 from operator import ne
 from typing import Any, Final
 
-from instrumentation.tenancy import Binding
+from instrumentation import tenancy
+from instrumentation.tenancy import OTHER_SLOT, Binding
 from sidecar.wire import cell as layout
 
 from .cell import Cell
@@ -62,6 +63,7 @@ class Account:
         "_published_active",
         "_queued",
         "_run_delay",
+        "_vacated",
         "active",
         "adopted",
         "caused",
@@ -97,6 +99,7 @@ class Account:
         queued: Queued = lambda _: (),
         offer: Offer | None = None,
         run_delay: Callable[[], int | None] = own,
+        generations: Sequence[int] = (),
     ) -> None:
         self.loop = weakref.ref(loop)
         self.loop_id = loop_id
@@ -111,7 +114,7 @@ class Account:
         self.longest = [0] * slots
         self.caused = [0] * slots
         self.suffered: dict[int, Delays] = {}
-        self.pairs = Pairs()
+        self.pairs = Pairs(generations)
         self.turn: Any = None
         self.delay = Delays()
         self.heartbeat: Callable[[], asyncio.Handle | None] = lambda: None
@@ -120,6 +123,7 @@ class Account:
         self.cpu = CpuTime(slots, self.adopted, cpu_clock)
         self._published = [0] * slots
         self._published_active = [0] * slots
+        self._vacated: dict[int, tuple[int, int]] = {}  # active and slices of former owners: in no cell any more
         self._queued = queued
         self._run_delay = RunDelay(run_delay)
         self._offer = offer
@@ -152,14 +156,19 @@ class Account:
             if elapsed > self.longest[slot]:
                 self.longest[slot] = elapsed
             if elapsed >= LONG_NS or now >= self.publish_at:
-                self.settle(now, slot, elapsed, loop)
+                self.settle(now, slot, elapsed, loop, tenancy.BOUND.get())
             # Last: who sees the slice gone also sees what it did.
             self.words[_RUNNING] = 0
             if self.turn is not None:
                 self.turn.hold(elapsed, loop)
 
-    def switch(self, now: int, slot: int, turn: Any, loop: asyncio.AbstractEventLoop) -> None:
-        """The running slice is over and another begins at once: `end` and `begin`, for what changes hands often."""
+    def switch(
+        self, now: int, slot: int, turn: Any, loop: asyncio.AbstractEventLoop, binding: Binding | None = None
+    ) -> None:
+        """The running slice is over and another begins at once: `end` and `begin`, for what changes hands often.
+
+        `binding` was bound in the one that is over.
+        """
         before, over = self.slot, self.turn
         elapsed = now - self.start
         self.start = 0
@@ -168,7 +177,7 @@ class Account:
         if elapsed > self.longest[before]:
             self.longest[before] = elapsed
         if elapsed >= LONG_NS or now >= self.publish_at:
-            self.settle(now, before, elapsed, loop)
+            self.settle(now, before, elapsed, loop, binding)
         if now >= self.read_at:
             now = self.read(now)
         self.slot = slot
@@ -184,9 +193,17 @@ class Account:
         self.read_at = now + NEAR_NS
         return self.clock()
 
-    def settle(self, now: int, slot: int, elapsed: int, loop: asyncio.AbstractEventLoop) -> None:
-        """What not every slice needs: after a long one see who waited, and bring the cell up to date."""
+    def settle(
+        self, now: int, slot: int, elapsed: int, loop: asyncio.AbstractEventLoop, binding: Binding | None = None
+    ) -> None:
+        """What not every slice needs: after a long one see who waited, and bring the cell up to date.
+
+        Args:
+            binding: what was bound in the slice, to know whose it was even when its tenant has no slot.
+        """
         if elapsed >= LONG_NS:
+            if slot == OTHER_SLOT and binding is not None:
+                tenancy.TABLE.weigh(binding.tenant, elapsed / 1e6)
             lacked = self._run_delay.since_last()  # first: what the thread lacks from here on is not the slice's
             self.read_at = now + NEAR_NS
             self._suffer(now, slot, elapsed, loop)
@@ -221,7 +238,7 @@ class Account:
             words[at + layout.SUFFERED_NS] += wait * times
             words[at + layout.WAITS] += times
         self.caused[culprit] += caused
-        words[layout.slot_word(culprit) + layout.CAUSED_NS] = self.caused[culprit]
+        words[layout.slot_word(culprit) + layout.CAUSED_NS] += caused
 
     def _publish(self, now: int, long: tuple[int, int] | None) -> None:
         """Divide the CPU time that was taken meanwhile, and bring the cell's slot table up to date."""
@@ -232,17 +249,40 @@ class Account:
         for slot in compress(
             range(len(published)), map(ne, self.slices, published)
         ):  # there may be thousands, and few have changed
-            slices = self.slices[slot]
+            slices, active = self.slices[slot], self.active[slot]
             ended += slices - published[slot]
-            published[slot] = slices
-            at = layout.slot_word(slot)
-            active = self.active[slot]
             had.append((slot, active - self._published_active[slot]))
-            words[at + layout.LOOP_NS] = self._published_active[slot] = active
-            words[at + layout.SLICES] = slices
+            self._published_active[slot] = active
+            at = layout.slot_word(slot)
+            active_before, slices_before = self._vacated.get(slot, (0, 0))
+            words[at + layout.LOOP_NS] = active - active_before
+            words[at + layout.SLICES] = slices - slices_before
             words[at + layout.LONGEST_NS] = self.longest[slot]
         self.cpu.settle(now, had, ended, long)
+        for slot, _ in had:  # last: what is published is settled
+            published[slot] = self.slices[slot]
         words[layout.BEAT] = now
+
+    def is_quiet(self, slot: int, since: int) -> bool:
+        """Whether all is counted that ever will be in this slot, if its tenant left it at `since`; from any thread.
+
+        That takes a moment at which the loop's thread had no slot in hand: its timer ran since, or the loop does not
+        run. And what was counted has to be published, for its CPU time is divided then. An account that has ended is
+        not quiet: its sums are still to be moved.
+        """
+        loop = self.loop()
+        if self.ended is not None or loop is None:
+            return False
+        if loop.is_running() and self.words[layout.HEARTBEAT] <= since:
+            return False
+        return self.slices[slot] == self._published[slot]
+
+    def vacate(self, slot: int) -> None:
+        """A quiet slot is to be another tenant's, whose totals begin at 0 in the cell; from any thread."""
+        self._vacated[slot] = self.active[slot], self.slices[slot]
+        self.longest[slot] = 0
+        self.pairs.outdated = True
+        self.cell.vacate(slot)
 
     def overran(self, slot: int, budget: str) -> None:
         """A turn of this tenant's is over its budget, `turn` or `loop`. On the loop's thread."""

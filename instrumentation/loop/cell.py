@@ -18,6 +18,8 @@ import os
 import stat
 import tempfile
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,15 +41,21 @@ class Cell:
         path: absolute path of the file; None in anonymous memory.
     """
 
-    def __init__(self, memory: mmap.mmap, slots: int, path: Path | None) -> None:
+    def __init__(self, memory: mmap.mmap, slots: int, path: Path | None, clock: Callable[[], int]) -> None:
         self.words = memoryview(memory).cast("Q")
         self.path = path
+        self._clock = clock
         self._slots = slots
         self._table = tenancy.TABLE
 
     @classmethod
-    def create(cls, directory: Path | None, loop_id: int, now_ns: int) -> Cell:
-        """A cell with a slot for every tenant that the process may know, in `directory` if that works.
+    def create(
+        cls, directory: Path | None, loop_id: int, now_ns: int, clock: Callable[[], int] = time.monotonic_ns
+    ) -> Cell:
+        """A cell with a slot for every tenant that has one, in `directory` if that works.
+
+        Args:
+            now_ns: the present time, by `clock`, which tells when a slot changes hands.
 
         Raises:
             ValueError: the tenant table has more slots than a cell.
@@ -57,18 +65,18 @@ class Cell:
             raise ValueError("the tenant table has more slots than a cell")
         if directory is not None:
             try:
-                return cls._in_file(directory, loop_id, now_ns, slots)
+                return cls._in_file(directory, loop_id, now_ns, slots, clock)
             except OSError as error:
                 count("cell.anonymous")
                 log.warning(
                     "no shared memory for a cell, only heartbeats tell of this loop", error=type(error).__name__
                 )
-        cell = cls(mmap.mmap(-1, layout.size(slots)), slots, None)
+        cell = cls(mmap.mmap(-1, layout.size(slots)), slots, None, clock)
         cell._fill(loop_id, now_ns)
         return cell
 
     @classmethod
-    def _in_file(cls, directory: Path, loop_id: int, now_ns: int, slots: int) -> Cell:
+    def _in_file(cls, directory: Path, loop_id: int, now_ns: int, slots: int, clock: Callable[[], int]) -> Cell:
         path = directory / f"{os.getpid()}-{process.own_start()}-{loop_id}{_SUFFIX}"
         unfinished = path.with_suffix(".new")
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -78,7 +86,7 @@ class Cell:
             os.fchmod(descriptor, 0o600)  # the umask may have taken bits that the mode asked for
             os.posix_fallocate(descriptor, 0, layout.size(slots))
             # The mapping keeps a duplicate of the descriptor, and with it the lock.
-            cell = cls(mmap.mmap(descriptor, layout.size(slots)), slots, path)
+            cell = cls(mmap.mmap(descriptor, layout.size(slots)), slots, path, clock)
             cell._fill(loop_id, now_ns)
             unfinished.rename(path)
         except BaseException:
@@ -106,14 +114,31 @@ class Cell:
     def _name(self, tenant: tenancy.Tenant) -> None:
         """Write a tenant's name, then count it. Called by the tenant table, so it must not raise."""
         try:
-            text = tenant.id.encode()
-            at = layout.name_offset(self._slots, tenant.slot)
-            memory = self.words.cast("B")
+            text, slot, words = tenant.id.encode(), tenant.slot, self.words
+            owner = self._table.generations[slot]
+            at = layout.name_offset(self._slots, slot)
+            memory = words.cast("B")
+            words[layout.OWNERS] += 1
             memory[at + 8 : at + 8 + len(text)] = text
-            self.words[at // 8] = len(text)
-            self.words[layout.NAMES] = tenant.slot + 1
+            words[at // 8] = len(text)
+            words[layout.slot_word(slot) + layout.OWNER] = owner
+            words[layout.slot_word(slot) + layout.SINCE] = self._clock() & layout.START_BITS if owner else 0
+            words[layout.OWNERS] += 1
+            words[layout.NAMES] = max(words[layout.NAMES], slot + 1)
         except Exception as error:
             fault("cell.name", error)
+
+    def vacate(self, slot: int) -> None:
+        """Nobody has this slot any more. Nobody else may write about it now, and its next owner is told of later."""
+        words = self.words
+        at, delays = layout.slot_word(slot), layout.delay_word(self._slots, slot)
+        words[layout.OWNERS] += 1
+        words[layout.name_offset(self._slots, slot) // 8] = 0
+        words[at + layout.OWNER] += 1
+        words[at + layout.SINCE] = self._clock() & layout.START_BITS
+        for word in (*range(at, at + layout.TOTALS), *range(delays, delays + layout.DELAY_WORDS)):
+            words[word] = 0
+        words[layout.OWNERS] += 1
 
     def close(self) -> None:
         """The loop ended in good order: say so, and take the file away. Takes no lock, so a finalizer may call it."""

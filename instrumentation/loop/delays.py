@@ -35,6 +35,13 @@ class Delays:
             self.longest_ns = wait_ns
         return bucket
 
+    def since(self, before: Delays) -> Delays:
+        """What was counted since; `before` is an earlier state. The longest is that of all."""
+        grown = Delays()
+        grown.counts = [now - then for now, then in zip(self.counts, before.counts, strict=True)]
+        grown.sum_ns, grown.longest_ns = self.sum_ns - before.sum_ns, self.longest_ns
+        return grown
+
     def add(self, other: Delays) -> None:
         """Add everything that `other` counted."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]

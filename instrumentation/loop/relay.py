@@ -108,7 +108,7 @@ class Relay:
         if told.words is None:
             told.words = words
         words = told.words
-        running = words[layout.RUNNING]
+        slots, running = told.changed(words)
         told.stack_sent = told.stack_sent and told.running == running
         told.running = running
         told.overdue = running != 0 and now - (running & layout.START_BITS) >= self._stall_ns
@@ -119,7 +119,7 @@ class Relay:
             heartbeat=words[layout.HEARTBEAT],
             lateness=words[layout.LATENESS],
             ident=words[layout.IDENT],
-            slots=told.changed(words, running & layout.SLOT_BITS),
+            slots=slots,
         )
 
 
@@ -138,7 +138,7 @@ class _Told:
         self.overdue = False
         self.stack_sent = False
         self.words: memoryview | None = None
-        self._slots: dict[int, list[int]] = {}
+        self._slots: dict[int, list[int]] = {}  # with who had the slot
 
     def stack_of(self, account: Account) -> bytes:
         """The stack of the slice that was told last; empty when that is over."""
@@ -149,26 +149,42 @@ class _Told:
         self.stack_sent = True
         return text
 
-    def changed(self, words: memoryview, running: int) -> list[wire.Slot]:
-        """The slots that say something else than when they were told; the running slice's before all others."""
-        found: list[wire.Slot] = []
+    def changed(self, words: memoryview) -> tuple[list[wire.Slot], int]:
+        """The slots that say something else than when they were told, the running slice's first; and that slice.
+
+        While a slot changes hands, which another thread is about, none is told of.
+        """
+        before = words[layout.OWNERS]
+        running = words[layout.RUNNING]
+        slot = running & layout.SLOT_BITS
+        if running & layout.START_BITS < words[layout.slot_word(slot) + layout.SINCE]:
+            running = 0  # it is over: somebody else has the slot by now
+        found = self._changed(words, slot) if not before % 2 else []
+        if words[layout.OWNERS] != before:
+            return [], 0
+        self._slots.update((slot, state) for slot, state, _ in found)
+        return [told for _, _, told in found], running
+
+    def _changed(self, words: memoryview, running: int) -> list[tuple[int, list[int], wire.Slot]]:
+        found: list[tuple[int, list[int], wire.Slot]] = []
         names = words[layout.NAMES]
-        for slot in (min(running, max(0, names - 1)), *range(names)):
+        first = min(running, max(0, names - 1))
+        for slot in (first, *(slot for slot in range(names) if slot != first)):
             at = layout.slot_word(slot)
-            totals = words[at : at + 6].tolist()
+            state = [*words[at : at + 6], words[at + layout.OWNER]]
             before = self._slots.get(slot)
-            if totals == before or (before is None and slot != running and not any(totals)):
+            totals = state[:6]
+            if state == before or (slot != running and not any(totals)):
                 continue
             if len(found) == MAX_SLOTS:
                 break
-            self._slots[slot] = totals
             loop_ns, slices, longest, suffered, caused, waits = totals
-            found.append(
-                wire.Slot(
-                    slot=slot, tenant=_name(words, slot) if before is None else "", loop_ns=loop_ns, slices=slices,
-                    longest_ns=longest, suffered_ns=suffered, caused_ns=caused, waits=waits,
-                )
+            is_named = before is not None and before[6] == state[6]
+            told = wire.Slot(
+                slot=slot, tenant="" if is_named else _name(words, slot), loop_ns=loop_ns, slices=slices,
+                longest_ns=longest, suffered_ns=suffered, caused_ns=caused, waits=waits,
             )  # fmt: skip
+            found.append((slot, state, told))
         return found
 
 

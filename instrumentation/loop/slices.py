@@ -107,7 +107,7 @@ class Slices:
         """`loop.call_later` for a callback of our own, which nobody waits for."""
         return self._uvloop.call_later(loop) if self._uvloop.runs(loop) else loop.call_later
 
-    def _switched(self, binding: tenancy.Binding | None) -> None:
+    def _switched(self, binding: tenancy.Binding | None, before: tenancy.Binding | None = None) -> None:
         """The running code works for another tenant from here on: the running slice ends, another begins."""
         loop: Any = events._get_running_loop()
         if loop is None:  # a plain thread: nobody's loop
@@ -121,7 +121,7 @@ class Slices:
                 slot, turn = (0, None) if binding is None else (binding.tenant.slot, binding.turn)
                 if slot != account.slot or turn is not account.turn:
                     try:
-                        account.switch(self._clock(), slot, turn, loop)
+                        account.switch(self._clock(), slot, turn, loop, before)
                     except BaseException:  # KeyboardInterrupt too: the loop is not to look busy ever after
                         account.interrupted()
                         raise
@@ -205,7 +205,7 @@ def _wrap(  # noqa: C901  # the hot path is written out: two calls less are 0.05
                     if elapsed > account.longest[slot]:
                         account.longest[slot] = elapsed
                     if elapsed >= LONG_NS or now >= account.publish_at:
-                        account.settle(now, slot, elapsed, loop)
+                        account.settle(now, slot, elapsed, loop, handle._context.get(bound))
                     account.words[_RUNNING] = 0
                     if account.turn is not None:
                         account.turn.hold(elapsed, loop)

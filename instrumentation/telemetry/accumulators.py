@@ -6,7 +6,8 @@ beyond which a series counts for its tenant with the remaining attributes left o
 take another's figures away.
 
 A series that has not changed for a quarter of an hour ends, once its last value has arrived: it is sent no more and
-makes room. When its tenant comes back, it begins anew, with a start time that says so.
+makes room. So does that of a tenant who has lost its slot (see `turnover`), as soon as it has not changed from one
+reading to the next. When its tenant comes back, it begins anew, with a start time that says so.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from opentelemetry.sdk.metrics.export import (
 
 from instrumentation import conventions
 from instrumentation.diagnostics import count
+from instrumentation.slots import OTHER
 
 MAX_SERIES: Final = 2000
 #: How long a series stays without a change, in nanoseconds.
@@ -36,6 +38,8 @@ IDLE_NS: Final = 15 * 60 * 10**9
 #: Sent with no metric: the sidecar drops free text, and the reference has it.
 _NO_DESCRIPTION: Final = ""
 Values = tuple[str | None, ...]
+#: Whether figures of a tenant may still grow.
+IsShown = Callable[[str], bool]
 #: When series began, nanoseconds since 1970: all of them, or each.
 Began = int | Mapping[Values, int]
 
@@ -68,13 +72,13 @@ class Changes:
     def __init__(self) -> None:
         self._last: dict[object, tuple[object, int]] = {}
 
-    def idle(self, series: object, value: object, now_ns: int) -> bool:
-        """Whether a series, whose value is this now, has been the same for `IDLE_NS`."""
+    def idle(self, series: object, value: object, now_ns: int, idle_ns: int = IDLE_NS) -> bool:
+        """Whether a series, whose value is this now, was the same at a reading before, and has been for `idle_ns`."""
         last = self._last.get(series)
         if last is None or last[0] != value:
             self._last[series] = (value, now_ns)
             return False
-        return now_ns - last[1] >= IDLE_NS
+        return now_ns - last[1] >= idle_ns
 
     def forget(self, series: object) -> None:
         """The series is gone."""
@@ -87,11 +91,19 @@ class Series:
     Args:
         metric: which.
         wall: nanoseconds since 1970: when a series begins.
+        is_shown: tells a tenant who has a slot. A level is added to by a tenant's name, and shown by whether it has one
+            at the moment: what it rises by and what it falls by are then of one series.
     """
 
-    def __init__(self, metric: conventions.Metric, wall: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        metric: conventions.Metric,
+        wall: Callable[[], int] = time.time_ns,
+        is_shown: IsShown = lambda _tenant: True,
+    ) -> None:
         self.metric = metric
         self._wall = wall
+        self._is_shown = is_shown
         self._sums: dict[Values, float] = {}
         self._distributions: dict[Values, Distribution] = {}
         self._began: dict[Values, int] = {}
@@ -122,19 +134,21 @@ class Series:
 
     def copy(self) -> Series:
         """This moment's values, to be read at leisure; the caller holds the lock."""
-        copied = Series(self.metric)
+        copied = Series(self.metric, self._wall, self._is_shown)
         copied._sums = self._sums.copy()
         copied._distributions = {values: kept.copy() for values, kept in self._distributions.copy().items()}
         copied._began = self._began.copy()
         return copied
 
     def idle(self, copied: Series, now_ns: int) -> list[Values]:
-        """Those series of a copy of this that have been the same for `IDLE_NS`. A level that is not 0 is never idle."""
+        """Those series of a copy of this that have been the same for `IDLE_NS`, or whose tenant has lost its slot and
+        that have been the same since the reading before. A level that is not 0 is never idle."""
         is_level = self.metric.kind == "gauge"
         return [
             values
             for values, value in copied._values()
-            if self._changes.idle(values, value, now_ns) and not (is_level and value)
+            if self._changes.idle(values, value, now_ns, IDLE_NS if self._is_shown(str(values[0])) else 0)
+            and not (is_level and value)
         ]
 
     def end(self, series: Iterable[Values], copied: Series) -> None:
@@ -159,7 +173,11 @@ class Series:
     def points(self, now_ns: int) -> Metric | None:
         """This metric as OTLP data, or None while there is none."""
         if self._sums and self.metric.kind == "gauge":
-            return gauge_of(self.metric, now_ns, self._sums.items())
+            shown: dict[Values, float] = {}
+            for (tenant, *others), level in self._sums.items():
+                values = (tenant if tenant is None or self._is_shown(tenant) else OTHER, *others)
+                shown[values] = shown.get(values, 0) + level
+            return gauge_of(self.metric, now_ns, shown.items())
         if self._sums:
             return sum_of(self.metric, self._began, now_ns, self._sums.items())
         if self._distributions:
@@ -172,14 +190,15 @@ class Accumulators:
 
     Args:
         wall: nanoseconds since 1970.
+        is_shown: tells a tenant who has a slot.
     """
 
-    def __init__(self, wall: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, wall: Callable[[], int] = time.time_ns, is_shown: IsShown = lambda _tenant: True) -> None:
         # Re-entered when the garbage collector, in the middle of an addition, ends a handler that nobody waits for.
         self.lock = threading.RLock()
         self.began_ns = wall()
         self._series = {
-            metric.name: Series(metric, wall)
+            metric.name: Series(metric, wall, is_shown)
             for metric in (
                 conventions.MESSAGES,
                 conventions.QUEUE_DURATION,

@@ -16,8 +16,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import TraceFlags
 
 from instrumentation import conventions as names
+from instrumentation import tenancy
 from instrumentation.activity import Activity, Kind, MemoryUse, ModelCall, Outcome, ToolCall
 from instrumentation.diagnostics import fault
+from instrumentation.slots import OTHER_SLOT
 from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.digests import Digests
 from instrumentation.telemetry.model_metrics import by_deployed_names, by_latest_names
@@ -129,7 +131,7 @@ class Recorder:
             self._responses.record((tenant,), seconds)
 
     def abandoned(self, tenant: str, change: int) -> None:
-        """So many more, or fewer, handlers run for a caller who has given up waiting."""
+        """So many more, or fewer, handlers of a tenant of this name run for a caller who has given up waiting."""
         with self.accumulators.lock:
             self.accumulators.of(names.ABANDONED).add((tenant,), change)
 
@@ -198,6 +200,11 @@ class Scope:
             activity, recorder, span = self.activity, self._recorder, self._span
             if kind is not None:
                 activity.failed(kind)
+            tenant = activity.tenant
+            if tenant.slot == OTHER_SLOT:
+                tenancy.TABLE.weigh(tenant, 1)
+            else:
+                tenant.weight += 1
             duration_ns = recorder.clock() - activity.began_ns
             recorder.account(activity, duration_ns / 1e9)
             if span is not None and span.flags & _SAMPLED:

@@ -3,8 +3,8 @@
 Read with `pread`, not mapped: a file that shrinks under a mapping is a SIGBUS, under `pread` a short read. That costs a
 microsecond a poll, and nothing that an application does to its own file can crash the watchdog.
 
-Whether a file is a cell at all is for `opening` to say. What this refuses: to read beyond the file's end, and names
-longer than their bound.
+Whether a file is a cell at all is for `opening` to say; whose a slot is, for `holders`. What this refuses: to read
+beyond the file's end.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -21,12 +19,12 @@ from typing import Final, NamedTuple, Protocol
 from sidecar.wire import cell as layout
 from sidecar.wire import frames, stacks
 
+from .holders import Holders, Shown
 from .mode import Mode
 from .stacks import Asked, Found
 
 _HEADER: Final = struct.Struct(f"={layout.HEADER_WORDS}Q")
 _READS: Final = 5  # of a table whose keys move meanwhile; then as it is
-_MAX_NAME: Final = layout.NAME_BYTES - 8
 
 
 class RefusedError(Exception):
@@ -37,8 +35,6 @@ class RefusedError(Exception):
         self.reason = reason
 
 
-#: A tenant's id, as people may see it.
-Shown = Callable[[str], str]
 #: Tells a process from all others: in whose counting, pid, start time.
 ProcessKey = tuple[str, int, int]
 
@@ -101,13 +97,16 @@ class Cell(Protocol):
         """When the loop or its process last gave a sign of life."""
 
     def suffered(self) -> dict[int, int]:
-        """What each named slot has suffered so far, in nanoseconds."""
+        """What the holder of each slot has suffered so far, in nanoseconds, by `layout.holder`."""
 
     def totals(self) -> list[Totals]:
         """The totals of every tenant that had the loop or waited for it."""
 
-    def name(self, slot: int) -> str:
-        """The tenant of a slot; `unknown` for a slot that has no name."""
+    def name(self, holder: int) -> str:
+        """The tenant who has or had a slot; `unknown` for a slot without a name, `other` when nobody knows any more."""
+
+    def whose(self, running: int) -> str:
+        """The tenant of a slice, by the word `RUNNING` as it was while it ran."""
 
     def long_slices(self, first: int, count: int) -> list[LongSlice]:
         """The long slices from the `first` up to the `count`-th, as far as they are still there, the oldest first."""
@@ -135,10 +134,8 @@ class CellReader:
         self, descriptor: int, slots: int, mode: Mode, process: ProcessKey, loop_id: int, folder: Path, shown: Shown
     ) -> None:
         self._descriptor = descriptor
-        self._shown = shown
         self._slots = slots
-        self._names: list[str] = []
-        self._ids: list[str] = []
+        self._holders = Holders(lambda length, offset: _read(descriptor, length, offset), slots, shown)
         self.mode = mode
         self.process = process
         _, self.pid, self.process_start = process
@@ -180,46 +177,47 @@ class CellReader:
         return [LongSlice(began, end, None if lacked == layout.NOT_KNOWN else lacked) for began, end, lacked in found]
 
     def suffered(self) -> dict[int, int]:
-        """What each named slot has suffered so far, in nanoseconds."""
-        return dict(enumerate(self.slot_words()[layout.SUFFERED_NS :: layout.SLOT_WORDS]))
+        """What the holder of each slot has suffered so far, in nanoseconds."""
+        words, step = self.slot_words(), layout.SLOT_WORDS
+        return dict(zip(holders_in(words), words[layout.SUFFERED_NS :: step], strict=True))
 
     def totals(self) -> list[Totals]:
         """The totals of every tenant that had the loop or waited for it."""
         words = self.slot_words()
         found = []
-        for slot, name in enumerate(self._names):
+        for slot, holder in enumerate(holders_in(words)):
             at = slot * layout.SLOT_WORDS
             told = words[at : at + 6] + words[at + layout.QUEUED_NS : at + layout.QUEUED + 1]
             if any(told):
-                found.append(Totals(name, *told))
+                found.append(Totals(self.name(holder), *told))
         return found
 
-    def name(self, slot: int) -> str:
-        """The tenant of a slot; `unknown` for a slot that has no name."""
-        if slot >= len(self._names):
-            self._read_names(self.header()[layout.NAMES])
-        return self._names[slot] if slot < len(self._names) else "unknown"
+    def name(self, holder: int) -> str:
+        """The tenant who has or had a slot; `unknown` for a slot without a name, `other` when nobody knows any more."""
+        return self._holders.name(holder)
+
+    def whose(self, running: int) -> str:
+        """The tenant of a slice, by the word `RUNNING` as it was while it ran."""
+        return self._holders.whose(running)
 
     def close(self) -> None:
         """Give the file up; once."""
         os.close(self._descriptor)
 
-    def tenant_id(self, slot: int) -> str:
+    def tenant_id(self, holder: int) -> str:
         """The tenant's id itself, to look it up; people are shown `name`."""
-        self.name(slot)
-        return self._ids[slot] if slot < len(self._ids) else "unknown"
+        return self._holders.tenant_id(holder)
 
     def slot_words(self) -> tuple[int, ...]:
-        """The slot table, as far as its slots have names: `layout.SLOT_WORDS` a slot."""
-        self._read_names(self.header()[layout.NAMES])
-        return self._words(layout.HEADER_WORDS, len(self._names) * layout.SLOT_WORDS)
+        """The slot table, as far as its slots have had names: `layout.SLOT_WORDS` a slot. Empty: not known just now."""
+        return self._holders.table()
 
-    def delays(self, slot: int) -> tuple[int, ...]:
-        """How often a slot's ready work waited, by the bounds of `layout.DELAY_BOUNDS_NS`."""
-        return self._words(layout.delay_word(self._slots, slot), layout.DELAY_WORDS)
+    def delays(self, holder: int) -> tuple[int, ...] | None:
+        """How often a holder's ready work waited, by the bounds of `layout.DELAY_BOUNDS_NS`; None: not known."""
+        return self._holders.delays(holder)
 
     def pairs(self) -> tuple[list[tuple[int, int, int]], int]:
-        """(culprit's slot, victim's slot, nanoseconds) of each pair that the cell has, and what all others waited."""
+        """(culprit, victim, nanoseconds) of each pair that the cell has, and what all others waited."""
         table, length = layout.pairs_word(self._slots), layout.PAIRS_HEADER + layout.MAX_PAIRS * layout.PAIR_WORDS
         for _ in range(_READS):
             words = self._words(table, length)
@@ -227,19 +225,15 @@ class CellReader:
             if not change % 2 and self._words(table, 1) == (change,):
                 break
         entries = zip(words[layout.PAIRS_HEADER :: 2], words[layout.PAIRS_HEADER + 1 :: 2], strict=True)
-        return [(*layout.slots_of(key), wait) for key, wait in entries if key], words[layout.PAIRS_REST_NS]
+        return [(*layout.holders_of(key), wait) for key, wait in entries if key], words[layout.PAIRS_REST_NS]
 
     def _words(self, first: int, count: int) -> tuple[int, ...]:
         return struct.unpack(f"={count}Q", _read(self._descriptor, count * 8, first * 8))
 
-    def _read_names(self, count: int) -> None:
-        """Read the names that are new; a name never changes."""
-        for slot in range(len(self._names), min(count, self._slots)):
-            raw = _read(self._descriptor, layout.NAME_BYTES, layout.name_offset(self._slots, slot))
-            length = int.from_bytes(raw[:8], sys.byteorder)
-            name = raw[8 : 8 + min(length, _MAX_NAME)].decode("utf-8", "backslashreplace")
-            self._ids.append(name)
-            self._names.append(self._shown(name))
+
+def holders_in(words: tuple[int, ...]) -> list[int]:
+    """Who has the slots of a slot table."""
+    return [layout.holder(slot, owner) for slot, owner in enumerate(words[layout.OWNER :: layout.SLOT_WORDS])]
 
 
 def locked(descriptor: int) -> bool:

@@ -49,7 +49,7 @@ def described(watched: Watched, now: int) -> dict[str, Any]:
         ],
         "pairs": _pairs(cell) if isinstance(cell, CellReader) else [],
         "running": {
-            "tenant": printable(cell.name(running & layout.SLOT_BITS)),
+            "tenant": printable(cell.whose(running)),
             "seconds": max(0, cell.as_of(now) - (running & layout.START_BITS)) / 1e9,
         }
         if running

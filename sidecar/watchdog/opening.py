@@ -15,7 +15,8 @@ from typing import Final
 from sidecar.wire import cell as layout
 from sidecar.wire import process
 
-from .cell import CellReader, RefusedError, Shown, header_of, locked
+from .cell import CellReader, RefusedError, header_of, locked
+from .holders import Shown
 from .mode import Mode
 
 REASONS: Final = (

@@ -95,7 +95,8 @@ class Pressure:
     def _judged(self, heartbeat: int) -> Saturation | Starved | bool:
         late, self._late = self._late, 0
         elapsed = heartbeat - self._began
-        had = {total.tenant: total.loop_ns - self._before.get(total.tenant, 0) for total in self._totals()}
+        # Less than before: the tenant has lost its slot meanwhile, and has one again.
+        had = {total.tenant: max(0, total.loop_ns - self._before.get(total.tenant, 0)) for total in self._totals()}
         starved = self._run_delay() - self._delay_before
         if starved * 2 > elapsed:
             return Starved(starved, elapsed)

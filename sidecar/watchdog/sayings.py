@@ -146,7 +146,7 @@ def _last_known(watched: Watched) -> str:
     if not running:
         return " It was idle when it was last heard of."
     had = (watched.cell.as_of(0) - (running & layout.START_BITS)) / 1e9
-    tenant = printable(watched.cell.name(running & layout.SLOT_BITS))
+    tenant = printable(watched.cell.whose(running))
     return f" When it was last heard of, tenant {tenant} had had it for {max(0.0, had):.3f} s."
 
 

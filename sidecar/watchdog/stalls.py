@@ -84,9 +84,9 @@ class Stalls:
         except RefusedError:
             suffered = {}
         stall.victims = tuple(
-            printable(watched.cell.name(slot))
-            for slot, suffering in suffered.items()
-            if suffering > stall.suffered.get(slot, 0)
+            printable(watched.cell.name(holder))
+            for holder, suffering in suffered.items()
+            if suffering > stall.suffered.get(holder, 0)
         )
         watched.stall = None
         self._over(stall, ended, now, alerts)
@@ -111,7 +111,7 @@ class Stalls:
         ago, moment = self._clock() - began, self._wall()
         stall = Stall(
             id=next(self._ids),
-            tenant=printable(watched.cell.name(running & layout.SLOT_BITS)),
+            tenant=printable(watched.cell.whose(running)),
             service=watched.service,
             instance=watched.instance,
             pid=watched.cell.pid,

@@ -23,7 +23,8 @@ from sidecar.alerts import printable
 from sidecar.wire import process
 from sidecar.wire import watchdog_pb2 as wire
 
-from .cell import CellReader, ProcessKey, RefusedError, Shown
+from .cell import CellReader, ProcessKey, RefusedError
+from .holders import Shown
 from .opening import open_cell
 from .poll import Poll
 from .stacks import Asked, unreadable

@@ -26,7 +26,7 @@ from sidecar.alerts import Alert, printable
 from sidecar.wire import cell as layout
 from sidecar.wire.limits import Limits
 
-from .cell import CellReader, ProcessKey, RefusedError
+from .cell import CellReader, ProcessKey, RefusedError, holders_in
 from .verdict import Key, Verdicts, alert_about
 from .watched import Watched
 
@@ -66,10 +66,10 @@ class _Waits:
 
 @dataclass(slots=True)
 class _Seen:
-    """What a loop's cell said before: words by slot, and cumulative (waits, above) by slot."""
+    """What a loop's cell said before: who has each slot, words by holder, and cumulative (waits, above) by holder."""
 
-    overruns: tuple[int, ...] = ()
-    waits: tuple[int, ...] = ()
+    overruns: dict[int, tuple[int, int]] = field(default_factory=dict)
+    waits: dict[int, int] = field(default_factory=dict)
     delays: dict[int, tuple[int, float]] = field(default_factory=dict)
 
 
@@ -154,69 +154,73 @@ class TenantWatch:
 
     def _read(self, loop: _Loop, watched: Watched, cell: CellReader, now: int, is_step: bool) -> None:
         words = cell.slot_words()
+        if not words:
+            return
         step = layout.SLOT_WORDS
-        overruns = words[layout.TURN_OVERRUNS :: step] + words[layout.LOOP_OVERRUNS :: step]
+        holders = holders_in(words)
+        overran = zip(words[layout.TURN_OVERRUNS :: step], words[layout.LOOP_OVERRUNS :: step], strict=True)
+        overruns = {holder: pair for holder, pair in zip(holders, overran, strict=True) if any(pair)}
+        waits_now = {holder: waits for holder, waits in zip(holders, words[layout.WAITS :: step], strict=True) if waits}
         seen = self._seen.get(loop)
         if seen is None:
             seen = self._seen[loop] = _Seen()
             if cell.header()[layout.CREATED] < self._began:  # what happened before we came is not news
-                seen.overruns, seen.waits = overruns, words[layout.WAITS :: step]
-                for slot, waits in enumerate(seen.waits if self._targets else ()):
-                    if waits:
-                        self._delays(cell, seen, slot)
+                seen.overruns, seen.waits = overruns, waits_now
+                for holder in waits_now if self._targets else ():
+                    self._delays(cell, seen, holder)
                 return
         if overruns != seen.overruns:
             self._overran(watched, seen, overruns, now)
             seen.overruns = overruns
-        if is_step and (waits_now := words[layout.WAITS :: step]) != seen.waits:
-            for slot, waits in enumerate(waits_now):
-                if waits != (seen.waits[slot] if slot < len(seen.waits) else 0):
-                    self._waited(watched, cell, seen, slot)
+        if is_step and waits_now != seen.waits:
+            for holder, waits in waits_now.items():
+                if waits != seen.waits.get(holder, 0):
+                    self._waited(watched, cell, seen, holder)
             seen.waits = waits_now
+            for holder in seen.delays.keys() - waits_now.keys():  # who has lost the slot
+                del seen.delays[holder]
 
     # Turn budgets ---------------------------------------------------------------------------------------------------
-    def _overran(self, watched: Watched, seen: _Seen, overruns: tuple[int, ...], now: int) -> None:
-        half, half_before = len(overruns) // 2, len(seen.overruns) // 2
-        for slot in range(half):
-            grown = [
-                overruns[part * half + slot] - (seen.overruns[part * half_before + slot] if slot < half_before else 0)
-                for part in (0, 1)
-            ]
+    def _overran(self, watched: Watched, seen: _Seen, overruns: dict[int, tuple[int, int]], now: int) -> None:
+        for holder, counts in overruns.items():
+            grown = [after - before for after, before in zip(counts, seen.overruns.get(holder, (0, 0)), strict=True)]
             if max(grown) > 0:
-                tenant = printable(watched.cell.name(slot))
+                tenant = printable(watched.cell.name(holder))
                 summary = (
                     f"A turn of tenant {tenant} on {watched.service} (pid {watched.cell.pid}) is over its budget of "
                     f"{' and of '.join(what for what, more in zip(_BUDGETS, grown, strict=True) if more > 0)}."
                 )
-                key = _key(conventions.TURN_BUDGET_EXCEEDED, watched, slot)
+                key = _key(conventions.TURN_BUDGET_EXCEEDED, watched, holder)
                 if self._hold(conventions.TURN_BUDGET_EXCEEDED, key, watched, tenant, summary, now):
                     self._verdicts.ease(key, _PROCESS, now, QUIET_NS)
 
     # Delay targets --------------------------------------------------------------------------------------------------
-    def _waited(self, watched: Watched, cell: CellReader, seen: _Seen, slot: int) -> None:
-        before = seen.delays.get(slot, (0, 0.0))
-        after = self._delays(cell, seen, slot)
+    def _waited(self, watched: Watched, cell: CellReader, seen: _Seen, holder: int) -> None:
+        before = seen.delays.get(holder, (0, 0.0))
+        after = self._delays(cell, seen, holder)
         if after is None:
             return
         target, count, above = after
-        key = _key(conventions.TENANT_LOOP_DELAY_HIGH, watched, slot)
+        key = _key(conventions.TENANT_LOOP_DELAY_HIGH, watched, holder)
         waits = self._waits.get(key)
         if waits is None:
-            waits = self._waits[key] = _Waits(watched, target, printable(watched.cell.name(slot)))
+            waits = self._waits[key] = _Waits(watched, target, printable(watched.cell.name(holder)))
             waits.steps.append((0, 0.0))
         waits.about, waits.target = watched, target
         step = waits.steps[-1]
         waits.steps[-1] = (step[0] + max(0, count - before[0]), step[1] + max(0.0, above - before[1]))
 
-    def _delays(self, cell: CellReader, seen: _Seen, slot: int) -> tuple[float, int, float] | None:
+    def _delays(self, cell: CellReader, seen: _Seen, holder: int) -> tuple[float, int, float] | None:
         """Target, waits so far and those above it; None for a tenant without a target."""
         limits = self._limits
-        tier = None if limits is None else limits.of(cell.tenant_id(slot))
+        tier = None if limits is None else limits.of(cell.tenant_id(holder))
         if tier is None or tier.delay_p99 is None:
             return None
-        counts = cell.delays(slot)
+        counts = cell.delays(holder)
+        if counts is None:
+            return None
         above = above_target(counts, tier.delay_p99)
-        seen.delays[slot] = sum(counts), above
+        seen.delays[holder] = sum(counts), above
         return tier.delay_p99, sum(counts), above
 
     def _judge(self, now: int) -> None:
@@ -281,6 +285,6 @@ def _loop(watched: Watched) -> _Loop:
     return watched.cell.process, watched.cell.loop_id
 
 
-def _key(name: str, watched: Watched, slot: int) -> Key:
-    # A slot is one tenant's for as long as its process lives, in all its loops.
-    return f"{name}/{slot}", watched.cell.process
+def _key(name: str, watched: Watched, holder: int) -> Key:
+    # A holder is one tenant for as long as its process lives, in all its loops.
+    return f"{name}/{holder}", watched.cell.process

@@ -10,12 +10,13 @@ here, and more slots or longer names than its bounds.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sidecar.wire import cell as layout
 from sidecar.wire import stacks
 
-from .cell import LongSlice, ProcessKey, Shown, Totals
+from .cell import LongSlice, ProcessKey, Totals
+from .holders import OTHER, UNKNOWN, Shown
 from .mode import Mode
 from .stacks import Found, shown_stack
 
@@ -60,6 +61,14 @@ class Sequence:
         self._number, self._sent, self._came = number, sent, now
 
 
+class _Owner(NamedTuple):
+    """Who has a slot: how many had it before, since when at the latest, and the tenant's id."""
+
+    number: int
+    since: int
+    tenant: str
+
+
 class ToldCell:
     """See `Cell`. One thread takes heartbeats, others may read.
 
@@ -74,7 +83,8 @@ class ToldCell:
         self.pid = process[1]
         self.loop_id = loop_id
         self._shown = shown
-        self._names: dict[int, str] = {0: "unknown"}
+        self._names: dict[int, str] = {0: UNKNOWN}  # by holder; former ones are forgotten
+        self._owners: dict[int, _Owner] = {}
         self._totals: dict[int, tuple[int, ...]] = {}
         self._running = 0  # as the sender wrote it
         self._shift = 0  # from the sender's clock to ours; a multiple of what a RUNNING word can tell
@@ -99,7 +109,7 @@ class ToldCell:
             self._shift = (now - sent) & ~layout.SLOT_BITS
         for slot in facts.slots:
             if slot.tenant:
-                self._names.setdefault(slot.slot, self._shown(slot.tenant))
+                self._given(slot.slot, slot.tenant)
             self._totals[slot.slot] = (
                 slot.loop_ns, slot.slices, slot.longest_ns, slot.suffered_ns, slot.caused_ns, slot.waits,
             )  # fmt: skip
@@ -107,6 +117,23 @@ class ToldCell:
         self._running = facts.running
         self._sent, self._came = sent, now
         self._publish()
+
+    def _given(self, slot: int, tenant: str) -> None:
+        """A name came: the first of this slot, or of the next tenant who has it.
+
+        When the heartbeat before was sent, no slice of that one ran, or it would have told of it.
+        """
+        before = self._owners.get(slot)
+        if before is None:
+            self._owners[slot] = _Owner(0, 0, tenant)
+        elif before.tenant != tenant:
+            self._names.pop(self._holder(slot), None)
+            self._owners[slot] = _Owner(before.number + 1, self._sent + self._shift & layout.START_BITS, tenant)
+        self._names[self._holder(slot)] = self._shown(tenant)
+
+    def _holder(self, slot: int) -> int:
+        owner = self._owners.get(slot)
+        return layout.holder(slot, 0 if owner is None else owner.number)
 
     def go_on_from(self, before: ToldCell) -> None:
         """The same loop, told of on another stream until now: a slice that runs on is to look the same."""
@@ -155,16 +182,28 @@ class ToldCell:
         return False
 
     def suffered(self) -> dict[int, int]:
-        """What each slot has suffered so far, in nanoseconds."""
-        return {slot: totals[3] for slot, totals in self._totals.copy().items()}
+        """What the holder of each slot has suffered so far, in nanoseconds."""
+        return {self._holder(slot): totals[3] for slot, totals in self._totals.copy().items()}
 
     def totals(self) -> list[Totals]:
         """The totals of every tenant that had the loop or waited for it."""
-        return [Totals(self.name(slot), *totals) for slot, totals in sorted(self._totals.copy().items()) if any(totals)]
+        return [
+            Totals(self.name(self._holder(slot)), *totals)
+            for slot, totals in sorted(self._totals.copy().items())
+            if any(totals)
+        ]
 
-    def name(self, slot: int) -> str:
-        """The tenant of a slot; `unknown` for a slot that has no name."""
-        return self._names.get(slot, "unknown")
+    def name(self, holder: int) -> str:
+        """The tenant who has a slot; `unknown` for a slot without a name, `other` for who had it before."""
+        return self._names.get(holder, OTHER if holder & layout.SLOT_BITS in self._owners else UNKNOWN)
+
+    def whose(self, running: int) -> str:
+        """The tenant of a slice, by the word `RUNNING` as it was while it ran."""
+        slot = running & layout.SLOT_BITS
+        owner = self._owners.get(slot)
+        if owner is not None and running & layout.START_BITS < owner.since:
+            return OTHER
+        return self.name(self._holder(slot))
 
     def close(self) -> None:
         """There is nothing to give up."""

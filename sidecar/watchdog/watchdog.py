@@ -21,7 +21,7 @@ from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
 
 from .bell import Bell, come_first
-from .cell import Shown
+from .holders import Shown
 from .poll import Poll
 from .room import Room
 from .stacks import Answer, Asked, Found, ask

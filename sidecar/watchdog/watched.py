@@ -82,7 +82,7 @@ class Watched:
         """The tenant of the running slice; None without one."""
         try:
             running = self.cell.header()[layout.RUNNING]
-            return printable(self.cell.name(running & layout.SLOT_BITS)) if running else None
+            return printable(self.cell.whose(running)) if running else None
         except RefusedError:
             return None
 

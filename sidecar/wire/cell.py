@@ -1,4 +1,4 @@
-"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 4.
+"""The cell: one shared-memory page in which an event loop publishes what it is doing, layout version 5.
 
 A loop writes, the watchdog of another process reads, no lock between them. All numbers are unsigned 64-bit words in
 native byte order (both sides are on one machine), so every store is one aligned write. Times are nanoseconds of
@@ -10,21 +10,27 @@ native byte order (both sides are on one machine), so every store is one aligned
 | `RUNNING` | 0 while the loop idles; else start of the running slice, the low 12 bits replaced by its tenant's slot |
 | `BEAT` | when the slot table was last written: at the end of every slice that was long, and every few milliseconds |
 | `HEARTBEAT`, `LATENESS` | when the loop's own timer last ran, and how late that was |
-| `NAMES` | how many slots have a name; a name is written before it is counted, and never changes |
+| `NAMES` | how many slots have had a name; a name is written before it is counted |
+| `OWNERS` | changes whenever a slot changes hands, and is odd meanwhile |
 | `THREAD_STATE`, `PYTHON` | where the loop's thread is in the memory of its process, see `frames`; 0: not offered |
 | `CLOSED` | 1 when the loop was closed in good order |
 | `LONG_SLICES` | how many long slices have ended: they are in the long table before they are counted |
-| slot table | `SLOT_WORDS` words a slot, from `HEADER_WORDS` on: the totals of one tenant |
+| slot table | `SLOT_WORDS` words a slot, from `HEADER_WORDS` on: the totals of the tenant who has it |
 | name table | `NAME_BYTES` bytes a slot after the slot table: length word, then UTF-8 |
 | delay table | `DELAY_WORDS` words a slot: how often its ready work waited, by the bounds of `DELAY_BOUNDS_NS` |
 | pair table | `PAIRS_HEADER` words, then `MAX_PAIRS` entries of `PAIR_WORDS`: who made whom wait; key 0 is no entry |
 | long table | the last `MAX_LONG` long slices, `LONG_WORDS` each: `RUNNING` as it was, when it ended, what it lacked |
 
 `RUNNING` is one word so that a reader can never pair one slice's start with another's tenant.
-Keys of pairs move only while `PAIRS_CHANGE` is odd; who reads another number afterwards than before reads again.
+A slot can be taken from a tenant and given to another, who then begins with totals of 0. `OWNER` tells whose it is: a
+*holder* is a slot together with that number. `SINCE` is when it got its name: a slice that began before was a former
+tenant's. Between two tenants the slot's name is empty, and nobody counts there. Who reads totals or names looks at
+`OWNERS` before and after, and reads again when that was odd or is another number.
+Keys of pairs are of holders, and move only while `PAIRS_CHANGE` is odd; who reads another number afterwards than before
+reads again.
 The n-th long slice is entry n % `MAX_LONG`, n from 0: who looks late still finds those that ended meanwhile.
 What a slice lacked is for how long, at most, its thread was ready and had no CPU; `NOT_KNOWN` where nobody can tell.
-Slot 0 is `unknown` (no tenant bound), slot 1 is `other` (beyond the bound on tenants).
+Slot 0 is `unknown` (no tenant bound), slot 1 is `other` (tenants without a slot).
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ from __future__ import annotations
 from typing import Final
 
 MAGIC_VALUE: Final = int.from_bytes(b"TSCELL\x00\x01", "little")
-VERSION: Final = 4
+VERSION: Final = 5
 
 # Header, in words.
 MAGIC: Final = 0
@@ -53,6 +59,7 @@ IDENT: Final = 14  # what Python calls the loop's thread (`threading.get_ident()
 THREAD_STATE: Final = 15  # address of the `PyThreadState` of the loop's thread
 PYTHON: Final = 16  # `sys.hexversion >> 16`, when the frames of this process were proved to be as `frames` has them
 LONG_SLICES: Final = 17
+OWNERS: Final = 18
 HEADER_WORDS: Final = 24
 
 # A slot, in words from its beginning.
@@ -66,7 +73,10 @@ TURN_OVERRUNS: Final = 6  # turns of the tenant that were over their wall-time b
 LOOP_OVERRUNS: Final = 7  # and over their budget of loop time
 QUEUED_NS: Final = 8  # time from the sending of the tenant's messages to the start of their handlers on this loop
 QUEUED: Final = 9  # how many messages `QUEUED_NS` sums over
-SLOT_WORDS: Final = 10
+TOTALS: Final = 10  # so many words are totals
+OWNER: Final = 10  # how many tenants the slot was taken from
+SINCE: Final = 11  # when it was given to the present one; 0: to the first
+SLOT_WORDS: Final = 12
 
 NAME_BYTES: Final = 1032
 MAX_SLOTS: Final = 4096
@@ -87,7 +97,9 @@ PAIR_KEY: Final = 0
 PAIR_NS: Final = 1  # how long the victim's ready work waited for the culprit's slices
 PAIR_WORDS: Final = 2
 MAX_PAIRS: Final = 256
-_PAIR: Final = 1 << 32  # in every key: none is 0
+GENERATION_BITS: Final = (1 << 19) - 1  # of `OWNER`, in a holder
+_HOLDER_BITS: Final = 31
+_PAIR: Final = 1 << 2 * _HOLDER_BITS  # in every key: none is 0
 
 LONG_NS: Final = 5_000_000  # a slice from here on is a long one
 MAX_LONG: Final = 64
@@ -125,11 +137,17 @@ def long_word(slots: int, count: int) -> int:
     return pairs_word(slots) + PAIRS_HEADER + MAX_PAIRS * PAIR_WORDS + count * LONG_WORDS
 
 
+def holder(slot: int, owner: int) -> int:
+    """Who has a slot, by its `OWNER` word; of the first that has it, the slot itself."""
+    return (owner & GENERATION_BITS) << 12 | slot
+
+
 def pair_key(culprit: int, victim: int) -> int:
-    """The key of a pair of slots."""
-    return _PAIR | culprit << 16 | victim
+    """The key of a pair of holders."""
+    return _PAIR | culprit << _HOLDER_BITS | victim
 
 
-def slots_of(key: int) -> tuple[int, int]:
-    """The culprit's and the victim's slot of a key."""
-    return key >> 16 & SLOT_BITS, key & SLOT_BITS
+def holders_of(key: int) -> tuple[int, int]:
+    """The culprit and the victim of a key."""
+    holders = (1 << _HOLDER_BITS) - 1
+    return key >> _HOLDER_BITS & holders, key & holders

@@ -29,7 +29,7 @@ def in_the_cell(cell: memoryview) -> tuple[dict[tuple[int, int], int], int]:
     for place in range(layout.MAX_PAIRS):
         at = table + layout.PAIRS_HEADER + place * layout.PAIR_WORDS
         if cell[at + layout.PAIR_KEY]:
-            found[layout.slots_of(cell[at + layout.PAIR_KEY])] = cell[at + layout.PAIR_NS]
+            found[layout.holders_of(cell[at + layout.PAIR_KEY])] = cell[at + layout.PAIR_NS]
     return found, cell[table + layout.PAIRS_REST_NS]
 
 
@@ -44,7 +44,7 @@ def test_the_sum_over_all_pairs_is_exact(waits: list[tuple[int, int, int]]) -> N
         pairs.add(cell, SLOTS, culprit, victim, wait)
     assert sum(pairs.kept.values()) + pairs.rest_ns == sum(wait for *_, wait in waits)
     assert len(pairs.kept) <= layout.MAX_PAIRS
-    assert in_the_cell(cell) == ({layout.slots_of(key): wait for key, wait in pairs.kept.items()}, pairs.rest_ns)
+    assert in_the_cell(cell) == ({layout.holders_of(key): wait for key, wait in pairs.kept.items()}, pairs.rest_ns)
 
 
 def test_the_largest_pairs_stay_exact_whatever_passes_by() -> None:
@@ -63,7 +63,7 @@ def test_keys_tell_all_slots_apart() -> None:
     for culprit, victim in [(0, 0), (0, 4095), (4095, 0), (4095, 4095), (17, 4)]:
         key = layout.pair_key(culprit, victim)
         assert key
-        assert layout.slots_of(key) == (culprit, victim)
+        assert layout.holders_of(key) == (culprit, victim)
 
 
 def test_a_slice_is_charged_to_culprit_and_victims(loops: Loops, clock: Any, virtual_loop: Any) -> None:

@@ -31,9 +31,8 @@ from otlp_peers import PATIENCE
 
 from instrumentation import budget, conventions, diagnostics, lifecycle, tenant
 from instrumentation.settings import Settings
-from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators, Changes, gauge_of
+from instrumentation.telemetry.accumulators import IDLE_NS, MAX_SERIES, Accumulators, gauge_of
 from instrumentation.telemetry.export import Exporter
-from instrumentation.telemetry.loop_metrics import loop_metrics
 from instrumentation.testing import Captured, _Metrics, _Spans, capture
 
 
@@ -257,37 +256,3 @@ def test_active_tenants_are_those_of_the_last_interval(captured: Captured) -> No
     assert active() == [1]
     asyncio.run(work())
     assert active() == [0]
-
-
-def test_series_of_the_loop_pause_with_their_tenant(captured: Captured) -> None:
-    """A quarter of an hour without the loop: no series. When the tenant comes back it goes on from where it was."""
-    watched = lifecycle.running()
-    assert watched is not None
-    changes = Changes()
-
-    async def work(who: str) -> None:
-        with tenant(who):
-            await asyncio.sleep(0)
-
-    def had(now_ns: int, delivered: bool = True) -> dict[str, float]:
-        (found,) = [
-            metric
-            for metric in loop_metrics(watched.loops.totals(), 1, now_ns, changes, delivered)
-            if metric.name == "autogen.tenant.loop.time"
-        ]
-        return {
-            str((point.attributes or {})["tenant.id"]): point.value
-            for point in found.data.data_points
-            if isinstance(point, NumberDataPoint)
-        }
-
-    asyncio.run(work("acme"))
-    before = had(1)["acme"]
-    asyncio.run(work("globex"))
-    assert {"acme", "globex"} <= set(had(2))
-    assert "acme" in had(1 + IDLE_NS, delivered=False)  # nobody may know yet where it came to
-    later = had(1 + IDLE_NS)
-    assert "globex" in later
-    assert "acme" not in later
-    asyncio.run(work("acme"))
-    assert had(2 + IDLE_NS)["acme"] > before
