@@ -24,7 +24,6 @@ from .loop import Loops, Totals
 from .slots import FIRST_SLOT, Tenant, TenantTable
 
 HALF_LIFE_NS: Final = 60_000_000_000
-#: A tenant has a slot at least so long before a busier one takes it.
 TENURE_NS: Final = 60_000_000_000
 #: How many times as busy a tenant has to be as the one whose slot it takes, and how much more on top of that.
 MUCH_BUSIER: Final = 4.0
@@ -79,18 +78,28 @@ class Turnover:
         loops: whose loops count by slot.
         idle_ns: how long a tenant may do nothing and keep its slot.
         clock: nanoseconds, monotonic; the loops' own.
+        half_life_ns: after which what a tenant did counts half.
+        tenure_ns: how long a tenant has a slot, at least, before a busier one takes it.
 
     Attributes:
         freed, displaced: how many tenants gave their slots back, and how many had to give them up.
     """
 
     def __init__(
-        self, table: TenantTable, loops: Loops, idle_ns: int, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        table: TenantTable,
+        loops: Loops,
+        idle_ns: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+        half_life_ns: int = HALF_LIFE_NS,
+        tenure_ns: int = TENURE_NS,
     ) -> None:
         self._table = table
         self._loops = loops
         self._idle_ns = idle_ns
         self._clock = clock
+        self._half_life_ns = half_life_ns
+        self._tenure_ns = tenure_ns
         self._owners: dict[int, _Owner] = {}
         self._left: dict[int, _Left] = {}
         self._looked = clock()
@@ -117,7 +126,7 @@ class Turnover:
     def judge(self, totals: Totals) -> None:
         """Count who was busy up to this reading, give what is free, let the idle leave, and those who are displaced."""
         now = self._clock()
-        fading = 0.5 ** ((now - self._looked) / HALF_LIFE_NS)
+        fading = 0.5 ** ((now - self._looked) / self._half_life_ns)
         self._looked = now
         self._look(now, fading, totals)
         for name, _ in self._table.candidates(fading):
@@ -144,7 +153,7 @@ class Turnover:
         """The least busy make way for those who wait, as far as slots that are being left are not enough for these."""
         waiting = self._table.candidates(1.0)[len(self._left) :]
         tenured = sorted(
-            ((slot, owner) for slot, owner in self._owners.items() if now - owner.since >= TENURE_NS),
+            ((slot, owner) for slot, owner in self._owners.items() if now - owner.since >= self._tenure_ns),
             key=lambda entry: entry[1].busyness,
         )
         for (_, busyness), (slot, owner) in zip(waiting, tenured, strict=False):

@@ -6,10 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from house import IDLE_NS, SECOND, House
+from few_slots import IDLE_NS, SECOND, House, MakeHouse
 
 from instrumentation.loop import Loops
 from instrumentation.loop.account import Account
@@ -22,7 +21,6 @@ PATIENCE = 60
 INTERVAL_NS = 10 * SECOND
 MS = 1_000_000
 PRIMES = (7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-MakeHouse = Callable[..., House]
 
 
 def account_of(loops: Loops) -> Account:

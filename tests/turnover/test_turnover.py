@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from conftest import a_house
-from house import IDLE_NS, SECOND, House
+from few_slots import IDLE_NS, SECOND, MakeHouse, a_house
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -17,7 +15,6 @@ from instrumentation.telemetry.loop_metrics import loop_metrics
 from instrumentation.turnover import TENURE_NS
 
 INTERVAL_NS = 10 * SECOND
-MakeHouse = Callable[..., House]
 
 
 def test_an_idle_tenant_gives_its_slot_to_the_next(make_house: MakeHouse) -> None:

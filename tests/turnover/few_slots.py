@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.metrics.export import Metric
+from virtual_time import VirtualClock, VirtualLoop
 
 from instrumentation import conventions, tenancy
 from instrumentation.conventions import MESSAGES, TENANT_LOOP_TIME
@@ -150,3 +155,21 @@ class House:
     def shown(self) -> set[str]:
         """Who has a slot."""
         return {tenant.id for tenant in self.table.in_order()} - {"unknown", "other"}
+
+
+MakeHouse = Callable[..., House]
+
+
+@contextmanager
+def a_house(bound: int, idle_ns: int = IDLE_NS) -> Iterator[House]:
+    """A house with so many slots."""
+    clock, table = VirtualClock(), TenantTable(bound)
+    with TemporaryDirectory() as cells, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tenancy, "TABLE", table)
+        loop = VirtualLoop(clock)
+        house = House(table, clock, loop, Path(cells), idle_ns)
+        try:
+            yield house
+        finally:
+            house.loops.stop()
+            loop.close()
