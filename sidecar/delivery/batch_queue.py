@@ -214,7 +214,7 @@ class BatchQueue:
     def close(self) -> None:
         """Refuse new batches; those inside can still be taken."""
         with self._lock:
-            self._stock.closed = True
+            self._stock.closing.set()
             self._stock.changed.notify_all()
 
     def release(self) -> None:

@@ -1,8 +1,9 @@
 """A destination's end of the queue: gives out the oldest batches that it has not had, one at a time.
 
-Small requests that follow each other are joined into one when they are there already; nobody waits for more to come.
-OTLP messages are made for that: two of them, one after the other, are one with the resources of both. Who finds that a
-joined batch is refused asks for its parts, so that no batch is refused for what is in another one.
+Small requests that follow each other are joined into one, and whoever takes them waits a moment for more to come: a
+call to the destination costs as much as one from a sender. Senders have had their answers by then. OTLP messages are
+made for that: two of them, one after the other, are one with the resources of both. Who finds that a joined batch is
+refused asks for its parts, so that no batch is refused for what is in another one.
 
 At least once: what was delivered and not yet noted is delivered again after a crash, under the same batch id. A joined
 batch has the id of its first part and the offset of its last one.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -28,6 +30,8 @@ READ_AGAIN_SECONDS: Final = 1.0
 # A receiver takes 4 MiB by default, and what it does not take it should not have to be sent again as a whole.
 JOINED_BYTES: Final = 1024 * 1024
 JOINED_RECORDS: Final = 8192
+#: For which a batch waits for others to go with it.
+COMPANY_SECONDS: Final = 0.02
 #: Why a batch that was taken cannot be delivered.
 DAMAGED: Final = "queue_corrupt"
 
@@ -63,13 +67,17 @@ class Outlet:
         self._unnoted = 0
 
     def head(self, timeout: float | None = None) -> Batch | None:
-        """The oldest batch, which stays in the queue; None after `timeout` seconds, or closed and empty."""
+        """The oldest batch, which stays in the queue; None after `timeout` seconds, or closed and empty.
+
+        Without a timeout, one that is small may wait for company; with one, what is there is given out.
+        """
         if self._head is None:
             if self._unnoted and not self._wait_for_work(
                 NOTE_SECONDS if timeout is None else min(timeout, NOTE_SECONDS)
             ):
                 self._note()
-            self._wait_for_work(timeout)
+            if self._wait_for_work(timeout) and timeout is None and self._joins:
+                self._wait_for_company()
             self._head = self._next()
         return self._head
 
@@ -128,6 +136,13 @@ class Outlet:
         with self._stock.lock:
             self._stock.changed.wait_for(lambda: self._stock.closed or not self._line.empty, timeout)
             return not self._line.empty
+
+    def _wait_for_company(self) -> None:
+        with self._stock.lock:
+            first = islice(self._line.stretches, 2)  # a segment that ends here says nothing of the next one
+            waiting = sum(stretch.segment.end - stretch.start for stretch in first)
+        if waiting < JOINED_BYTES:
+            self._stock.closing.wait(COMPANY_SECONDS)  # nobody who comes has to wake it
 
     def _next(self) -> Batch | None:
         while (stretch := self._front()) is not None:

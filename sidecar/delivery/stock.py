@@ -80,12 +80,13 @@ class Stock:
 
     Attributes:
         changed: something came in, or was dealt with, or the queue is closed.
+        closing: set when the queue is closed, for those who wait for nothing else.
     """
 
     def __init__(self, folder: Folder, writer: Writer, found: Recovered, lines: Sequence[Line]) -> None:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
-        self.closed = False
+        self.closing = threading.Event()
         self.lines = tuple(lines)
         self.segments = deque(found.segments)
         self._folder = folder
@@ -94,6 +95,11 @@ class Stock:
         for line in self.lines:
             line.stretches.extend(found.stretches[line.name])
             line.next_number = found.next_number
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more comes in."""
+        return self.closing.is_set()
 
     # With the lock ------------------------------------------------------------------------------------------
     def size(self) -> int:

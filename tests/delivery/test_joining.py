@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from fan_out import FRAME, HEADER, batch, opened
-from otlp_peers import log_request, trace_request
+from otlp_peers import PATIENCE, log_request, trace_request
 
 from sidecar.delivery import Batch, Way
 from sidecar.ledger import Ledger
@@ -31,6 +32,46 @@ def test_requests_that_are_there_are_joined_and_stay_what_they_were(tmp_path: Pa
             rest.append((head.signal, head.records))
             outlet.done()
         assert rest == [("logs", 1), ("traces", 1)]
+
+
+def test_what_is_small_waits_a_moment_for_company(tmp_path: Path) -> None:
+    """What comes meanwhile goes with it, and nobody who comes has to wake it; the end of the queue does."""
+    waits = threading.Event()
+
+    class Closing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.set()
+            return super().wait(None if timeout is None else PATIENCE)
+
+    with opened(tmp_path / "state", Ledger(), [Way(joins=True)]) as queue:
+        queue._stock.closing = Closing()
+        queue.offer(batch(1))
+        (outlet,) = queue.outlets.values()
+        heads: list[Batch | None] = []
+        taking = threading.Thread(target=lambda: heads.append(outlet.head()))
+        taking.start()
+        assert waits.wait(PATIENCE)
+        queue.offer(batch(2))
+        assert not heads
+        queue.close()
+        taking.join(PATIENCE)
+        assert [head and head.records for head in heads] == [2]
+
+
+def test_what_is_much_waits_for_nothing(tmp_path: Path) -> None:
+    """Nor does what goes to a destination that has each by itself."""
+
+    class Closing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            raise AssertionError(timeout)
+
+    ways = [Way("much", joins=True), Way("single")]
+    with opened(tmp_path / "state", Ledger(("much", "single")), ways, 100_000_000) as queue:
+        queue._stock.closing = Closing()
+        queue.offer(batch(1))
+        assert queue.outlets["single"].head() is not None
+        queue.offer(Batch("traces", bytes(1024 * 1024), 1))
+        assert queue.outlets["much"].head() is not None
 
 
 @pytest.mark.parametrize(("size", "records", "batches"), [(300_000, 1, 3), (10, 3000, 2), (2_000_000, 1, 1)])
