@@ -24,7 +24,7 @@ from .pulse import Pulses
 from .senders.clients import ANYBODY, NOBODY, Client
 from .senders.quotas import Quotas
 from .watchdog import Watchdog
-from .workers import Workers
+from .workers.pool import Workers
 
 
 @dataclass(frozen=True, slots=True)

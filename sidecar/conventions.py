@@ -7,9 +7,10 @@ source: code, documents, dashboards and rules are checked against it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+if TYPE_CHECKING:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 SIGNALS: Final = ("traces", "metrics", "logs")
 Signal = Literal["traces", "metrics", "logs"]
@@ -32,6 +33,9 @@ class Metric:
 
     def family(self) -> CounterMetricFamily | GaugeMetricFamily:
         """What a collector fills at a scrape, empty."""
+        # A redaction worker needs the names, and not what brings an HTTP server and TLS along.
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
         kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
         return kind(self.name, self.description, labels=self.labels)
 

@@ -41,7 +41,7 @@ from .pulse import Busy, Pulses
 from .senders.clients import Client, Clients
 from .senders.quotas import Quotas
 from .watchdog import Watchdog
-from .workers import Unavailable, Workers
+from .workers.pool import Unavailable, Workers
 
 GRACE_SECONDS: Final = 10.0
 INTAKE_GRACE_SECONDS: Final = 2.0

@@ -32,7 +32,7 @@ from sidecar.conventions import Signal
 from sidecar.pulse import Pulse
 from sidecar.redaction import Kernel, Policy, Redacted
 from sidecar.senders.debtors import Debtors
-from sidecar.workers import Workers
+from sidecar.workers.pool import Workers
 
 from .counts import APPLIED, REFUSED, UNCHANGED, Counts
 from .keyring import NAME as KEYS_NAME

@@ -8,7 +8,7 @@ from typing import Final
 
 from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.redaction import Kernel, MasterKey, Policy, PolicyError, Pseudonyms, Redactor
-from sidecar.workers import Workers
+from sidecar.workers.pool import Workers
 
 POLICY_SETTING: Final = "TENANTSCOPE_POLICY"
 TRIAL_SETTING: Final = "TENANTSCOPE_TRIAL_POLICY"

@@ -11,6 +11,16 @@ from __future__ import annotations
 from .kernel import Kernel, Malformed, Redacted
 from .policy import Policy, PolicyError
 from .pseudonyms import MasterKey, Pseudonyms
-from .redactor import Redactor
+from .redactor import Redactor, log_fault
 
-__all__ = ["Kernel", "Malformed", "MasterKey", "Policy", "PolicyError", "Pseudonyms", "Redacted", "Redactor"]
+__all__ = [
+    "Kernel",
+    "Malformed",
+    "MasterKey",
+    "Policy",
+    "PolicyError",
+    "Pseudonyms",
+    "Redacted",
+    "Redactor",
+    "log_fault",
+]

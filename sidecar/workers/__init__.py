@@ -8,11 +8,7 @@ what may leave comes back. Who calls it waits, without the interpreter's lock.
     process.py   the worker itself
     messages.py  what they say to each other
 
+This package imports nothing of it: a worker is a process of its own, and has no need of what its parent has.
+
 Why so: `docs/decisions/0015-kernel-and-workers.md`.
 """
-
-from __future__ import annotations
-
-from .pool import Unavailable, Workers
-
-__all__ = ["Unavailable", "Workers"]

@@ -17,13 +17,10 @@ import signal
 import socket
 import sys
 from collections import OrderedDict
-from typing import Final, cast
+from typing import Any, Final, cast
 
-import structlog
-
-from sidecar import log
 from sidecar.conventions import SIGNALS, Signal
-from sidecar.redaction import Malformed, MasterKey, Policy, Pseudonyms, Redactor
+from sidecar.redaction import Malformed, MasterKey, Policy, Pseudonyms, Redactor, log_fault
 
 from . import messages
 from .messages import ANSWER, INSTALL, READY, REDACT, REFUSED, SAME, Ended, Link
@@ -66,7 +63,7 @@ class Worker:
         if policy.digest != digest.decode():
             raise Stranger("digest")
         names = Pseudonyms(MasterKey(key_id.decode(), secret)) if secret else None
-        self._versions[messages.version_in(number)] = Redactor(policy, names)
+        self._versions[messages.version_in(number)] = Redactor(policy, names, _log_fault)
         while len(self._versions) > MAX_VERSIONS:
             self._versions.popitem(last=False)
 
@@ -88,6 +85,21 @@ class Worker:
             self._link.send(ANSWER, account, redacted.payload)
 
 
+def _log() -> Any:
+    """The log, which as much memory goes to as to all the rest of a worker: when there is something to say."""
+    import structlog
+
+    from sidecar import log
+
+    log.configure()
+    return structlog.get_logger("sidecar.workers")
+
+
+def _log_fault(kind: str) -> None:
+    _log()
+    log_fault(kind)
+
+
 def end_with_parent(parent: int) -> None:
     """Be killed when the parent's thread that started this process ends; where that cannot be, the socket must do."""
     with contextlib.suppress(OSError, AttributeError):
@@ -101,12 +113,11 @@ def main(descriptor: int, parent: int) -> int:
     end_with_parent(parent)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    log.configure()
     try:
         Worker(Link(socket.socket(fileno=descriptor))).run()
     except Exception as error:  # noqa: BLE001  # its text may hold content
         reason = str(error) if isinstance(error, Stranger) else type(error).__name__
-        structlog.get_logger("sidecar.workers").error("a redaction worker gives up", reason=reason)
+        _log().error("a redaction worker gives up", reason=reason)
         return 3
     return 0
 

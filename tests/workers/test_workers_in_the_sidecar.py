@@ -24,7 +24,7 @@ from sidecar.policy.keyring import rotate
 from sidecar.policy.version import load_policies
 from sidecar.redaction import Policy
 from sidecar.service import Sidecar
-from sidecar.workers import Unavailable, Workers
+from sidecar.workers.pool import Unavailable, Workers
 
 RULES = """\
 version: 1
