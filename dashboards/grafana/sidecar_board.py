@@ -128,12 +128,18 @@ def redaction() -> list[Builder[Panel]]:
             "Redaction, by reason",
             "Values per second that the policy dropped or masked. The reason `error` is a fault, and raises "
             "RedactionFailing.",
-            PER_SECOND, [query(rate(names.REDACTIONS, "action, reason", CHOSEN), "{{action}} {{reason}}")], (16, 8),
+            PER_SECOND, [query(rate(names.REDACTIONS, "action, reason", CHOSEN), "{{action}} {{reason}}")], (8, 8),
         ),
         lines(
             "Policy",
             "Sidecars by the digest of their policy: one line when all agree, a crossing when one is rolled out.",
             COUNT, [query(total(series(names.POLICY_INFO, CHOSEN), "digest"), "{{digest}}")], (8, 8), stacked=True,
+        ),
+        lines(
+            "Workers replaced, by reason",
+            "Processes that redact and failed on a request, in each interval: ended, or without an answer in time. "
+            "Raises WorkersReplaced.",
+            COUNT, [query(increase(names.WORKERS_REPLACED, "reason", CHOSEN), "{{reason}}")], (8, 8), red=1,
         ),
     ]  # fmt: skip
 

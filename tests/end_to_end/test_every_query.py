@@ -46,7 +46,7 @@ QUIET = {
     "Handlers that nobody waits for, by tenant", "Refused by models", "Refused by models, by tenant",
     "SidecarDown", "SidecarQueueBacklog", "SidecarQueueFull", "SidecarLosesRecords", "RedactionFailing",
     "AlertsNotDelivered", "AlertsLost", "LibraryDropsTelemetry", "ForeignTenantClaimed", "CallersRefused",
-    "TenantOverQuota", "Requests refused, by reason",
+    "TenantOverQuota", "Requests refused, by reason", "WorkersReplaced", "Workers replaced, by reason",
     "TenantErrorsHigh", "TenantLoopDelayBudgetBurns", "TenantRateLimited", "TenantTelemetryMissing",
 }  # fmt: skip
 
