@@ -26,21 +26,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from benchmarks.sidecar_neighbour import neighbour
 from benchmarks.sidecar_process import Sent, Sidecar, send, sidecar, upstream
 from benchmarks.sidecar_stages import line, stages
 from benchmarks.spans import SPANS, stated
 from sidecar.delivery import Batch, BatchQueue
 from sidecar.ledger import Ledger
 from sidecar.redaction import Policy, Redactor
-from sidecar.senders.clients import new_token
 
 RATE: Final = 3_000  # spans a second
 BATCHES: Final = 64  # different requests; twice as many bytes as the sidecar remembers of names
 SENDERS: Final = 4
 OUTAGE_SPANS: Final = 2_160_000  # twelve minutes; an hour is 10,800,000 and takes 5 GB of disk
 PROGRESS: Final = 5.0
-SMALL: Final = 50  # spans in a request of the well-behaved tenant
-CALM_RATE: Final = 500.0
 
 
 def hundredth(values: list[float], number: int) -> float:
@@ -169,44 +167,6 @@ def drained(running: Sidecar, payloads: list[bytes], seconds: float) -> None:
     line("put off meanwhile", f"{sum(each.refused for each in sent)} requests")
 
 
-def neighbour(folder: Path, seconds: float) -> None:
-    """A tenant that sends little, alone and beside one that sends ten times as much."""
-    chance = random.Random(3)
-    tokens = {tenant: new_token() for tenant in ("calm", "loud")}
-    clients = folder / "clients.yaml"
-    clients.write_text(
-        "clients:\n"
-        + "".join(
-            f'  {tenant}: {{tokens: ["{digest}"], tenants: [{tenant}]}}\n' for tenant, (_, digest) in tokens.items()
-        )
-    )
-    small = {tenant: [stated(chance, SMALL, tenant) for _ in range(BATCHES)] for tenant in tokens}
-
-    with (
-        upstream() as destination,
-        sidecar(folder / "state", *options(destination, 0), "--clients-file", str(clients)) as running,
-    ):
-
-        def calm() -> Sent:
-            return send(running.target, small["calm"], SMALL, seconds=seconds, senders=2, rate=CALM_RATE,
-                        token=tokens["calm"][0])  # fmt: skip
-
-        calm()
-        alone = calm()
-        loud = threading.Thread(
-            target=send, args=(running.target, small["loud"], SMALL),
-            kwargs={"seconds": seconds, "senders": 8, "rate": 10 * CALM_RATE, "token": tokens["loud"][0]},
-        )  # fmt: skip
-        loud.start()
-        beside = calm()
-        loud.join()
-        before, now = hundredth(alone.waits, 99), hundredth(beside.waits, 99)
-        line(
-            "a well-behaved tenant's p99, alone", f"{before:.1f} ms", f"{CALM_RATE:,.0f} spans/s in requests of {SMALL}"
-        )
-        line("the same while another sends ten times as much", f"{now:.1f} ms", f"{now / before:.1f} times; at most 2")
-
-
 def main() -> None:
     """Print the table."""
     parts = ("cost", "stages", "rate", "outage", "neighbour")
@@ -239,7 +199,7 @@ def main() -> None:
                     case "outage":
                         outage(payloads, folder, given.seconds, given.outage_spans // SPANS * SPANS)
                     case "neighbour":
-                        neighbour(folder, given.seconds)
+                        neighbour(folder, given.seconds / 4)
 
 
 if __name__ == "__main__":
