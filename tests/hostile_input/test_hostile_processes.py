@@ -54,9 +54,15 @@ def test_a_strict_interpreter_finds_nothing(ending: str) -> None:
     watched = run_python(SAMPLE, WATCHED, ending, options=STRICT)
     assert bare.returncode == 0, bare.stderr
     assert (watched.returncode, watched.stdout) == (0, bare.stdout), watched.stderr
-    lines = [line for line in watched.stderr.splitlines() if "logger=tenantscope" not in line]
+    # asyncio's debug mode tells how slow a step was: on a busy machine there are such steps, with us and without.
+    bare_lines = [line for line in bare.stderr.splitlines() if not line.startswith("Executing <")]
+    lines = [
+        line
+        for line in watched.stderr.splitlines()
+        if "logger=tenantscope" not in line and not line.startswith("Executing <")
+    ]
     assert [line for line in lines if "instrumentation" in line] == []
-    assert len(lines) <= len(bare.stderr.splitlines()) + 2, watched.stderr
+    assert len(lines) <= len(bare_lines) + 2, watched.stderr
 
 
 APPLICATION = """
