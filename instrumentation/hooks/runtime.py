@@ -169,7 +169,10 @@ class _Publishing(Stage):
 
 
 class _Handling(Stage):
-    """`process`: the handler runs inside."""
+    """`process`: the handler runs inside.
+
+    Its span stays current when it has ended, for what is left of its task: there AutoGen logs what the handler raised.
+    """
 
     __slots__ = ("_passport", "_recorder", "_scope", "_turn")
 
@@ -197,9 +200,9 @@ class _Handling(Stage):
         if self._turn is not None:
             exceeded = self._turn.end(kind, kind is not None and nobody_waits(sys._getframe(1)))  # noqa: SLF001
         if exceeded is None:
-            self._scope.__exit__(kind, error, trace)
+            self._scope.close(kind)
         else:
-            self._scope.__exit__(TurnBudgetExceeded, exceeded, trace)
+            self._scope.close(TurnBudgetExceeded)
             raise exceeded from error
 
     def _nobody_waited(self, passport: Passport) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import structlog
-from autogen_apps import Ask, Asked, ask_runtime, two_agent_team
-from autogen_core import AgentId
+from autogen_apps import Ask, Asked, Note, Noted, ask_runtime, two_agent_team
+from autogen_core import EVENT_LOGGER_NAME, AgentId, DefaultTopicId
+from autogen_core.logging import MessageHandlerExceptionEvent
 
 from instrumentation import diagnostics, logs, tenant
 from instrumentation.telemetry.event_file import EventFile
@@ -54,6 +55,46 @@ def test_lines_of_logging_lead_to_the_trace(captured: Captured, logger: Any) -> 
         "acme", (tool.attributes or {})["gen_ai.conversation.id"], f"{tool.context.trace_id:032x}",
         f"{tool.context.span_id:016x}", "inside",
     ]  # fmt: skip
+
+
+def test_what_autogen_logs_of_a_failing_handler_leads_to_its_span(captured: Captured) -> None:
+    """Of a send and of a published message: AutoGen's event, and its error line, come when the handler has ended."""
+    kept: list[tuple[str, str]] = []
+
+    class Keeping(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if isinstance(record.msg, MessageHandlerExceptionEvent) or record.levelno == logging.ERROR:
+                kept.append((record.tenant_id, record.span_id))  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        def fail(_: str) -> None:
+            raise LookupError("no")
+
+        runtime = await ask_runtime(asked=lambda: Asked(work=fail), noted=lambda: Noted(None))  # type: ignore[arg-type]
+        runtime.start()
+        with tenant("acme"):
+            with pytest.raises(LookupError):
+                await runtime.send_message(Ask("x"), AgentId("asked", "k"))
+            await runtime.publish_message(Note("x"), DefaultTopicId())
+        await runtime.stop_when_idle()
+
+    handler, loggers = Keeping(), [logging.getLogger("autogen_core"), logging.getLogger(EVENT_LOGGER_NAME)]
+    handler.addFilter(logs.ContextFilter())
+    for it in loggers:
+        it.addHandler(handler)
+    loggers[1].setLevel(logging.INFO)
+    loggers[1].propagate = False
+    try:
+        asyncio.run(main())
+    finally:
+        for it in loggers:
+            it.removeHandler(handler)
+        loggers[1].setLevel(logging.NOTSET)
+        loggers[1].propagate = True
+    failed = {f"{s.context.span_id:016x}" for s in captured.spans() if s.name.startswith("process ")}
+    assert len(failed) == 2
+    assert {span_id for _, span_id in kept} == failed
+    assert {tenant_id for tenant_id, _ in kept} == {"acme"}
 
 
 def test_lines_outside_of_everything(captured: Captured, logger: Any) -> None:
