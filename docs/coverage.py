@@ -77,10 +77,7 @@ ROWS: Final = (
     Row(
         "Agents and teams",
         ("agentchat/test_teams.py", "agentchat/test_patterns.py", "tracing/test_one_trace.py"),
-        (
-            "A handoff of an agent without a list of handoffs (a custom agent, `UserProxyAgent`) is not marked.",
-            "MagenticOne stops for reasons in the words of its model: but for `max_turns` they are all `manager`.",
-        ),
+        ("MagenticOne stops for reasons in the words of its model: but for `max_turns` they are all `manager`.",),
     ),
     Row(
         "State",

@@ -75,15 +75,17 @@ def observed(
     note: Callable[[Scope, object], None] | None = None,
     end: Callable[[BaseException | None], None] | None = None,
     hold: Hold | None = None,
+    see: Callable[[object], None] | None = None,
 ) -> Any:
     """`stream`, item for item and exception for exception, with an activity around it.
 
     Args:
         stream: what the observed function returned; anything but an async generator is returned as it is, and counted.
         begin: makes the scope of the activity, when the first item is asked for; None for no activity.
-        note: is shown every item; must not raise.
+        note: is shown every item, with the activity's scope; must not raise.
         end: is told that the stream is over, before its activity ends, and what it failed with; must not raise.
         hold: a context variable that has a value while the inside runs, and not between the steps.
+        see: is shown every item, also without an activity; must not raise.
     """
     try:
         known = isinstance(stream, AsyncGenerator)
@@ -93,7 +95,7 @@ def observed(
     if not known:
         count("stream.foreign")
         return stream
-    return _observed(stream, begin, note, end, hold)
+    return _observed(stream, begin, note, end, hold, see)
 
 
 @passed_over
@@ -103,6 +105,7 @@ async def _observed(
     note: Callable[[Scope, object], None] | None,
     end: Callable[[BaseException | None], None] | None,
     hold: Hold | None,
+    see: Callable[[object], None] | None,
 ) -> AsyncGenerator[Any, Any]:
     scope = begin()
     place = _Place(None if scope is None else scope.open(), hold)
@@ -115,6 +118,8 @@ async def _observed(
                     item = await step()
             except StopAsyncIteration:
                 return
+            if see is not None:
+                see(item)
             if scope is not None and note is not None:
                 note(scope, item)
             try:

@@ -4,7 +4,8 @@ AutoGen opens `invoke_agent` where a team asks an agent, and where one is run al
 that another agent wraps, or that the application asks itself (`on_messages`, `on_messages_stream`), has its turn here.
 
 A handoff is the call of a tool. AutoGen makes it from the agent's own list of handoffs, which says who the target is:
-`gen_ai.transfer.*` on the span of the tool, as the GenAI conventions propose. One without such a list is not marked.
+`gen_ai.transfer.*` on the span of the tool, as the GenAI conventions propose. An agent without such a list (a custom
+one, `UserProxyAgent`) hands over by what it answers, a `HandoffMessage`: then they are on the span of its turn.
 """
 
 from __future__ import annotations
@@ -31,11 +32,15 @@ def on_messages_stream(original: Callable[..., AsyncGenerator[Any, Any]], record
     @functools.wraps(original)
     def observed_on_messages_stream(self: Any, *args: Any, **kwargs: Any) -> Any:
         stream = original(self, *args, **kwargs)
-        handoffs = vars(self).get("_handoffs") if hasattr(self, "__dict__") else None
-        hold = (_HANDOFFS, handoffs) if type(handoffs) is dict and handoffs else None
+        handoffs = _handoffs(self)
+        hold = (_HANDOFFS, handoffs) if handoffs else None
         if not _is_its_turn(self):
-            return observed(stream, lambda: _scope(self, recorder), hold=hold)
-        # What every agent of a team does: nothing to be added, unless it may hand over.
+            note = _answers if handoffs is None else None
+            return observed(stream, lambda: _scope(self, recorder), note, hold=hold)
+        if handoffs is None:
+            turn = current_activity()
+            return observed(stream, see=lambda item: _answered(turn, item))
+        # What most agents of a team do: nothing to be added, unless it may hand over.
         return stream if hold is None else observed(stream, hold=hold)
 
     return observed_on_messages_stream
@@ -48,9 +53,15 @@ def on_messages(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Rec
     async def observed_on_messages(self: Any, *args: Any, **kwargs: Any) -> Any:
         scope = None if _is_its_turn(self) else _scope(self, recorder)
         if scope is None:
-            return await original(self, *args, **kwargs)
+            response = await original(self, *args, **kwargs)
+            if _handoffs(self) is None:
+                _answered(current_activity(), response)
+            return response
         with scope:
-            return await original(self, *args, **kwargs)
+            response = await original(self, *args, **kwargs)
+            if _handoffs(self) is None:
+                _answered(scope.activity, response)
+            return response
 
     return observed_on_messages
 
@@ -60,6 +71,33 @@ def mark(activity: Activity) -> None:
     handoffs = _HANDOFFS.get()
     if handoffs is not None and activity.name in handoffs:
         activity.transfer_target = name_of(handoffs[activity.name].target)
+
+
+def _handoffs(agent: object) -> dict[str, Any] | None:
+    """The agent's list of handoffs; None when it keeps none."""
+    try:
+        found = vars(agent).get("_handoffs")
+    except Exception:  # an agent without attributes of its own
+        return None
+    return found if type(found) is dict else None
+
+
+def _answers(scope: Scope, item: object) -> None:
+    _answered(scope.activity, item)
+
+
+def _answered(turn: Activity | None, item: object) -> None:
+    """An agent without a list of handoffs answered this, if it is an answer: note to whom it hands over."""
+    try:
+        from autogen_agentchat.base import Response
+        from autogen_agentchat.messages import HandoffMessage
+
+        if type(turn) is AgentTurn and isinstance(item, Response):
+            message = item.chat_message
+            if isinstance(message, HandoffMessage):
+                turn.transfer_target = name_of(message.target)
+    except BaseException as error:
+        fault("agent.handoff", error)
 
 
 def _is_its_turn(agent: object) -> bool:

@@ -25,7 +25,7 @@ from autogen_agentchat.conditions import (
     TimeoutTermination,
     TokenUsageTermination,
 )
-from autogen_agentchat.messages import BaseChatMessage, StopMessage, TextMessage
+from autogen_agentchat.messages import BaseChatMessage, HandoffMessage, StopMessage, TextMessage
 from autogen_agentchat.teams import MagenticOneGroupChat, RoundRobinGroupChat, SelectorGroupChat, Swarm
 from autogen_apps import one_tree, replaying, tool_call
 from autogen_core import CancellationToken
@@ -212,6 +212,54 @@ def test_handoffs_say_where_they_go(captured: Captured) -> None:
         "transfer_to_user": ("refund", "pass_control", "user"),
     }
     one_tree(captured.spans())
+
+
+def test_handoffs_of_agents_without_a_list_say_where_they_go(captured: Captured) -> None:
+    """A custom agent, and a person who was asked by one: no tool is called, so it stands on the turn. So it does where
+    the application asks the agent itself; a turn that hands nothing over says nothing."""
+
+    class Clerk(BaseChatAgent):
+        produced_message_types = (HandoffMessage, TextMessage)
+
+        def __init__(self, name: str, *targets: str) -> None:
+            super().__init__(name, "clerk")
+            self.targets = list(targets)
+
+        async def on_messages(self, messages: Any, cancellation_token: CancellationToken) -> Response:
+            if not self.targets:
+                return Response(chat_message=TextMessage(content="done", source=self.name))
+            target = self.targets.pop(0)
+            return Response(chat_message=HandoffMessage(content="please", target=target, source=self.name))
+
+        async def on_reset(self, cancellation_token: CancellationToken) -> None:
+            pass
+
+    clerk, user = Clerk("clerk", "user"), UserProxyAgent("user", input_func=lambda _: "s3cr3t")
+    team = Swarm([clerk, user], termination_condition=MaxMessageTermination(4))
+    asyncio.run(team.run(task="go"))
+
+    async def alone() -> None:
+        await Clerk("by_hand", "elsewhere").on_messages([], CancellationToken())
+        async for _ in Clerk("by_stream", "somewhere").on_messages_stream([], CancellationToken()):
+            pass
+
+    asyncio.run(alone())
+    turns = [
+        (
+            about(s)["gen_ai.agent.name"],
+            about(s).get("gen_ai.transfer.mode"),
+            about(s).get("gen_ai.transfer.target.name"),
+        )
+        for s in captured.spans()
+        if s.name.startswith("invoke_agent")
+    ]
+    assert turns == [
+        ("clerk", "pass_control", "user"),
+        ("user", "pass_control", "clerk"),
+        ("clerk", None, None),
+        ("by_hand", "pass_control", "elsewhere"),
+        ("by_stream", "pass_control", "somewhere"),
+    ]
 
 
 @pytest.mark.parametrize("blocking", [False, True], ids=["coroutine", "function"])
