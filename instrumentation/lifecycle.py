@@ -135,6 +135,8 @@ class Running:
         now, delivered = time.time_ns(), self.exporter.metrics_delivered
         began = self.accumulators.began_ns
         _each(("turnover.settle", lambda: self.turnover.settle(delivered)))
+        if self.settings.peers is not None:
+            _each(("peers.renew", self.settings.peers.renew))
         found: list[Metric] = self.accumulators.collect(now, delivered)
         try:
             totals = self.loops.totals()

@@ -9,8 +9,10 @@ and when that key may speak for that tenant. The keys are in a file that the pro
     4fd0a8c61b7f2d90e3356a7cbb18f402
     9be27f1c05d84a63a1f00c7d52e6b839  globex initech    # may speak for these tenants only
 
-A tenant's id is percent-encoded where it has a blank, `#` or `%` in it. Without a file the key is the process's own,
-drawn when it is needed: messages that come back to where they were sent from keep their tenant, and no others do.
+A tenant's id is percent-encoded where it has a blank, `#` or `%` in it. The file is looked at for each export of
+metrics and read again when it has changed; while what is there cannot be used, the keys of before stay. Without a file
+the key is the process's own, drawn when it is needed: messages that come back to where they were sent from keep their
+tenant, and no others do.
 
 The seal is HMAC-SHA-256, cut to 128 bits (RFC 2104, section 5). What it refuses: to say which part of a seal is wrong.
 """
@@ -26,6 +28,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
+
+from .diagnostics import count, log
 
 MIN_SECRET: Final = 32
 MAX_KEYS: Final = 16  # each costs a forged seal another microsecond
@@ -68,17 +72,43 @@ class Key:
         return base64.urlsafe_b64encode(mac.digest()[:_SEAL_BYTES]).rstrip(b"=").decode()
 
 
+_Look = tuple[int, int, int] | None
+
+
 class Peers:
     """The keys of this process.
 
     Args:
         keys: the first seals, all are believed; none: a key that no other process has.
+        source: the file that they are from, and what that looked like before it was read.
     """
 
-    def __init__(self, keys: tuple[Key, ...] = ()) -> None:
+    def __init__(self, keys: tuple[Key, ...] = (), source: tuple[Path, _Look] | None = None) -> None:
         #: other processes have our keys, so that what none of them sealed is a forgery
         self.shared = bool(keys)
         self._keys = keys or (Key(secrets.token_bytes(MIN_SECRET)),)
+        self._source = source
+
+    def renew(self) -> bool:
+        """Read the file if it has changed; whether there are other keys since. Not for a loop's thread."""
+        if self._source is None:
+            return False
+        path, before = self._source
+        seen = _look(path)
+        if seen == before:
+            return False
+        self._source = path, seen
+        try:
+            keys = _read(path)
+        except PeersError as error:  # half written, perhaps
+            count("peers.unusable")
+            log.warning("new peer keys cannot be used, the old ones stay", reasons=list(error.mistakes))
+            return False
+        if [(key.secret, key.tenants) for key in keys] == [(key.secret, key.tenants) for key in self._keys]:
+            return False
+        self._keys = keys  # at once: a message is judged by the old ones or by these
+        log.info("new peer keys are in use", keys=len(keys))
+        return True
 
     def seal(self, text: bytes) -> str:
         """The seal of `text` under the first key."""
@@ -99,6 +129,20 @@ def load(path: Path) -> Peers:
     Raises:
         PeersError: it cannot be read, is open to everybody, or has a mistake in it.
     """
+    seen = _look(path)  # before it is read: what changes meanwhile is then seen as a change
+    return Peers(_read(path), (path, seen))
+
+
+def _look(path: Path) -> _Look:
+    """What a file looks like from outside: inode, size, time of change; None for one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read(path: Path) -> tuple[Key, ...]:
     keys: list[Key] = []
     mistakes: list[str] = []
     for number, line in enumerate(_lines(path), 1):
@@ -116,7 +160,7 @@ def load(path: Path) -> Peers:
         mistakes.append("has the same key twice")
     if mistakes:
         raise PeersError(mistakes)
-    return Peers(tuple(keys))
+    return tuple(keys)
 
 
 def _key(secret: str, *tenants: str) -> Key:

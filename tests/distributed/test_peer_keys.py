@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from instrumentation import lifecycle
 from instrumentation.peers import Peers, PeersError, load
 from instrumentation.settings import ConfigurationError, Settings
+from instrumentation.testing import capture
 
 KEY = "0123456789abcdef" * 2
 
@@ -98,3 +100,73 @@ def test_a_key_is_in_no_repr(tmp_path: Path) -> None:
     assert settings_.peers is not None
     assert KEY not in repr(settings_)
     assert KEY not in repr(settings_.peers._keys)
+
+
+def test_new_keys_are_in_use_without_a_restart(tmp_path: Path) -> None:
+    """A rotation of two processes, step by step and never at one moment: each message is believed on the way."""
+    old, new = KEY, KEY[::-1]
+    files = [written(tmp_path / name, old) for name in ("a", "b") if (tmp_path / name).mkdir() is None]
+    here, there = (load(file) for file in files)
+
+    def believed() -> bool:
+        return all(
+            to.whose(b"x", sender.seal(b"x")) is not None for sender, to in ((here, there), (there, here), (here, here))
+        )
+
+    sealed_before = here.seal(b"x")
+    for content in (f"{old}\n{new}\n", f"{new}\n{old}\n"):
+        for file, peers in zip(files, (here, there), strict=True):
+            written(file.parent, content)
+            assert peers.renew()
+            assert not peers.renew()
+            assert believed()
+    assert here.seal(b"x") != sealed_before
+    assert there.whose(b"x", sealed_before) is not None  # on its way since before
+    for file, peers in zip(files, (here, there), strict=True):
+        written(file.parent, f"{new}\n")
+        assert peers.renew()
+        assert believed()
+    assert there.whose(b"x", sealed_before) is None
+
+
+def test_what_a_key_may_speak_for_is_renewed_too(tmp_path: Path) -> None:
+    """The same key, for other tenants."""
+    peers = load(written(tmp_path, f"{KEY} acme\n"))
+    written(tmp_path, f"{KEY} acme globex\n")
+    assert peers.renew()
+    key = peers.whose(b"x", peers.seal(b"x"))
+    assert key is not None
+    assert key.speaks_for("globex")
+
+
+@pytest.mark.parametrize("content", ["", "tooshort\n", b"\xff" * 40, None], ids=["empty", "short", "binary", "gone"])
+def test_while_new_keys_cannot_be_used_the_old_ones_stay(tmp_path: Path, content: str | bytes | None) -> None:
+    """Half written, or not there for a moment: and the next ones are taken."""
+    file = written(tmp_path, KEY)
+    peers = load(file)
+    sealed = peers.seal(b"x")
+    if content is None:
+        file.unlink()
+    else:
+        written(tmp_path, content)
+    assert not peers.renew()
+    assert peers.seal(b"x") == sealed
+    written(tmp_path, KEY[::-1] + "\n")
+    assert peers.renew()
+    assert peers.whose(b"x", sealed) is None
+
+
+def test_keys_are_renewed_while_the_library_runs(tmp_path: Path) -> None:
+    """With every export of metrics, by the thread that exports."""
+    peers = load(written(tmp_path, KEY))
+    with capture(peers=peers):
+        sealed = peers.seal(b"x")
+        written(tmp_path, f"{KEY[::-1]}\n{KEY}\n")
+        lifecycle.flush(10)
+        assert peers.seal(b"x") != sealed
+        assert peers.whose(b"x", sealed) is not None
+
+
+def test_a_process_of_its_own_key_has_nothing_to_renew() -> None:
+    """There is no file."""
+    assert not Peers().renew()
