@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate, chain
 from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
@@ -60,6 +60,9 @@ class Judge(Protocol):
     def judge_value(self, gate: AttributeGate | TextGate, content: bytes) -> tuple[int, Judged] | None:
         """An attribute or a text: the bit of its key if it leaves in any form, and what becomes of it."""
 
+    def judge_id(self, identity: bytes) -> bool:
+        """Whether an id that may be text may leave."""
+
     def judge_part(self, part: Part, content: bytes) -> tuple[bytes | None, Mapping[Action, int]] | None:
         """A message inside a record: what becomes of it, and all that was done."""
 
@@ -95,7 +98,7 @@ class Verdicts:
     Attributes:
         words: of each record, its fields by their kinds.
         rows: what is to be done about records, by their words; None: they must be walked.
-        changed: by field, what leaves in its place.
+        changed: by field that does not leave as it stands, what leaves in its place, if anything does.
         texts: by text of a head, with tag and length: what leaves in its place, and what was done.
     """
 
@@ -111,13 +114,11 @@ class Verdicts:
                 if text is not None:
                     self._take_text(gate, text)
         fields = records.fields
-        distinct = set(chain.from_iterable(fields))
-        if not _ODD.isdisjoint(distinct):
+        self._letters = dict.fromkeys(chain.from_iterable(fields), UNSETTLED)
+        if any(map(self._letters.__contains__, _ODD)):
             fields = [[b""] if found and found[-1] in _ODD else found for found in fields]
-            distinct = set(chain.from_iterable(fields))
-        self._letters = dict.fromkeys(distinct, UNSETTLED)
-        distinct.discard(b"")
-        self._judge_all(distinct)
+            self._letters = dict.fromkeys(chain.from_iterable(fields), UNSETTLED)
+        self._judge_all([*filter(None, self._letters)])
         letters = "".join(map(self._letters.__getitem__, chain.from_iterable(fields)))
         stops = [*accumulate(map(len, fields))]
         self.words = [*map(letters.__getitem__, map(slice, (0, *stops), stops))]
@@ -127,9 +128,13 @@ class Verdicts:
         """Whether it is said of every text in a head what becomes of it."""
         return not self._unknown or self._unknown.isdisjoint(head.groups())
 
-    def _take_text(self, gate: TextGate, text: bytes) -> None:
-        """A text with tag and length; these are of one byte each."""
+    def _take_text(self, gate: TextGate | None, text: bytes) -> None:
+        """A text or an id with tag and length; these are of one byte each."""
         content = text[2:]
+        if gate is None:
+            if not self._judge.judge_id(content):
+                self._unknown.add(text)
+            return
         if gate.memo.recall(content) is not None:
             return
         found = self._judge.judge_value(gate, content)
@@ -140,50 +145,57 @@ class Verdicts:
             if done is not None:
                 self.texts[text] = (_field(text[:1], to), done)
 
-    def _judge_all(self, fields: set[bytes]) -> None:
-        named: Collection[bytes] = ()
+    def _judge_all(self, fields: list[bytes]) -> None:
         if self._judge.asks_for_names:  # each time, whatever was allowed before
-            named = [field for field in fields if _names(field)]
-            fields = fields.difference(named)
-        known, others = self._form.memo.sort(fields)
-        bits: defaultdict[int, list[bytes]] = defaultdict(list)
-        for field, bit in known.items():
-            bits[bit].append(field)
-        for bit, some in bits.items():
-            self._stay(some, bit)
-        self._sort(others)
-        self._sort(named, alone=True)
+            named = {field for field in fields if TENANT_KEY in field or VICTIM_KEY in field}
+            fields = [field for field in fields if field not in named]
+            self._sort(named, {}, alone=True)
+        self._sort(fields, self._form.memo.recent)
 
-    def _sort(self, fields: Iterable[bytes], *, alone: bool = False) -> None:
+    def _sort(self, fields: Iterable[bytes], known: Mapping[bytes, int], *, alone: bool = False) -> None:
         """Judge fields, together under each key unless each is to be judged alone."""
-        form, attributes = self._form, self._form.attributes
+        attributes, bit_of = self._form.attributes, known.get
+        stay: defaultdict[int, list[bytes]] = defaultdict(list)
         # How entries begin: with the key, by and large. The value behind it starts two bytes further on, or three.
         short: defaultdict[bytes, list[bytes]] = defaultdict(list)
         long: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        parts: defaultdict[int, list[bytes]] = defaultdict(list)
         entries: list[bytes] = []
+        others: list[bytes] = []
         for field in fields:
-            tag = field[0]
-            if tag == attributes:
-                if alone or len(field) < 5:
-                    entries.append(field)
-                elif field[1] < _SHORT:
-                    short[field[2 : field[3] + 4]].append(field)
-                else:
-                    long[field[3 : field[4] + 5]].append(field)
-            elif tag in form.parts:
-                parts[tag].append(field)
-            elif tag in form.dropped:
-                self._change([field], 0, b"", ("drop", form.dropped[tag]))
+            bit = bit_of(field)
+            if bit is not None:
+                stay[bit].append(field)
+            elif field[0] != attributes:
+                others.append(field)
+            elif alone or len(field) < 5:
+                entries.append(field)
+            elif field[1] < _SHORT:
+                short[field[2 : field[3] + 4]].append(field)
             else:
-                self._stay([field], form.bits[tag if tag < _SHORT else tag & 0x7F | field[1] << 7])
+                long[field[3 : field[4] + 5]].append(field)
+        for bit, some in stay.items():
+            self._stay(some, bit)
         for groups, behind in ((short, 2), (long, 3)):
             for start, group in groups.items():
                 entries += self._sift(start, behind + len(start), group)
         for field in entries:
             self._take_entry(field)
-        for tag, some in parts.items():
-            self._take_parts(form.parts[tag], form.bits.get(tag, 0), some)
+        self._sort_others(others)
+
+    def _sort_others(self, fields: Iterable[bytes]) -> None:
+        """The same of fields that are no attributes."""
+        form = self._form
+        parts: defaultdict[int, list[bytes]] = defaultdict(list)
+        for field in fields:
+            tag = field[0]
+            if tag in form.parts:
+                parts[tag].append(field)
+            elif tag in form.dropped:
+                self._change([field], 0, b"", ("drop", form.dropped[tag]))
+            else:
+                self._stay([field], form.bits[tag if tag < _SHORT else tag & 0x7F | field[1] << 7])
+        for tag, messages in parts.items():
+            self._take_parts(form.parts[tag], form.bits.get(tag, 0), messages)
 
     def _sift(self, start: bytes, at: int, fields: list[bytes]) -> list[bytes]:
         """Judge attributes under one key; those that are to be judged alone."""
@@ -241,16 +253,22 @@ class Verdicts:
         if not actions:
             self._stay([field], bit, part=True)
             return True
-        self._letters[field] = self._kinds.letter(Kind(bit, tuple(sorted(actions.items())), part=True))
+        kind = Kind(bit, tuple(sorted(actions.items())), leaves=to is not None, part=True)
+        self._letters[field] = self._kinds.letter(kind)
         self.changed[field] = _field(field[:1], to)
         return False
 
     def _stay(self, fields: Iterable[bytes], bit: int, *, part: bool = False) -> None:
-        self._letters.update(dict.fromkeys(fields, self._kinds.letter(Kind(bit, (), part))))
+        letters, letter = self._letters, self._kinds.letter(Kind(bit, part=part))
+        for field in fields:
+            letters[field] = letter
 
     def _change(self, fields: list[bytes], bit: int, to: bytes, done: Action) -> None:
-        self._letters.update(dict.fromkeys(fields, self._kinds.letter(Kind(bit, ((done, 1),)))))
-        self.changed.update(dict.fromkeys(fields, to))
+        letters, letter = self._letters, self._kinds.letter(Kind(bit, ((done, 1),), leaves=bool(to)))
+        for field in fields:
+            letters[field] = letter
+        if to:
+            self.changed.update(dict.fromkeys(fields, to))
 
 
 def _field(tag: bytes, content: bytes | None) -> bytes:

@@ -61,6 +61,12 @@ UNKNOWN: Final = b"unknown"
 Outcome = bytes | Gone | None
 
 
+def is_harmless(identity: bytes) -> bool:
+    """Whether an id is not text with a secret. Raises `Spent`."""
+    # Random bytes are hardly ever ASCII; what is may be text.
+    return not identity.isascii() or detect(identity.decode("ascii"), numbers=False) is None
+
+
 class Pass:
     """One pass over one request, and what it saw and did.
 
@@ -315,9 +321,8 @@ class Pass:
         identity = self._data[start:stop]
         if identity and len(identity) != length:
             raise Refused("identity")
-        # Random bytes are hardly ever ASCII; what is may be text.
         try:
-            if identity.isascii() and detect(identity.decode("ascii"), numbers=False) is not None:
+            if not is_harmless(identity):
                 raise Refused("identity")
         except Spent:
             raise Refused("budget") from None

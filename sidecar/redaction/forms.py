@@ -52,7 +52,7 @@ class Form:
         head: matches the fields at the beginning; a group for each of `texts`, with tag and length.
         fields: finds the fields behind them, one after the other. What is none is found too, up to the end, and ends in
             a piece of one byte, which no field has.
-        texts: the gates of the groups.
+        texts: the gates of the groups; None for an id that may be text.
         attributes: the tag of the attributes, as a byte; attribute_gate: their gate.
         parts: messages inside, by tag.
         dropped: for fields that are dropped whatever they are, by tag, the reason.
@@ -65,8 +65,10 @@ class Form:
         steps = [(tag, step) for tag, step in everything if tag < _ONE_BYTE]
         ((self.attributes, attributes),) = [(tag, step) for tag, step in steps if step[0] == ATTRIBUTE]
         self.attribute_gate: AttributeGate = attributes[2]
-        self.texts: list[TextGate] = [
-            operand for tag, (operation, _, operand) in steps if operation == TEXT and tag < self.attributes
+        self.texts: list[TextGate | None] = [
+            operand if operation == TEXT else None
+            for tag, (operation, _, operand) in steps
+            if operation in (TEXT, ID) and tag < self.attributes
         ]
         self.parts = {tag: _part(operand) for tag, (operation, _, operand) in steps if operation == PART}
         self.dropped: dict[int, str] = {
@@ -118,7 +120,9 @@ def _beginning(plan: Plan, tags: list[int]) -> Iterator[bytes]:
         operation, once, _ = plan[tag]
         if operation == TEXT:
             alternatives[once] = [b"(%b%b)" % (_start(tag), _SHORT)]
-        elif operation in (FIXED, INTEGER, ID):
+        elif operation == ID:
+            alternatives[once] = [_plain(tag, plan), b"(%b)" % _as_text(tag, plan)]
+        elif operation in (FIXED, INTEGER):
             alternatives.setdefault(once, []).append(_plain(tag, plan))
     for one_of in alternatives.values():
         yield b"(?:%b)?" % b"|".join(one_of)
@@ -134,9 +138,15 @@ def _plain(tag: int, plan: Plan) -> bytes:
     start = _start(tag)
     if operation == FIXED:
         return b"%b.{%d}" % (start, operand)
-    if operation == ID:  # of random bytes; those that could be text are looked at by the engine
+    if operation == ID:  # of random bytes; those that could be text are for others
         return rb"%b\x%02x(?![\x00-\x7f]{%d}).{%d}" % (start, operand, operand, operand)
     return rb"%b[\x00-\x%02x]" % (start, min(operand, _ONE_BYTE) - 1)
+
+
+def _as_text(tag: int, plan: Plan) -> bytes:
+    """An id that may be text."""
+    size = plan[tag][2]
+    return rb"%b\x%02x[\x00-\x7f]{%d}" % (_start(tag), size, size)
 
 
 def _grouped(first: int, alternatives: Iterable[bytes]) -> Iterator[bytes]:

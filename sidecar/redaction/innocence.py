@@ -20,7 +20,7 @@ from .encodings import BASE64_GROUPS, GAP
 _MOST: Final = 6  # digits; with a seventh, detectors of numbers are asked
 # What is left of a name without these is its digits.
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-./"
-_TOGETHER: Final = 128
+_TOGETHER: Final = 256
 
 _ANY: Final = "[A-Za-z0-9+/_-]"
 # Apart: an automaton for all of them together has a state for every combination, and would never have seen them all.

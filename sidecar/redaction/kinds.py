@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from .steps import Action
@@ -28,11 +29,13 @@ class Kind(NamedTuple):
     Attributes:
         bit: which of those that may stand once it is; 0 when it may stand again.
         actions: what was done, and how often; nothing: it leaves as it stands.
+        leaves: whether anything leaves in its place.
         part: whether it is a message.
     """
 
     bit: int
     actions: tuple[tuple[Action, int], ...] = ()
+    leaves: bool = True
     part: bool = False
 
 
@@ -40,14 +43,19 @@ class Row(NamedTuple):
     """What is to be done about records with these fields.
 
     Attributes:
-        changes: whether one of them changes.
-        actions: what is done to them, and how often.
+        actions: what is done to them, and how often; nothing: they leave as they stand.
+        leaves: of each, whether anything leaves in its place.
+        rewritten: among those, the places of the ones that are written anew.
         parts: how many are messages.
     """
 
-    changes: bool
     actions: tuple[tuple[Action, int], ...]
+    leaves: tuple[bool, ...]
+    rewritten: tuple[int, ...]
     parts: int
+
+
+_leaves = attrgetter("leaves")
 
 
 class Kinds:
@@ -92,4 +100,6 @@ class Kinds:
         actions: Counter[Action] = Counter()
         for kind in kinds:
             actions.update(dict(kind.actions))
-        return Row(bool(actions), tuple(actions.items()), sum(kind.part for kind in kinds))
+        rewritten = [at for at, kind in enumerate(filter(_leaves, kinds)) if kind.actions]
+        leaves = tuple(map(_leaves, kinds))
+        return Row(tuple(actions.items()), leaves, tuple(rewritten), sum(kind.part for kind in kinds))

@@ -50,22 +50,6 @@ class Memo:
             self._older, self.recent = self.recent, {}
         self.recent[entry] = number
 
-    def sort(self, entries: set[bytes]) -> tuple[dict[bytes, int], set[bytes]]:
-        """Those of the entries that are remembered, each with its number, and the others."""
-        recent, older = self.recent, self._older
-        others = entries.difference(recent)
-        if others and older:
-            new = others.difference(older)
-            again = others.difference(new)
-            others = new
-            found = {entry: older[entry] for entry in again}
-            self.remember_all(found)
-        else:
-            found = {}
-        known = entries.difference(others).difference(found)
-        found.update(zip(known, map(recent.__getitem__, known), strict=True))
-        return found, others
-
     def remember_all(self, entries: Mapping[bytes, int]) -> None:
         """As `remember`, of many at once; of too many, some."""
         if len(self.recent) + len(entries) > GENERATION:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import compress
 from re import Match
 
-from .bounds import MAX_PARTS, MAX_RECORDS, TooMuch
+from .bounds import MAX_PARTS, MAX_RECORDS, Spent, TooMuch
 from .bulk import Judged, Verdicts, cut
-from .engine import Pass
+from .engine import Pass, is_harmless
 from .forms import Form, Part
 from .gates import AttributeGate, TextGate
 from .plan import TenantPlans
@@ -35,7 +36,7 @@ class RowsPass(Pass):
             self._report(error)
             self._in_rows = False
             return pos, None
-        data, rows, changed = self._data, verdicts.rows, verdicts.changed.get
+        data, rows, changed = self._data, verdicts.rows, verdicts.changed
         pieces: list[bytes] = []
         walked: list[str] = []
         kept = pos
@@ -55,10 +56,12 @@ class RowsPass(Pass):
                 kept = stop
                 continue
             beginning = self._head(head, verdicts) if verdicts.texts else None
-            if row.changes:
-                if beginning is None:
-                    beginning = data[start : head.end()]
-                content = b"".join((beginning, *map(changed, fields, fields)))
+            if row.actions:
+                some = [data[start : head.end()] if beginning is None else beginning]
+                some += compress(fields, row.leaves)
+                for at in row.rewritten:
+                    some[at + 1] = changed[some[at + 1]]
+                content = b"".join(some)
             elif beginning is not None:
                 content = beginning + data[head.end() : stop]
             else:
@@ -111,6 +114,13 @@ class RowsPass(Pass):
         except Refused:
             return None
         return bit, (outcome if isinstance(outcome, bytes) else None, done)
+
+    def judge_id(self, identity: bytes) -> bool:
+        """As `Judge`."""
+        try:
+            return is_harmless(identity)
+        except Spent:
+            return False
 
     def judge_part(self, part: Part, content: bytes) -> tuple[bytes | None, Mapping[Action, int]] | None:
         """As `Judge`."""
