@@ -325,6 +325,11 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
             ),
         ),
         Fault(
+            "large bodies from many connections at once",
+            (CALLERS + "large_bodies_wait_with_those_who_send_them",),
+            "400 MB sent, at most 340 MB more memory",
+        ),
+        Fault(
             "a flood",
             (
                 TURNS + "a_flood_over_one_connection_does_not_keep_another_out",

@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 def main() -> int:
     """Run it; the exit code."""
-    from victim import MEBIBYTE, Victim, bomb, crowd, nothings, reloads, stopped, victim, well
+    from victim import MEBIBYTE, Victim, bodies, bomb, crowd, nothings, reloads, stopped, victim, well
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tenants", type=int, default=1_000_000)
@@ -47,6 +47,7 @@ def main() -> int:
             32,
         )
         held("2,000,000 empty resources, 20 times", nothings(sidecar, 20) / MEBIBYTE, 64)
+        held("4 MB from each of 200 connections at once", bodies(sidecar, 200) / MEBIBYTE, 400)
         ends_well(sidecar)
         begun = time.monotonic()
         early, late = crowd(sidecar, options.tenants)

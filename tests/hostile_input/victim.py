@@ -213,6 +213,29 @@ def nothings(sidecar: Victim, requests: int) -> int:
     return sidecar.rss("VmHWM") - before
 
 
+def bodies(sidecar: Victim, connections: int) -> int:
+    """Large requests from so many connections at once, of which a few have a place: KiB at most meanwhile."""
+    request = TRACES.request()
+    scope = request.resource_spans.add().scope_spans.add()
+    for _ in range(8_000):
+        scope.spans.add(name="process writer", attributes=attributes({"message": "x" * 450}))
+    payload = request.SerializeToString()
+    before = sidecar.forget_peak()
+    with contextlib.ExitStack() as opened:
+        calls = []
+        for _ in range(connections):
+            options = (("grpc.use_local_subchannel_pool", 1),)
+            channel = opened.enter_context(grpc.insecure_channel(sidecar.target, options))
+            call = channel.unary_unary(TRACES.method, None, None)
+            calls.append(call.future(payload, timeout=PATIENCE, metadata=METADATA))
+        for call in calls:
+            with contextlib.suppress(grpc.RpcError):
+                call.result()
+        # Served, or put off; nobody is refused for good.
+        assert {call.code() for call in calls} <= {grpc.StatusCode.OK, *_AGAIN}
+    return sidecar.rss("VmHWM") - before
+
+
 def crowd(sidecar: Victim, tenants: int, each: int = 500) -> tuple[int, int]:
     """A span of each of so many tenants; KiB after the first tenth, and after the last one."""
     early = 0
