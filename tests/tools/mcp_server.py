@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ def make_server() -> FastMCP[Any]:
     def fail(name: str) -> str:
         """A tool."""
         raise ValueError(f"s3cr3t-error for {name}")
+
+    @server.tool()
+    def die(name: str) -> str:
+        """A tool; only for a server that is a process of its own."""
+        os._exit(3)
 
     @server.tool()
     def trace_of(context: Context[Any, Any, Any]) -> str:

@@ -42,6 +42,11 @@ pytestmark = [
 ]
 
 
+def over_stdio() -> StdioServerParams:
+    script = str(Path(__file__).with_name("mcp_server.py"))
+    return StdioServerParams(command=sys.executable, args=[script], read_timeout_seconds=30)
+
+
 @pytest.fixture(params=TRANSPORTS)
 def params(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """How to reach a server: for a process, or over HTTP."""
@@ -50,8 +55,7 @@ def params(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.delenv(name.upper(), raising=False)
     with ExitStack() as stack:
         if request.param == "stdio":
-            script = str(Path(__file__).with_name("mcp_server.py"))
-            yield StdioServerParams(command=sys.executable, args=[script], read_timeout_seconds=30)
+            yield over_stdio()
         elif request.param == "sse":
             yield SseServerParams(url=stack.enter_context(serving_http("sse")))
         else:
@@ -129,6 +133,28 @@ def test_every_request_of_a_session(captured: Captured, params: Any) -> None:
     assert sum(p.value for p in errors) == 2  # type: ignore[union-attr,misc]
     durations = {(p.attributes or {})["mcp.method.name"]: 0 for p in captured.points("mcp.client.operation.duration")}
     assert set(durations) == {"initialize", "tools/list", "tools/call", "resources/read"}
+
+
+def test_a_server_that_dies_in_the_middle_of_a_call(captured: Captured) -> None:
+    """The call has failed, and so has the next one: AutoGen's workbench raises nothing."""
+
+    async def main() -> None:
+        with tenant("acme"):
+            async with McpWorkbench(over_stdio()) as workbench:
+                await workbench.list_tools()
+                assert not (await workbench.call_tool("greet", {"name": "s3cr3t"})).is_error
+                assert (await workbench.call_tool("die", {"name": "s3cr3t"})).is_error
+                assert (await workbench.call_tool("greet", {"name": "s3cr3t"})).is_error
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    found = [(span.name, attributes(span).get("error.type")) for span in captured.spans() if "tool" in span.name]
+    assert found == [
+        ("mcp tools/list", None), ("execute_tool greet", None), ("execute_tool die", "tool_error"),
+        ("execute_tool greet", "tool_error"),
+    ]  # fmt: skip
+    (errors,) = captured.points("autogen.errors")
+    assert ((errors.attributes or {})["tenant.id"], errors.value) == ("acme", 2)  # type: ignore[union-attr]
+    assert "s3cr3t" not in everything(captured)
 
 
 def test_the_trace_goes_on_in_the_server(captured: Captured, params: Any) -> None:
