@@ -140,13 +140,41 @@ def evict(connection: sqlite3.Connection, bounds: Bounds) -> Counter[str]:
 def _insert_spans(connection: sqlite3.Connection, payload: bytes) -> None:
     found = list(rows.spans(payload))
     connection.executemany(_INSERT_SPAN, found)
-    for tenant, count in Counter(span.tenant for span in found).items():
-        known = connection.execute("SELECT 1 FROM span_counts WHERE tenant = ?", (tenant,)).fetchone()
-        (tenants,) = connection.execute("SELECT COUNT(*) FROM span_counts").fetchone()
-        connection.execute(
-            "INSERT INTO span_counts VALUES (?1, ?2) ON CONFLICT (tenant) DO UPDATE SET spans = spans + ?2",
-            (tenant if known or tenants < MAX_TENANTS else OTHER, count),
-        )
+    counts = Counter(span.tenant for span in found)
+    known = {
+        tenant
+        for tenant in counts
+        if connection.execute("SELECT 1 FROM span_counts WHERE tenant = ?", (tenant,)).fetchone()
+    }
+    room = _room(connection, len(counts) - len(known))
+    for tenant, count in counts.items():
+        if tenant not in known:
+            room -= 1
+        _count(connection, tenant if tenant in known or room >= 0 else OTHER, count)
+
+
+def _room(connection: sqlite3.Connection, newcomers: int) -> int:
+    """For how many newcomers there is room. Tenants of whom no span is left make some: their sums go to `other`."""
+    (tenants,) = connection.execute("SELECT COUNT(*) FROM span_counts WHERE tenant <> ?", (OTHER,)).fetchone()
+    lacking = newcomers - (MAX_TENANTS - int(tenants))
+    if lacking > 0:
+        gone = connection.execute(
+            "SELECT tenant, spans FROM span_counts WHERE tenant <> ? AND NOT EXISTS"
+            " (SELECT 1 FROM spans WHERE spans.tenant = span_counts.tenant) LIMIT ?",
+            (OTHER, lacking),
+        ).fetchall()
+        connection.executemany("DELETE FROM span_counts WHERE tenant = ?", [(tenant,) for tenant, _ in gone])
+        if gone:
+            _count(connection, OTHER, sum(count for _, count in gone))
+        tenants -= len(gone)
+    return MAX_TENANTS - int(tenants)
+
+
+def _count(connection: sqlite3.Connection, tenant: str, spans: int) -> None:
+    connection.execute(
+        "INSERT INTO span_counts VALUES (?1, ?2) ON CONFLICT (tenant) DO UPDATE SET spans = spans + ?2",
+        (tenant, spans),
+    )
 
 
 def _insert_logs(connection: sqlite3.Connection, payload: bytes) -> None:

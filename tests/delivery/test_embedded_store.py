@@ -147,6 +147,22 @@ def test_tenants_beyond_the_bound_share_one_total(store: EmbeddedStore, monkeypa
     }
 
 
+def test_tenants_of_whom_no_span_is_left_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who came first does not stay for ever: their sums go over to `other`, and the sum over all stays exact."""
+    monkeypatch.setattr("sidecar.delivery.tables.MAX_TENANTS", 3)
+    store = EmbeddedStore(tmp_path, Bounds(spans=4))
+    for tenant, count in (("first", 2), ("second", 1), ("third", 3), ("fourth", 1)):
+        store.deliver(spans(count, tenant=tenant))
+    told = {"second": 1, "third": 3, "fourth": 1, "other": 2}
+    assert {row["tenant"]: row["spans"] for row in store.tenants()} == told
+    store.deliver(spans(1, tenant="fifth"))
+    told = {"third": 3, "fourth": 1, "fifth": 1, "other": 3}
+    assert {row["tenant"]: row["spans"] for row in store.tenants()} == told
+    store.deliver(spans(1, tenant="sixth"))  # of all others there are spans, so it is `other`
+    assert {row["tenant"]: row["spans"] for row in store.tenants()} == {**told, "other": 4}
+    store.close()
+
+
 @pytest.mark.parametrize("damage", ["garbage", "cut", "schema"])
 def test_a_broken_file_is_put_aside_and_a_new_one_begun(tmp_path: Path, damage: str) -> None:
     """One batch is put off, the next attempt goes into a new file; the broken one can be looked at."""
