@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import Final
 
-from instrumentation.tenancy import OTHER_SLOT
+from instrumentation.tenancy import FIRST_SLOT, OTHER_SLOT
 from sidecar.wire import cell as layout
 
 from .account import Account
@@ -162,12 +162,19 @@ class Reader:
         bases = self._bases
         pairs = self._pairs.read(total.pairs, total.rest, now_ns)
         shown = list(self._active), list(total.cpu), list(total.caused)
-        for slot, base in bases.items():
+        for slot in range(FIRST_SLOT, len(self._active)):
+            base = bases.get(slot)
+            if base is None:
+                if not self._active[slot] and slot not in total.suffered:
+                    bases[slot] = _Base(now_ns)
+                continue
             for numbers, came in zip(shown, (base.active, base.cpu, base.caused), strict=True):
                 numbers[slot] -= came
             delays = total.suffered.pop(slot, None)
             if delays is not None and delays.counts != base.suffered.counts:
                 total.suffered[slot] = delays.since(base.suffered)
+            if slot not in total.suffered and not any(numbers[slot] for numbers in shown):
+                base.began_ns = now_ns
         return Totals(
             began={slot: base.began_ns for slot, base in bases.items()},
             pairs_began={_slots(pair): began for pair, began in self._pairs.began.items() if began},
@@ -187,9 +194,14 @@ class Reader:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Base:
-    """What a slot had counted when its present tenant got it."""
+    """What a slot had counted when its former tenant lost it; of one that nobody had, nothing.
+
+    Attributes:
+        began_ns: the last reading at which its present tenant had counted nothing. That one may have had another slot
+            while this one was free: its series there began before.
+    """
 
     began_ns: int = 0
     active: int = 0

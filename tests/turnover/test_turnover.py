@@ -63,6 +63,25 @@ def test_who_comes_back_later_begins_anew(make_house: MakeHouse) -> None:
     assert house.receiver.of(TENANT_LOOP_TIME) == {"acme": 0.035}
 
 
+def test_who_comes_back_to_a_slot_that_was_free_for_long_begins_after_its_end(make_house: MakeHouse) -> None:
+    """The slot was free before its last series began, in another slot: the start is not when the slot became free."""
+    house = make_house(2)
+    house.work("first", 1)
+    house.work("second", 1)
+    for _ in range(IDLE_NS // INTERVAL_NS + 5):
+        house.interval()
+    assert house.table.generations[2:4] == [1, 1]
+    house.work("acme", 1)
+    had = house.held["acme"].slot
+    for _ in range(IDLE_NS // INTERVAL_NS + 5):
+        house.interval()
+    house.work("globex", 1)
+    house.work("acme", 1)
+    assert house.held["acme"].slot != had
+    house.intervals(3)
+    house.check()
+
+
 def test_a_busy_newcomer_takes_the_place_of_one_that_is_not(make_house: MakeHouse) -> None:
     """Who came first does not matter; from then on the displaced one is in `other`, and nothing is lost."""
     house = make_house(2)
