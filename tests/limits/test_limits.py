@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instrumentation.budgets import Budget
 from instrumentation.settings import ConfigurationError as LibraryError
 from instrumentation.settings import Settings as LibrarySettings
 from sidecar.configuration.settings import ConfigurationError, Settings
@@ -162,3 +163,20 @@ def test_a_table_of_a_hundred_thousand_tenants() -> None:
     table = parse(text.encode())
     assert len(table.tenants) == 100_000
     assert table.of("tenant-99999") == Tier("a", turn=1)
+
+
+@pytest.mark.parametrize(
+    ("tier", "turn_ns", "loop_ns"),
+    [(Tier("a", turn=60), 60_000_000_000, None), (Tier("a", loop=0.5), None, 500_000_000)],
+)
+def test_a_tier_with_a_limit_of_turns_has_a_budget(tier: Tier, turn_ns: int | None, loop_ns: int | None) -> None:
+    """In nanoseconds; what is not limited has no limit."""
+    budget = Budget.of(tier)
+    assert budget is not None
+    assert (budget.turn_ns, budget.loop_ns) == (turn_ns, loop_ns)
+
+
+@pytest.mark.parametrize("tier", [None, Tier("a"), Tier("a", delay_p99=0.1, quota=Quota(1.0, None))])
+def test_turns_of_all_others_are_not_measured(tier: Tier | None) -> None:
+    """A target and a quota are no budget."""
+    assert Budget.of(tier) is None
