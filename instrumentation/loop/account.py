@@ -246,9 +246,8 @@ class Account:
         words, published = self.words, self._published
         had = []
         ended = 0
-        for slot in compress(
-            range(len(published)), map(ne, self.slices, published)
-        ):  # there may be thousands, and few have changed
+        # Of thousands of slots, it may be, few have changed.
+        for slot in compress(range(len(published)), map(ne, self.slices, published)):
             slices, active = self.slices[slot], self.active[slot]
             ended += slices - published[slot]
             had.append((slot, active - self._published_active[slot]))
