@@ -488,11 +488,20 @@ NOT_TRIED: Final = (
     "A disk that lies about syncs.",
 )
 LONG: Final = (
-    ("`python tests/redaction/soak_redaction.py`", "a million messages, a secret in each, a reference, then a fuzzer"),
-    ("`python tests/delivery/soak_delivery.py`", "200 times SIGKILL under load, two upstreams"),
+    (
+        "`python tests/redaction/soak_redaction.py`",
+        "a million messages, a secret in each, and a reference; long ones in two ways; a fuzzer that compares the two",
+        "1,000,000 messages, 557,092 records of long ones, no secret out; 230,238 inputs of the fuzzer, no difference",
+    ),
+    (
+        "`python tests/delivery/soak_delivery.py`",
+        "SIGKILL under load, again and again; two upstreams",
+        "200 kills, 32,340 spans acknowledged, 0 lost",
+    ),
     (
         "`python tests/hostile_input/soak_sidecar.py`",
-        "memory of a process: bombs, empty messages, a million tenants, 1,000 reloads, a minute's SIGSTOP",
+        "memory of a process: bombs, empty messages, a million tenants, 1,000 reloads; a minute's SIGSTOP",
+        "MB more: bomb of 512: 5; empty messages: 57; 200 bodies of 4: 230; tenants: 1; reloads: 0. Back after 0.03 s",
     ),
 )
 
@@ -528,7 +537,9 @@ def lines() -> Iterator[str]:
     yield ""
     yield "`make soak` runs them all:"
     yield ""
-    yield from (f"- {command}: {what}." for command, what in LONG)
+    yield "| command | what it does | seen |"
+    yield "| --- | --- | --- |"
+    yield from (f"| {command} | {what} | {seen} |" for command, what, seen in LONG)
     yield ""
     yield "## Not tried"
     yield ""
