@@ -17,9 +17,7 @@ from sidecar.conventions import POLICIES, SIGNALS, Signal
 from sidecar.network.otlp import SERVICES
 from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
 from sidecar.redaction.bounds import TooMuch
-from sidecar.redaction.detectors import detect
 from sidecar.redaction.engine import Pass
-from sidecar.redaction.innocence import innocent_among
 from sidecar.redaction.rows import RowsPass
 from sidecar.redaction.wire_format import delimited
 
@@ -206,35 +204,3 @@ def test_records_beyond_the_bounds_are_refused_both_ways() -> None:
     """Fifty thousand and one; a hundred thousand parts and one."""
     assert same(spans(*[b"\x30\x01"] * 50_001)) is TooMuch
     assert same(spans(*[delimited(11, b"\x09" + bytes(8) + b"\x12\x01x") * 100] * 1_001)) is TooMuch
-
-
-_PIECES = st.sampled_from(
-    [encode(secret) for encode in (ENCODINGS | RARE_ENCODINGS).values() for secret in (SECRETS | CONTENT).values()]
-)
-
-
-@given(
-    st.lists(
-        st.from_regex(r"[A-Za-z0-9_.:/\-]{1,40}", fullmatch=True)
-        | st.from_regex(r"[A-Za-z]{2,8}[-_.][a-z0-9]{1,12}", fullmatch=True)
-        | st.tuples(_PIECES, st.integers(0, 40), st.integers(1, 40)).map(lambda cut: cut[0][cut[1] :][: cut[2]]),
-        max_size=70,
-    )
-)
-@settings(max_examples=300, deadline=None)
-def test_of_innocent_names_detectors_say_nothing(names: list[str]) -> None:
-    """Alone or among others, in whatever company; pieces of secrets in all encodings among them."""
-    raws = [name.encode() for name in names]
-    innocent = innocent_among(raws)
-    assert innocent <= set(raws)
-    for name in innocent:
-        assert detect(name.decode("ascii")) is None
-        assert name in innocent_among([name])
-
-
-def test_most_names_are_innocent() -> None:
-    """Or all this would save nothing."""
-    chance = random.Random(1)
-    names = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=7)).title() + f"-{chance.randrange(9999)}"
-             for _ in range(1000)]  # fmt: skip
-    assert len(innocent_among([name.encode() for name in names])) > 900
