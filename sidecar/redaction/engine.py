@@ -12,18 +12,16 @@ take the last, and which one does what is nothing to build privacy on.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
 from sidecar.senders.debtors import Debtors
 
-from .bounds import MAX_DROPPED, MAX_FIELDS, MAX_GROUPS, MAX_PARTS, MAX_RECORDS, MAX_SCANNED, Spent, TooMuch, allowance
-from .detectors import detect
+from .bounds import MAX_FIELDS, MAX_SCANNED, Spent, TooMuch, allowance
 from .forms import Form
-from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate, read_entry
+from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate
 from .plan import TenantPlans
-from .rules import string_in
+from .questions import inside, is_harmless, may_name, whose
 from .steps import (
     ATTRIBUTE,
     DROP,
@@ -41,6 +39,7 @@ from .steps import (
     Plan,
     Step,
 )
+from .tally import Tally
 from .texts import Refused
 from .wire_format import Broken, read_length, read_varint, skip, varint
 
@@ -61,14 +60,8 @@ UNKNOWN: Final = b"unknown"
 Outcome = bytes | Gone | None
 
 
-def is_harmless(identity: bytes) -> bool:
-    """Whether an id is not text with a secret. Raises `Spent`."""
-    # Random bytes are hardly ever ASCII; what is may be text.
-    return not identity.isascii() or detect(identity.decode("ascii"), numbers=False) is None
-
-
-class Pass:
-    """One pass over one request, and what it saw and did.
+class Pass(Tally):
+    """One pass over one request.
 
     Args:
         data: the request.
@@ -77,31 +70,17 @@ class Pass:
             refused: a record whole, the resource of many records without them.
         debtors: the tenants whose records are not taken now; None when it does not matter whose they are.
 
-    Attributes:
-        records_in, records_out: spans, data points or log records that were found, and that may leave.
-        dropped: records that may not, by reason.
-        taken: by tenant, when `debtors` are given: records that may leave, and bytes of them as they came.
-        refused: by tenant: records that were not taken, for the reason `quota`.
-        actions: values that did not leave as they stood, by (what was done: "drop", "mask" and so on, reason).
+    What it saw and did is its `Tally`.
     """
 
     __slots__ = (
         "_data",
         "_debtors",
-        "_gone",
-        "_groups",
         "_handlers",
         "_in_rows",
-        "_parts",
         "_report",
         "_tenant",
         "_tenants",
-        "actions",
-        "dropped",
-        "records_in",
-        "records_out",
-        "refused",
-        "taken",
     )
 
     def __init__(
@@ -111,6 +90,7 @@ class Pass:
         tenants: frozenset[str] | None = None,
         debtors: Debtors | None = None,
     ) -> None:
+        super().__init__()
         self._data = data
         self._report = report
         self._tenants = tenants
@@ -126,15 +106,6 @@ class Pass:
             PACKED_VARINTS: self._packed_varints,
         }
         self._in_rows = True  # whether records are in the form that is usual for them
-        self._groups = 0
-        self._gone = 0
-        self._parts = 0
-        self.records_in = 0
-        self.records_out = 0
-        self.taken: dict[bytes, tuple[int, int]] = {}
-        self.refused: Counter[bytes] = Counter()
-        self.dropped: Counter[str] = Counter()
-        self.actions: Counter[tuple[str, str]] = Counter()
 
     def run(self, plan: Plan) -> bytes:
         """What may leave of the request. Raises `Broken` or `TooMuch`."""
@@ -257,10 +228,7 @@ class Pass:
         return b"".join(pieces)
 
     def _drop(self, reason: str) -> Gone:
-        self.actions["drop", reason] += 1
-        self._gone += 1
-        if self._gone > MAX_DROPPED:
-            raise TooMuch
+        self._count(("drop", reason), 1)
         return GONE
 
     def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, Outcome]:
@@ -270,13 +238,6 @@ class Pass:
             self._count(done, 1)
         return bit, outcome
 
-    def _count(self, done: Action, times: int) -> None:
-        self.actions[done] += times
-        if done[0] == "drop":
-            self._gone += times
-            if self._gone > MAX_DROPPED:
-                raise TooMuch
-
     def _verdict(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, Outcome, Action | None]:
         """The same, and what was done, which is not counted.
 
@@ -284,7 +245,7 @@ class Pass:
             Refused: it names a tenant that the sender does not speak for.
         """
         if self._tenants is not None and type(gate) is AttributeGate and (TENANT_KEY in entry or VICTIM_KEY in entry):
-            self._may_name(entry, self._tenants)
+            may_name(entry, self._tenants)
         try:
             bit, masked = gate.judge(entry, keys, self._tenant)
         except Refused as refused:
@@ -307,15 +268,6 @@ class Pass:
         self._in_rows = False
         return pos, None
 
-    def _may_name(self, entry: bytes, tenants: frozenset[str]) -> None:
-        try:
-            key, value = read_entry(entry)
-            allowed = key not in (TENANT_KEY, VICTIM_KEY) or string_in(value).decode() in tenants
-        except (Broken, Refused, ValueError):  # what is no name to us may be one to somebody else
-            allowed = False
-        if not allowed:
-            raise Refused("foreign_tenant")
-
     def _id(self, length: int, start: int, stop: int) -> Outcome:
         """A trace or span id. Another length, or a secret spelt out in its bytes, is a covert channel."""
         identity = self._data[start:stop]
@@ -330,9 +282,7 @@ class Pass:
 
     def part(self, plan: Plan, start: int, stop: int) -> Outcome:
         """The new content of a message inside a record or beside records."""
-        self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise TooMuch
+        self._count_parts(1)
         try:
             return self._walk(plan, start, stop)
         except Refused as refused:
@@ -341,7 +291,7 @@ class Pass:
             return self._drop("wire")
 
     def _record(self, plan: Plan, start: int, stop: int) -> Outcome:
-        self._count_record()
+        self._count_records(1)
         try:
             outcome = self._walk(plan, start, stop)
         except Refused as refused:
@@ -359,29 +309,19 @@ class Pass:
         self.dropped[reason] += 1
         return GONE
 
-    def _count_record(self) -> None:
-        self.records_in += 1
-        if self.records_in > MAX_RECORDS:
-            raise TooMuch
-
-    def _count_group(self) -> None:
-        self._groups += 1
-        if self._groups > MAX_GROUPS:
-            raise TooMuch
-
     def _anybodys_record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
         return self._record(plans.everybody, start, stop)
 
     def _tenants_record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
         try:
-            self._tenant = self._whose(plans.attributes, start, stop)
+            self._tenant = whose(self._data, plans.attributes, start, stop)
             # A tenant that the sender does not speak for is refused as such, by the walk.
             counts = self._debtors is not None and self._is_nameable(self._tenant)
             if counts and self._debtors is not None and self._debtors(self._tenant or UNKNOWN):
                 self.refused[self._tenant or UNKNOWN] += 1
                 raise Refused("quota")
         except Refused as refused:
-            self._count_record()
+            self._count_records(1)
             self.dropped[refused.reason] += 1
             self._tenant = b""
             return GONE
@@ -397,35 +337,8 @@ class Pass:
     def _is_nameable(self, tenant: bytes) -> bool:
         return self._tenants is None or tenant.decode("utf-8", "replace") in self._tenants
 
-    def _whose(self, attributes: int, pos: int, end: int) -> bytes:
-        """The tenant that a record names; nobody's when it names none.
-
-        Raises:
-            Refused: it cannot be read, or names two. Nobody knows by whose rules to judge it then.
-        """
-        data = self._data
-        found: bytes | None = None
-        try:
-            while pos < end:
-                tag, pos = read_varint(data, pos, end)
-                if tag != attributes:
-                    pos = skip(data, pos, end, tag)
-                    continue
-                start, pos = read_length(data, pos, end)
-                if TENANT_KEY not in data[start:pos]:
-                    continue
-                key, value = read_entry(data[start:pos])
-                if key == TENANT_KEY:
-                    tenant = string_in(value)
-                    if found is not None and found != tenant:
-                        raise Refused("tenant")
-                    found = tenant
-        except Broken:
-            raise Refused("wire") from None
-        return found or b""
-
     def _into(self, plan: Plan, start: int, stop: int) -> Outcome:
-        self._count_group()
+        self._count_groups(1)
         records_in, records_out = self.records_in, self.records_out
         try:
             return self._walk(plan, start, stop)
@@ -438,26 +351,11 @@ class Pass:
 
     def _lose(self, reason: str, plan: Plan, start: int, stop: int, counted: int = 0) -> None:
         """Count the records of a message that goes as a whole, except `counted` ones: dropped before."""
-        records = self._records(plan, start, stop)
+        records, groups = inside(self._data, plan, start, stop)
+        self._count_groups(groups)
         self.records_in += records
         if records > counted:
             self.dropped[reason] += records - counted
-
-    def _records(self, plan: Plan, pos: int, end: int) -> int:
-        """How many records a message holds."""
-        records = 0
-        while pos < end:
-            tag, pos = read_varint(self._data, pos, end)
-            operation, _, operand = plan.get(tag, _UNKNOWN)
-            if operation == INTO:
-                self._count_group()
-                records += self._records(operand, *read_length(self._data, pos, end))
-            elif operation in (RECORD, TENANTS_RECORD):
-                records += 1
-                if records > MAX_RECORDS:
-                    raise TooMuch
-            pos = skip(self._data, pos, end, tag)
-        return records
 
     def _packed_fixed(self, width: int, start: int, stop: int) -> Outcome:
         return None if (stop - start) % width == 0 else self._drop("wire")

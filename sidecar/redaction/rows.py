@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from itertools import compress
 from re import Match
 
-from .bounds import MAX_PARTS, MAX_RECORDS, Spent, TooMuch
+from .bounds import Spent
 from .bulk import Judged, Verdicts, cut
-from .engine import Pass, is_harmless
+from .engine import Pass
 from .forms import Form, Part
 from .gates import AttributeGate, TextGate
 from .plan import TenantPlans
+from .questions import is_harmless
 from .steps import Action
 from .texts import Refused
 from .wire_format import varint
@@ -81,13 +82,11 @@ class RowsPass(Pass):
         for word, times in words.items():
             row = verdicts.rows[word]
             if row is not None:
-                self.records_in += times
+                self._count_records(times)
+                self._count_parts(times * row.parts)
                 self.records_out += times
-                self._parts += times * row.parts
                 for done, often in row.actions:
                     self._count(done, times * often)
-        if self.records_in > MAX_RECORDS or self._parts > MAX_PARTS:
-            raise TooMuch
 
     def _head(self, head: Match[bytes], verdicts: Verdicts) -> bytes | None:
         """A record's new head; None when it stays."""

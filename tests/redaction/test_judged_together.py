@@ -1,4 +1,4 @@
-"""What is said of many texts and values at once is said of each alone: the short cuts of records that go by the hundred."""
+"""What is said of many texts and values at once is said of each alone: the short cuts of records by the hundred."""
 
 from __future__ import annotations
 

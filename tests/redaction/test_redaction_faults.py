@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from structlog.testing import capture_logs
 
-from sidecar.redaction import Malformed, Policy, Redactor, engine
+from sidecar.redaction import Malformed, Policy, Redactor, engine, questions
 from sidecar.redaction.memo import GENERATION, MAX_ENTRY, Memo
 from sidecar.redaction.plan import TenantPlans
 from sidecar.redaction.rules import StringValue
@@ -74,7 +74,7 @@ def test_a_fault_inside_a_record_costs_the_record(monkeypatch: pytest.MonkeyPatc
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError(SECRET)
 
-    monkeypatch.setattr(engine, "detect", fail)
+    monkeypatch.setattr(questions, "detect", fail)
     good, bad = delimited(5, b"chat gpt-4o"), delimited(1, b"t" * 16)
     payload = delimited(1, delimited(2, delimited(2, good) + delimited(2, bad) + delimited(2, good)))
     with capture_logs() as logs:
