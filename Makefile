@@ -18,6 +18,7 @@ test: $(PEERS) ## all tests; ARGS="-k tenants"
 	@$(BIN)/python -m pytest $(ARGS)
 
 soak: $(READY) ## the long run: a million redacted messages, the fuzzer, 200 kills, a million tenants; ARGS="--messages 100000 --fuzz-seconds 60"
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --group soak
 	@$(BIN)/python tests/redaction/soak_redaction.py $(ARGS)
 	@$(BIN)/python tests/delivery/soak_delivery.py
