@@ -256,7 +256,7 @@ def test_a_broken_hook_changes_nothing(bare: list[str], owner: Any, name: str) -
 
 def test_a_tenant_table_that_is_broken_changes_nothing(bare: list[str]) -> None:
     """Also of one who has not been seen yet."""
-    with broken(tenancy.TenantTable, "_add"), capture(), tenant("never-seen-before"):
+    with broken(tenancy.TenantTable, "_come"), capture(), tenant("never-seen-before"):
         assert asyncio.run(everything()) == bare
 
 
