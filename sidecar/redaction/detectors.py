@@ -157,14 +157,15 @@ def traits(text: str) -> int:
     found = 1 if len(text) >= LONG else 0
     if classes.count(b"0") >= 7 and SEVEN_DIGITS.search(text) is not None:
         found |= _DIGITS
-    if b":" in classes:
+    # `in` would take each of these for a number first, raise an error within and drop it.
+    if classes.find(b":") >= 0:
         found |= _DOTS | _LABEL
     else:
-        if b"0.0" in classes:
+        if classes.find(b"0.0") >= 0:
             found |= _DOTS
-        if b"=" in classes or b"--" in classes:
+        if classes.find(b"=") >= 0 or classes.find(b"--") >= 0:
             found |= _LABEL
-    if b"@" in classes or (b"at" in classes and _AT.search(text) is not None):
+    if classes.find(b"@") >= 0 or (classes.find(b"at") >= 0 and _AT.search(text) is not None):
         found |= _SIGN
     return found
 
