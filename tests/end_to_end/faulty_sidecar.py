@@ -13,11 +13,11 @@ from sidecar.redaction.gates import AttributeGate
 _judge = AttributeGate.judge
 
 
-def judge(self: AttributeGate, entry: bytes, keys: int) -> object:
+def judge(self: AttributeGate, entry: bytes, keys: int, *tenant: bytes) -> object:
     """Fails, or does what it should."""
     if b"saboteur" in entry:
         raise ArithmeticError
-    return _judge(self, entry, keys)
+    return _judge(self, entry, keys, *tenant)
 
 
 AttributeGate.judge = judge  # type: ignore[method-assign, assignment]

@@ -2,14 +2,16 @@
 
 Two sidecars beside the one that works. `refused`: its upstream refuses everything for good, Alertmanager is broken,
 the webhook refuses, redaction fails now and then, a tenant is over its quota, strangers take up its streams. `full`:
-its upstream is away, its queue fills up, its client claims a tenant that is not its own, and somebody else is no client
-at all.
+its upstream is away, its queue fills up, its client claims a tenant that is not its own, somebody else is no client
+at all, and its worker is killed again and again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -43,7 +45,7 @@ def again_and_again(act: Callable[[], object], pause: float) -> Iterator[None]:
 
     def run() -> None:
         while not done.wait(pause):
-            with suppress(grpc.RpcError):
+            with suppress(grpc.RpcError, OSError):  # OSError: what is to be killed has gone
                 act()
 
     thread = threading.Thread(target=run)
@@ -118,6 +120,13 @@ def refused(stack: Stack, address: str) -> Iterator[Sidecar]:
         yield sidecar
 
 
+def kill_workers(sidecar: Sidecar) -> None:
+    """As the kernel does when memory runs out."""
+    for children in Path(f"/proc/{sidecar.process.pid}/task").glob("*/children"):
+        for pid in children.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+
+
 @contextmanager
 def full(stack: Stack, address: str) -> Iterator[Sidecar]:
     """A sidecar whose queue fills up, and whose one client claims to speak for a tenant that it does not speak for."""
@@ -138,6 +147,7 @@ def full(stack: Stack, address: str) -> Iterator[Sidecar]:
         UPSTREAM=f"http://127.0.0.1:{nobody}",
         QUEUE_BYTES=str(16 << 20),
         CLIENTS_FILE=str(clients),
+        WORKERS="1",
     ) as sidecar:
         many, some = otlp_peers.trace_request(20_000), otlp_peers.trace_request(1000)
         foreign = otlp_peers.trace_request(1, tenant="globex")
@@ -149,7 +159,12 @@ def full(stack: Stack, address: str) -> Iterator[Sidecar]:
             while True:
                 send(many)
         stranger = again_and_again(lambda: otlp_peers.export(sidecar.listen, some), 0.5)
-        with again_and_again(lambda: send(some), 0.5), again_and_again(lambda: send(foreign), 0.5), stranger:
+        with (
+            again_and_again(lambda: send(some), 0.5),
+            again_and_again(lambda: send(foreign), 0.5),
+            stranger,
+            again_and_again(lambda: kill_workers(sidecar), 3),
+        ):
             yield sidecar
 
 
