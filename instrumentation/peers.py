@@ -72,7 +72,7 @@ class Key:
         return base64.urlsafe_b64encode(mac.digest()[:_SEAL_BYTES]).rstrip(b"=").decode()
 
 
-_Look = tuple[int, int, int] | None
+_Look = tuple[int, int, int, int] | None
 
 
 class Peers:
@@ -134,12 +134,12 @@ def load(path: Path) -> Peers:
 
 
 def _look(path: Path) -> _Look:
-    """What a file looks like from outside: inode, size, time of change; None for one that is not there."""
+    """What a file looks like from outside: inode, size, permissions, time of change; None when it is not there."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mode, found.st_mtime_ns
 
 
 def _read(path: Path) -> tuple[Key, ...]:

@@ -156,6 +156,17 @@ def test_while_new_keys_cannot_be_used_the_old_ones_stay(tmp_path: Path, content
     assert peers.whose(b"x", sealed) is None
 
 
+def test_new_keys_are_taken_when_their_file_is_closed(tmp_path: Path) -> None:
+    """Everybody could read it, which we said: to close it changes neither its content nor when that was written."""
+    peers = load(written(tmp_path, KEY))
+    sealed = peers.seal(b"x")
+    file = written(tmp_path, KEY[::-1], 0o604)
+    assert not peers.renew()
+    file.chmod(0o640)
+    assert peers.renew()
+    assert peers.whose(b"x", sealed) is None
+
+
 def test_keys_are_renewed_while_the_library_runs(tmp_path: Path) -> None:
     """With every export of metrics, by the thread that exports."""
     peers = load(written(tmp_path, KEY))
