@@ -99,7 +99,7 @@ def _labels(labels: Labels) -> bytes:
     ).SerializeToString()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)  # True is 1 otherwise, as far as a dictionary is concerned
 def _figure(name: str, value: str | int) -> bytes:
     return Span(attributes=[key_value(name, value)]).SerializeToString()
 

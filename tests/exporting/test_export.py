@@ -412,3 +412,17 @@ def test_our_translation_is_opentelemetrys(data: st.DataObject, kind: Kind) -> N
     about = encode_spans([span.readable(ABOUT)]).resource_spans[0].resource
     request = ExportTraceServiceRequest.FromString(request_of([span], about))
     assert request == encode_spans([span.readable(ABOUT)])
+
+
+def test_what_is_equal_and_of_another_type_is_told_apart() -> None:
+    """A client of somebody's own may count its tokens in whatever is a number."""
+    spans = []
+    for tokens in (1, True):
+        call = ModelCall(tenancy.TABLE.intern("acme"), "m", 0)
+        call.input_tokens = tokens
+        span = SpanFactory().open(call, Context())
+        span.duration_ns = 1
+        spans.append(span)
+    readable = encode_spans([span.readable(ABOUT) for span in spans])
+    request = ExportTraceServiceRequest.FromString(request_of(spans, readable.resource_spans[0].resource))
+    assert request == readable
