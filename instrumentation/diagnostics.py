@@ -53,17 +53,17 @@ class _RateLimit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._windows: dict[str, tuple[float, int]] = {}
+        self.windows: dict[str, tuple[float, int]] = {}
 
     def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         name = str(event.get("event"))
         now = self._clock()
-        began, lines = self._windows.get(name, (now, 0))
+        began, lines = self.windows.get(name, (now, 0))
         if now - began >= 60:
             if lines > _LINES_A_MINUTE:
                 event["suppressed"] = lines - _LINES_A_MINUTE
             began, lines = now, 0
-        self._windows[name] = (began, lines + 1)
+        self.windows[name] = (began, lines + 1)
         if lines >= _LINES_A_MINUTE:
             raise structlog.DropEvent
         return event
@@ -92,10 +92,11 @@ class _StandardError:
     debug = info = warning = error = critical = msg
 
 
+_rate_limit = _RateLimit()
 log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
     _StandardError(),
     processors=[
-        _RateLimit(),
+        _rate_limit,
         _add_context,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,4 +1,5 @@
-"""What every test may rely on: nothing is being watched before or after it, and AutoGen's own tracing is off."""
+"""What every test may rely on: nothing is being watched before or after it, no tenant has a slot yet, nothing has been
+logged of late, and AutoGen's own tracing is off."""
 
 from __future__ import annotations
 
@@ -8,13 +9,15 @@ import pytest
 from autogen_core import SingleThreadedAgentRuntime
 
 import instrumentation
-from instrumentation import lifecycle
+from instrumentation import diagnostics, lifecycle, tenancy
 from instrumentation.testing import Captured, capture
 
 
 @pytest.fixture(autouse=True)
-def unwatched() -> Iterator[None]:
+def unwatched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert lifecycle.running() is None, "an earlier test left the library running"
+    monkeypatch.setattr(tenancy, "TABLE", tenancy.TenantTable())
+    diagnostics._rate_limit.windows.clear()
     yield
     instrumentation.stop()
     assert "_tracer_helper" not in vars(SingleThreadedAgentRuntime), "the test left the library attached"
