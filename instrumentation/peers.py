@@ -97,13 +97,13 @@ class Peers:
         seen = _look(path)
         if seen == before:
             return False
-        self._source = path, seen
         try:
             keys = _read(path)
-        except PeersError as error:  # half written, perhaps
+        except PeersError as error:  # half written, or we have no descriptor left: to be tried again
             count("peers.unusable")
             log.warning("new peer keys cannot be used, the old ones stay", reasons=list(error.mistakes))
             return False
+        self._source = path, seen
         if [(key.secret, key.tenants) for key in keys] == [(key.secret, key.tenants) for key in self._keys]:
             return False
         self._keys = keys  # at once: a message is judged by the old ones or by these
@@ -134,12 +134,15 @@ def load(path: Path) -> Peers:
 
 
 def _look(path: Path) -> _Look:
-    """What a file looks like from outside: inode, size, permissions, time of change; None when it is not there."""
+    """What a file looks like from outside; None when it is not there.
+
+    Its permissions, and a rewrite that keeps size and time, change `st_ctime_ns`, which nobody can set.
+    """
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mode, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _read(path: Path) -> tuple[Key, ...]:

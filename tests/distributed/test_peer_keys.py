@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -165,6 +166,33 @@ def test_new_keys_are_taken_when_their_file_is_closed(tmp_path: Path) -> None:
     file.chmod(0o640)
     assert peers.renew()
     assert peers.whose(b"x", sealed) is None
+
+
+def test_keys_are_read_again_when_they_could_not_be_read_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An application at its limit of open files: the file does not change once more for our sake."""
+    peers = load(written(tmp_path, KEY))
+    file = written(tmp_path, KEY[::-1] + "\n")
+
+    def no_descriptor_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", no_descriptor_left)
+        assert not peers.renew()
+    assert file.read_text() == KEY[::-1] + "\n"
+    assert peers.renew()
+
+
+def test_a_rewrite_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
+    """As `rsync -t` or a restored backup leaves it: the same inode, length and time of change."""
+    file = written(tmp_path, KEY)
+    times = file.stat()
+    peers = load(file)
+    written(tmp_path, KEY[::-1])
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert peers.renew()
 
 
 def test_keys_are_renewed_while_the_library_runs(tmp_path: Path) -> None:
