@@ -415,7 +415,7 @@ def test_our_translation_is_opentelemetrys(data: st.DataObject, kind: Kind) -> N
 
 
 def test_what_is_equal_and_of_another_type_is_told_apart() -> None:
-    """A client of somebody's own may count its tokens in whatever is a number."""
+    """No hook of ours takes a `bool` for a number; who writes one into an activity is not shown another's figure."""
     spans = []
     for tokens in (1, True):
         call = ModelCall(tenancy.TABLE.intern("acme"), "m", 0)
