@@ -42,17 +42,17 @@ class Tenant:
         slot: index into every per-tenant table of this process, below the table's bound.
         weight: how often it was seen since it has its slot: bound, or an activity of its ended. Additions of two
             threads may be lost: it tells who is busy, and nothing else.
-        binding: what a message carries across a queue: this tenant and nothing of the sender's own nesting.
     """
 
-    __slots__ = ("__weakref__", "binding", "id", "name", "slot", "weight")
+    # Nothing here leads back to itself: of a million tenants most are gone again with what they were bound to, also
+    # in an application that has switched the garbage collector off.
+    __slots__ = ("__weakref__", "id", "name", "slot", "weight")
 
     def __init__(self, tenant_id: str, slot: int, name: str | None = None) -> None:
         self.id = tenant_id
         self.name = tenant_id if name is None else name
         self.slot = slot
         self.weight = 0
-        self.binding: Binding | None = Binding(self)
 
     def __repr__(self) -> str:
         return f"Tenant({self.id!r}, slot={self.slot})"
@@ -68,13 +68,26 @@ class Binding:
         turn: the turn that has a budget, in whose context this is; None without one.
     """
 
-    __slots__ = ("owner", "previous", "tenant", "turn")
+    __slots__ = ("_carried", "owner", "previous", "tenant", "turn")
 
     def __init__(self, tenant: Tenant, previous: Binding | None = None, owner: object = None) -> None:
         self.tenant = tenant
         self.previous = previous
         self.owner = owner
         self.turn: Any = None if previous is None else previous.turn
+        self._carried: Binding | None = None
+
+    def carried(self) -> Binding | None:
+        """What a message takes across a queue: this tenant, and nothing of its sender's own nesting; None: no tenant's."""
+        if self.owner is None and self.previous is None and self.turn is None:
+            return self
+        if self._carried is None and self.tenant is not NOBODY:
+            self._carried = Binding(self.tenant)
+        return self._carried
+
+
+#: Whose a turn without a tenant is: what is bound while it runs names no tenant, and is carried by no message.
+NOBODY: Final = Tenant(UNKNOWN, UNKNOWN_SLOT)
 
 
 class TenantTable:

@@ -11,9 +11,10 @@ import inspect
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from .slots import FIRST_SLOT as FIRST_SLOT
+from .slots import NOBODY as NOBODY
 from .slots import OTHER_SLOT as OTHER_SLOT
 from .slots import UNKNOWN_SLOT as UNKNOWN_SLOT
 from .slots import Binding as Binding
@@ -26,9 +27,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 BOUND: ContextVar[Binding | None] = ContextVar("tenantscope_tenant", default=None)
 TABLE = TenantTable()
-#: Whose a turn without a tenant is: what is bound while it runs names no tenant, and is carried by no message.
-NOBODY: Final = Tenant("unknown", UNKNOWN_SLOT)
-NOBODY.binding = None
 
 # Set while loops are being accounted: told that the running slice changes hands in the middle of a callback.
 _on_switch: Callable[[Binding | None, Binding | None], None] | None = None

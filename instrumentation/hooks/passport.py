@@ -126,7 +126,7 @@ def issue_passport(kind: type[P] = Passport) -> P | None:  # type: ignore[assign
     try:
         binding = tenancy.BOUND.get()
         passport = kind(
-            None if binding is None else binding.tenant.binding,
+            None if binding is None else binding.carried(),
             budgets.BOUND.get(),
             otel.get_current(),
             time.monotonic_ns(),

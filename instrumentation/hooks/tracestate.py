@@ -163,7 +163,7 @@ class Wire:
         if tenant and not key.speaks_for(tenant):
             return self._disbelieve("foreign_tenant", report)
         if tenant:
-            passport.binding = tenancy.TABLE.intern(tenant).binding
+            passport.binding = tenancy.Binding(tenancy.TABLE.intern(tenant))
         if clock == clock_id():
             passport.sent_ns = int(sent, 16)
         if conversation:

@@ -108,6 +108,7 @@ class Turn:
             return None
         finally:
             self._loop = self._budget = None
+            self._binding = self._before = None  # which knows us: gone without the garbage collector
             self._over = {}
 
     # What it uses ---------------------------------------------------------------------------------------------------

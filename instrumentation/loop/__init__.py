@@ -269,6 +269,7 @@ class Loops:
                 self._accounts.pop(account.loop_id, None)
                 self._heartbeats.pop(account.loop_id, None)
                 account.cell.release()
+                account.let_go()
                 self._retired.add(account, account.adopted)
                 self._retired.forget_small_pairs()
 

@@ -117,7 +117,7 @@ class Account:
         self.pairs = Pairs(generations)
         self.turn: Any = None
         self.delay = Delays()
-        self.heartbeat: Callable[[], asyncio.Handle | None] = lambda: None
+        self.heartbeat: Callable[[], asyncio.Handle | None] = _no_heartbeat
         self.adopted = clock()
         self.ended: int | None = None
         self.cpu = CpuTime(slots, self.adopted, cpu_clock)
@@ -343,6 +343,10 @@ class Account:
         self.cell.forget()
         self.words = self.cell.words
 
+    def let_go(self) -> None:
+        """It has ended, and nothing more is asked of it: it is gone without the garbage collector."""
+        self.heartbeat = _no_heartbeat
+
     def active_now(self) -> list[int]:
         """Active time by slot, the running slice included; from any thread."""
         for _ in range(100):
@@ -353,3 +357,7 @@ class Account:
                     active[slot] += max(0, self.clock() - start)
                 break
         return active
+
+
+def _no_heartbeat() -> None:
+    return None

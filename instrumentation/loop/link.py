@@ -140,6 +140,7 @@ class Link:
             except grpc.RpcError as error:  # refused, cut off, or stopped
                 if isinstance(error, grpc.Call) and error.code() in _REFUSED:
                     self._connected = False
+                error.__traceback__ = None  # what is raised is the call, which its own frames know
             except Exception as error:
                 fault("link", error)
             if self._connected:

@@ -37,7 +37,7 @@ class Nobody:
 def sealed(peers: Peers, tenant_id: str, span: SpanContext = SPAN) -> dict[str, str]:
     """What a process with these keys sends along for a message of this tenant."""
     context = trace.set_span_in_context(NonRecordingSpan(span), Context())
-    binding = tenancy.TABLE.intern(tenant_id).binding
+    binding = tenancy.Binding(tenancy.TABLE.intern(tenant_id))
     return Wire(peers, Nobody()).write(PassportAbroad(binding, None, context, 1))  # type: ignore[arg-type]
 
 

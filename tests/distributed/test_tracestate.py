@@ -43,7 +43,7 @@ def wire(*keys: str) -> tuple[Wire, Findings]:
 def passport(tenant: str | None = None, span: SpanContext | None = None, budget: Any = None) -> PassportAbroad:
     context = Context() if span is None else trace.set_span_in_context(NonRecordingSpan(span), Context())
     # A table of its own: the one of the process would be full after so many.
-    binding = None if tenant is None else tenancy.TenantTable().intern(tenant).binding
+    binding = None if tenant is None else tenancy.Binding(tenancy.TenantTable().intern(tenant))
     return PassportAbroad(binding, None if budget is None else budgets.Bound(budget), context, 12_345)
 
 
