@@ -13,12 +13,12 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from .bindings import NOBODY as NOBODY
+from .bindings import UNKNOWN_SLOT as UNKNOWN_SLOT
+from .bindings import Binding as Binding
+from .bindings import Tenant as Tenant
 from .slots import FIRST_SLOT as FIRST_SLOT
-from .slots import NOBODY as NOBODY
 from .slots import OTHER_SLOT as OTHER_SLOT
-from .slots import UNKNOWN_SLOT as UNKNOWN_SLOT
-from .slots import Binding as Binding
-from .slots import Tenant as Tenant
 from .slots import TenantTable as TenantTable
 from .tenant_ids import InvalidTenantError as InvalidTenantError
 from .tenant_ids import validate as validate

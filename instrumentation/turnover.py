@@ -20,8 +20,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from .bindings import Tenant
 from .loop import Loops, Totals
-from .slots import FIRST_SLOT, Tenant, TenantTable
+from .slots import FIRST_SLOT, TenantTable
 
 HALF_LIFE_NS: Final = 60_000_000_000
 TENURE_NS: Final = 60_000_000_000

@@ -19,9 +19,10 @@ from opentelemetry.sdk.metrics.export import Metric
 from virtual_time import VirtualClock, VirtualLoop
 
 from instrumentation import conventions, tenancy
+from instrumentation.bindings import Tenant
 from instrumentation.conventions import MESSAGES, TENANT_LOOP_TIME
 from instrumentation.loop import Loops
-from instrumentation.slots import Tenant, TenantTable
+from instrumentation.slots import TenantTable
 from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.loop_metrics import loop_metrics
 from instrumentation.turnover import Turnover
