@@ -317,6 +317,10 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
             "6,000 connections, where 4,096 have a place",
         ),
         Fault(
+            "questions without credentials that never end",
+            (SERVING + "strangers_who_ask_without_an_end_keep_nobody_out",),
+        ),
+        Fault(
             "a body that trickles in",
             (
                 SERVING + "senders_that_never_finish_do_not_keep_others_out",

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from sidecar.configuration.ownership import private_folder
 from sidecar.configuration.settings import ConfigurationError
@@ -35,12 +33,13 @@ from .certificate import Certificate
 from .exports import InFlight, handlers
 from .patience import Patience
 from .turns import PLACES, ROOM
+from .visitors import Visitors
 
 MINIMUM_GRPC: Final = (1, 84)
 # One for each place and each request that waits for one, and a few that refuse the others at once. How many read
 # bodies, and so the bytes in memory, is bounded by the places (`turns.py`).
 EXPORT_THREADS: Final = PLACES + ROOM + 8
-STREAM_THREADS: Final = 128  # one for each application under watch, and a few for reflection
+STREAM_THREADS: Final = 128  # one for each application under watch, and a few for `visitors.py`
 BODY_SECONDS: Final = 10.0  # exporters give up by then
 MAX_RPCS: Final = 512  # waiting ones cost little: nothing of their bodies has been read
 MAX_CONNECTIONS: Final = 4096  # an idle one costs 15 kB
@@ -109,7 +108,7 @@ class Intake:
         self._in_flight = InFlight()
         self._exports = ThreadPoolExecutor(EXPORT_THREADS, "export")
         self._streams = ThreadPoolExecutor(STREAM_THREADS, "stream")
-        self._health = health.HealthServicer()
+        self._visitors = Visitors(_SERVICES)
         self._serving = False
         self._server = grpc.server(self._streams, options=(*_OPTIONS, _connections()), maximum_concurrent_rpcs=MAX_RPCS)
         self._patience = Patience(body_seconds)
@@ -118,8 +117,7 @@ class Intake:
         )
         for add in add_services:
             add(self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._visitors.add_to(self._server)
         self.address = listen
 
     def start(self) -> None:
@@ -131,8 +129,7 @@ class Intake:
         self.address = self._bind()
         self._patience.start()
         self._server.start()
-        for name in ("", *_SERVICES):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._visitors.serving()
         self._serving = True
 
     @property
@@ -143,7 +140,7 @@ class Intake:
     def stop(self, grace: float) -> None:
         """Refuse what is new, let running exports get their answers for `grace` seconds, cut off the rest."""
         serving, self._serving = self._serving, False
-        self._health.enter_graceful_shutdown()
+        self._visitors.closing()
         if serving:
             deadline = time.monotonic() + grace
             self._server.stop(grace)

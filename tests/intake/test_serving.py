@@ -15,7 +15,9 @@ from otlp_peers import PATIENCE, export, trace_request
 from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
 from sidecar.intake import Admission, Hand, Intake, refuse_unsafe_grpc
+from sidecar.intake.server import MAX_RPCS
 from sidecar.intake.turns import PLACES
+from sidecar.intake.visitors import MOST_VISITS
 from sidecar.ledger import Ledger
 from sidecar.network.address import listener
 from sidecar.network.otlp import SERVICES
@@ -73,6 +75,40 @@ def test_long_streams_do_not_keep_exports_out(intake: Intake) -> None:
             next(stream)
         assert export(intake.address.target, trace_request()) == b""
         release.set()
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_strangers_who_ask_without_an_end_keep_nobody_out(intake: Intake, method: str) -> None:
+    """More questions than there may be calls, which need no credentials and never end: those that came first give way,
+    and then an export is taken, and health is told.
+    """
+    many, release, gone = MAX_RPCS + 8, threading.Event(), threading.Semaphore(0)
+
+    def nothing() -> Iterator[bytes]:
+        release.wait()
+        yield from ()
+
+    with grpc.insecure_channel(intake.address.target) as channel:
+        try:
+            # As streams, so that the question itself never comes.
+            asked = [channel.stream_stream(method, None, None)(nothing()) for _ in range(many)]
+            for call in asked:
+                if not call.add_callback(gone.release):
+                    gone.release()
+            assert all(gone.acquire(timeout=PATIENCE) for _ in range(many - MOST_VISITS)), "they stay"
+            assert export(intake.address.target, trace_request()) == b""
+            with grpc.insecure_channel(intake.address.target) as another:
+                answer = health_pb2_grpc.HealthStub(another).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        finally:
+            release.set()
 
 
 def test_senders_that_never_finish_do_not_keep_others_out() -> None:
