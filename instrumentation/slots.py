@@ -17,7 +17,8 @@ are bound somewhere at this moment, and the busiest of late, in a bounded number
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -84,8 +85,8 @@ class TenantTable:
             with self._lock:
                 if self._changing:
                     return
-                self._changing = True
                 try:
+                    self._changing = True
                     if tenant.name not in self._by_id and tenant.name not in RESERVED:
                         self._busy.add(tenant.name, weight)
                 finally:
@@ -98,8 +99,8 @@ class TenantTable:
             if self._changing:  # a finalizer or signal handler in the middle of a change: two would get one slot
                 count("tenant.reentered")
                 return self.unknown
-            self._changing = True
             try:
+                self._changing = True
                 known = self._by_id.get(tenant_id)
                 if known is not None:
                     known.weight += 1
@@ -120,14 +121,19 @@ class TenantTable:
 
     def _give(self, tenant_id: str) -> Tenant:
         slot = self._vacant.pop() if self._vacant else len(self._in_order)
-        for listener in self._listeners:
-            _tell(listener, Tenant(tenant_id, slot))
-        if slot == len(self._in_order):
-            self._labels.append(tenant_id)
-            self._in_order.append(self.other)
-        else:
-            self._labels[slot] = tenant_id
-        return self._seat(tenant_id, slot)
+        try:
+            self._label(slot, tenant_id)
+            for listener in self._listeners:
+                _tell(listener, Tenant(tenant_id, slot))
+            return self._seat(tenant_id, slot)
+        except BaseException:  # an interrupt, of an application that goes on: a slot that some were told of stays empty
+            if tenant_id not in self._by_id:
+                self._label(slot, OTHER)
+            raise
+
+    def _label(self, slot: int, label: str) -> None:
+        self._labels[slot : slot + 1] = [label]
+        self._in_order[slot : slot + 1] = [self.other]
 
     def _seat(self, tenant_id: str, slot: int) -> Tenant:
         tenant = self._beyond.pop(tenant_id, None) or Tenant(OTHER, OTHER_SLOT, tenant_id)
@@ -174,19 +180,25 @@ class TenantTable:
                 self._listeners.remove(listener)
 
     # For who takes slots away ---------------------------------------------------------------------------------------
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Nobody gets a slot meanwhile, and nobody is told of one."""
+        with self._lock:
+            try:
+                self._changing = True
+                yield
+            finally:
+                self._changing = False
+
     def candidates(self, fading: float) -> list[tuple[str, float]]:
         """The tenants without a slot that are the busiest of late, first the busiest, by how often they were seen.
 
         Args:
             fading: how much counts of what was counted up to the last time, 0 to 1.
         """
-        with self._lock:
-            self._changing = True
-            try:
-                self._busy.fade(fading)
-                return [(name, weight) for name, weight in self._busy.largest() if name not in self._left]
-            finally:
-                self._changing = False
+        with self.exclusively():
+            self._busy.fade(fading)
+            return [(name, weight) for name, weight in self._busy.largest() if name not in self._left]
 
     def leave(self, slot: int, busyness: float, may_return: bool) -> None:
         """Its tenant is `other` from now on; the slot keeps its name and its figures.
@@ -195,21 +207,17 @@ class TenantTable:
             busyness: how busy it was of late, by which it is compared with others that have no slot.
             may_return: whether it has its slot back when it comes before the slot is vacated.
         """
-        with self._lock:
-            self._changing = True
-            try:
-                tenant = self._in_order[slot]
-                del self._by_id[tenant.name]
-                self._in_order[slot] = self.other
-                self._left[tenant.name] = slot
-                if may_return:
-                    self._returning.add(tenant.name)
-                self._beyond[tenant.name] = tenant
-                if busyness > 0:
-                    self._busy.add(tenant.name, busyness)
-                tenant.slot, tenant.id = OTHER_SLOT, OTHER
-            finally:
-                self._changing = False
+        with self.exclusively():
+            tenant = self._in_order[slot]
+            del self._by_id[tenant.name]
+            self._in_order[slot] = self.other
+            self._left[tenant.name] = slot
+            if may_return:
+                self._returning.add(tenant.name)
+            self._beyond[tenant.name] = tenant
+            if busyness > 0:
+                self._busy.add(tenant.name, busyness)
+            tenant.slot, tenant.id = OTHER_SLOT, OTHER
 
     def left(self) -> list[int]:
         """The slots that were left and are not free yet."""
@@ -225,27 +233,20 @@ class TenantTable:
 
     def free(self, slot: int) -> None:
         """A slot that was vacated has no figures of anybody's any more: it may be given."""
-        with self._lock:
-            self._changing = True
-            try:
-                del self._left[self._labels[slot]]
-                self.generations[slot] += 1
-                self._labels[slot] = OTHER
-                self._vacant.append(slot)
-            finally:
-                self._changing = False
+        with self.exclusively():
+            del self._left[self._labels[slot]]
+            self.generations[slot] += 1
+            self._labels[slot] = OTHER
+            self._vacant.append(slot)
 
     def give(self, tenant_id: str) -> bool:
         """Give a tenant a slot without its coming, wherever it is bound; False when there is none, or it has one."""
         with self._lock:
             if self._changing or tenant_id in self._by_id or tenant_id in self._left or not self._vacant:
                 return False
-            self._changing = True
-            try:
+            with self.exclusively():
                 self._give(tenant_id)
                 return True
-            finally:
-                self._changing = False
 
     def resize(self, bound: int) -> None:
         """Change the bound; for `start()`, before anybody counts by slot.

@@ -19,7 +19,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -118,12 +118,11 @@ class Cell:
             owner = self._table.generations[slot]
             at = layout.name_offset(self._slots, slot)
             memory = words.cast("B")
-            words[layout.OWNERS] += 1
-            memory[at + 8 : at + 8 + len(text)] = text
-            words[at // 8] = len(text)
-            words[layout.slot_word(slot) + layout.OWNER] = owner
-            words[layout.slot_word(slot) + layout.SINCE] = self._clock() & layout.START_BITS if owner else 0
-            words[layout.OWNERS] += 1
+            with _changing_hands(words):
+                memory[at + 8 : at + 8 + len(text)] = text
+                words[at // 8] = len(text)
+                words[layout.slot_word(slot) + layout.OWNER] = owner
+                words[layout.slot_word(slot) + layout.SINCE] = self._clock() & layout.START_BITS if owner else 0
             words[layout.NAMES] = max(words[layout.NAMES], slot + 1)
         except Exception as error:
             fault("cell.name", error)
@@ -132,13 +131,12 @@ class Cell:
         """Nobody has this slot any more. Nobody else may write about it now, and its next owner is told of later."""
         words = self.words
         at, delays = layout.slot_word(slot), layout.delay_word(self._slots, slot)
-        words[layout.OWNERS] += 1
-        words[layout.name_offset(self._slots, slot) // 8] = 0
-        words[at + layout.OWNER] += 1
-        words[at + layout.SINCE] = self._clock() & layout.START_BITS
-        for word in (*range(at, at + layout.TOTALS), *range(delays, delays + layout.DELAY_WORDS)):
-            words[word] = 0
-        words[layout.OWNERS] += 1
+        with self._table.exclusively(), _changing_hands(words):
+            words[layout.name_offset(self._slots, slot) // 8] = 0
+            words[at + layout.OWNER] += 1
+            words[at + layout.SINCE] = self._clock() & layout.START_BITS
+            for word in (*range(at, at + layout.TOTALS), *range(delays, delays + layout.DELAY_WORDS)):
+                words[word] = 0
 
     def close(self) -> None:
         """The loop ended in good order: say so, and take the file away. Takes no lock, so a finalizer may call it."""
@@ -158,6 +156,17 @@ class Cell:
     def release(self) -> None:
         """Stop listening for names; takes the tenant table's lock."""
         self._table.unlisten(self._name)
+
+
+@contextlib.contextmanager
+def _changing_hands(words: memoryview) -> Iterator[None]:
+    """A reader sees that names or totals change. For one thread at a time: with the table's lock."""
+    before = words[layout.OWNERS] & ~1
+    try:
+        words[layout.OWNERS] = before + 1
+        yield
+    finally:
+        words[layout.OWNERS] = before + 2
 
 
 @functools.cache

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import linecache
+import sys
+import threading
 from collections import Counter
+from types import FrameType
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from instrumentation import tenancy
+from instrumentation import slots, tenancy
 from instrumentation.frequent import Frequent
+from instrumentation.loop import cell as cells
 from instrumentation.loop.cell import Cell
 from instrumentation.slots import OTHER_SLOT, TenantTable
 from sidecar.watchdog.holders import Holders
@@ -166,3 +171,92 @@ def test_a_slot_that_changes_hands_between_two_reads(at: int, what: str, known: 
         row = holders.table()[2 * layout.SLOT_WORDS :]
         assert (row[layout.OWNER], row[layout.LOOP_NS]) in ((0, 7), (1, 9))
     cell.release()
+
+
+def test_a_newcomer_waits_while_a_cell_is_cleared() -> None:
+    """A cell says whether it is being written by being odd: two who write at once would make that even again."""
+    table = TenantTable(bound=3)
+    table.intern("acme")
+    late = threading.Event()
+    newcomer = threading.Thread(target=lambda: (table.intern("globex"), late.set()))
+    looks: list[bool] = []
+
+    def clock() -> int:
+        if clearing and not looks:
+            assert table.intern("initech") is table.unknown  # a finalizer or a signal handler, in the middle of it
+            newcomer.start()
+            looks.append(late.wait(0.05))
+            looks.append(bool(cell.words[layout.OWNERS] % 2))
+        return 1_000_000
+
+    clearing = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tenancy, "TABLE", table)
+        cell = Cell.create(None, 1, 1, clock)
+    table.leave(2, 0.0, may_return=False)
+    table.vacate(2)
+    clearing = True
+    cell.vacate(2)
+    newcomer.join(60)
+    assert looks == [False, True]
+    assert late.is_set()
+    assert cell.words[layout.OWNERS] % 2 == 0
+
+
+def test_an_interrupt_leaves_everybody_his_own_slot() -> None:
+    """Ctrl-C in a notebook, whose kernel goes on, wherever it hits who gives a slot: names and slots stay together."""
+    files = {slots.__file__, cells.__file__}
+    line = 0
+    while True:
+        table = TenantTable(bound=5)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tenancy, "TABLE", table)
+            cell = Cell.create(None, 1, 1, lambda: 1_000_000)
+        for name in ("acme", "globex"):
+            table.intern(name)
+        table.leave(2, 0.0, may_return=False)
+        table.vacate(2)
+        cell.vacate(2)
+        table.free(2)
+        hit = [interrupted(table, name, files, line) for name in ("takes-vacant", "takes-new")]
+        tenants = [table.intern(name) for name in ("globex", "initech", "umbrella", "takes-new", "takes-vacant")]
+        assert cell.words[layout.OWNERS] % 2 == 0, line
+        holders = Holders(lambda length, offset: cell.words.cast("B")[offset : offset + length].tobytes(), 7, str)
+        for tenant in tenants:
+            assert tenant.id in (tenant.name, "other"), line
+            if tenant.id != "other":
+                assert table.labels()[tenant.slot] == tenant.id, line
+                assert holders.name(layout.holder(tenant.slot, table.generations[tenant.slot])) == tenant.id, line
+        with_slots = [tenant.slot for tenant in tenants if tenant.id != "other"]
+        assert len(set(with_slots)) == len(with_slots) >= 3, line
+        if not any(hit):
+            break
+        line += 1
+    assert line > 20
+
+
+def interrupted(table: TenantTable, name: str, files: set[str], line: int) -> bool:
+    """Whether a tenant who comes was interrupted before the line of this number."""
+    seen = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        nonlocal seen
+        if frame.f_code.co_filename not in files:
+            return None
+        # Python looks for signals at calls, and not before a store that ends a `finally`.
+        stores = "_changing = False" in linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not stores:
+            seen += 1
+            if seen == line + 1:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        table.intern(name)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
