@@ -130,6 +130,12 @@ class Running:
         self.recorder.lead_to(self.accumulators, self.exporter.emit)
         self.loops.start()
 
+    def leave_alone(self) -> None:
+        """In a child that is not to be watched: what is still open adds to figures of its own, which nobody is told."""
+        # The parent's have a lock that a thread of his may have held, and a queue that nobody empties here.
+        self.recorder.lead_to(Accumulators(), lambda _: None)
+        self.activation.after_fork()
+
     def metrics(self) -> MetricsData | None:
         """The metrics of this moment."""
         now, delivered = time.time_ns(), self.exporter.metrics_delivered
@@ -283,7 +289,7 @@ def _after_fork_in_child() -> None:
     try:
         if channels.forbidden():
             running, _running = _running, None
-            running.activation.after_fork()
+            running.leave_alone()
             diagnostics.count("fork.unwatched")
             log.info(_UNWATCHED)
         else:

@@ -185,3 +185,43 @@ def test_forks_in_the_middle_of_everything() -> None:
         assert ran.returncode == 0, ran.stderr
         found = spans_by_instance(upstream).values()
     assert [set(names) for names in found] == [{"process master"}]
+
+
+def test_a_child_that_is_forked_in_a_handler_ends_it() -> None:
+    """While another thread of its parent's has the lock of the figures, which nobody gives back in the child."""
+    code = """
+        def hold():
+            with instrumentation.lifecycle.running().accumulators.lock:
+                held.set()
+                enough.wait()
+
+        def forks(_):
+            thread = threading.Thread(target=hold)
+            thread.start()
+            held.wait()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                sys.exit(0)  # out of the handler, and of all that is open around it
+            status.append(os.waitpid(child, 0)[1])
+            enough.set()
+            thread.join()
+
+        async def ask():
+            runtime = await ask_runtime(forks=lambda: Asked(work=forks))
+            runtime.start()
+            await runtime.send_message(Ask("x"), AgentId("forks", "k"))
+            await runtime.stop_when_idle()
+
+        held, enough, status = threading.Event(), threading.Event(), []
+        instrumentation.start(service_name="forks")
+        asyncio.run(work(1, "master"))
+        assert instrumentation.flush(20)
+        asyncio.run(ask())
+        assert status == [0], status
+    """
+    with running_upstream() as upstream:
+        ran = run_python(APPLICATION, code, OTEL_EXPORTER_OTLP_ENDPOINT=upstream.url, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        found = [name for names in spans_by_instance(upstream).values() for name in names]
+    assert found == ["process master", "process forks"]
