@@ -7,6 +7,7 @@ import linecache
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from types import FrameType
 
 import pytest
@@ -221,7 +222,7 @@ def test_an_interrupt_leaves_everybody_his_own_slot() -> None:
         hit = [interrupted(table, name, files, line) for name in ("takes-vacant", "takes-new")]
         tenants = [table.intern(name) for name in ("globex", "initech", "umbrella", "takes-new", "takes-vacant")]
         assert cell.words[layout.OWNERS] % 2 == 0, line
-        holders = Holders(lambda length, offset: cell.words.cast("B")[offset : offset + length].tobytes(), 7, str)
+        holders = Holders(reading(cell), 7, str)
         for tenant in tenants:
             assert tenant.id in (tenant.name, "other"), line
             if tenant.id != "other":
@@ -233,6 +234,11 @@ def test_an_interrupt_leaves_everybody_his_own_slot() -> None:
             break
         line += 1
     assert line > 20
+
+
+def reading(cell: Cell) -> Callable[[int, int], bytes]:
+    """As a watchdog reads a cell's file."""
+    return lambda length, offset: cell.words.cast("B")[offset : offset + length].tobytes()
 
 
 def interrupted(table: TenantTable, name: str, files: set[str], line: int) -> bool:
