@@ -348,6 +348,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
                 CLIENTS + "who_shows_nothing_that_is_known_is_refused",
                 CLIENTS + "a_caller_who_is_refused_has_sent_nothing_yet",
                 CLIENTS + "a_token_is_replaced_while_the_sidecar_runs",
+                "stalls/test_who_announced.py::test_who_is_no_client_any_more_loses_the_stream",
                 "redaction/test_foreign_tenants.py::test_a_record_of_another_tenant_is_refused_alone",
             ),
         ),

@@ -81,6 +81,7 @@ def _nameable(tenants: frozenset[str]) -> frozenset[str]:
 
 #: Whoever reaches the sidecar's address, when no file says who may.
 ANYBODY: Final = Client("anybody")
+_STRANGER: Final = Client("", frozenset())
 
 
 class Unknown(Exception):  # noqa: N818  # a verdict, not an error
@@ -140,6 +141,30 @@ class Clients:
         if client is None:
             raise Unknown
         return client
+
+
+class Caller:
+    """Somebody who stays connected: who it is, by what it showed when it came.
+
+    Attributes:
+        client: as of the last look; one that speaks for nobody when it is no client any more.
+
+    Raises:
+        Unknown: it is no client.
+    """
+
+    def __init__(self, clients: Clients, authorizations: Sequence[str], certificate_names: Sequence[str]) -> None:
+        self._clients = clients
+        self._shown = authorizations, certificate_names
+        self.client = clients.identify(*self._shown)
+
+    def look(self) -> None:
+        """See who it is by now. Raises Unknown."""
+        try:
+            self.client = self._clients.identify(*self._shown)
+        except Unknown:
+            self.client = _STRANGER
+            raise
 
 
 def shown_by(context: grpc.ServicerContext) -> tuple[list[str], list[str]]:

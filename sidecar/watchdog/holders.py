@@ -32,11 +32,14 @@ class _Entry(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A holder: since when, its id, and how that is shown."""
+    """A holder: since when, and its id. How that is shown is asked each time: the policy may be another by then."""
 
     since: int
     tenant: str
-    shown: str
+
+
+_NOBODY: Final = _Known(0, UNKNOWN)
+_FORGOTTEN: Final = _Known(0, OTHER)
 
 
 class Holders:
@@ -71,7 +74,7 @@ class Holders:
 
     def name(self, holder: int) -> str:
         """How its tenant is shown; `unknown` for a slot that never had one."""
-        return self._find(holder).shown
+        return self._face(self._find(holder))
 
     def tenant_id(self, holder: int) -> str:
         """The tenant's id itself, to look it up."""
@@ -86,9 +89,12 @@ class Holders:
         if entry is None:
             return OTHER
         if began >= entry.since:
-            return self._find(layout.holder(slot, entry.owner)).shown
+            return self._face(self._find(layout.holder(slot, entry.owner)))
         former = self._known.get(layout.holder(slot, entry.owner - 1))
-        return OTHER if former is None or began < former.since else former.shown
+        return OTHER if former is None or began < former.since else self._face(former)
+
+    def _face(self, known: _Known) -> str:
+        return known.tenant if known is _NOBODY or known is _FORGOTTEN else self._shown(known.tenant)
 
     def _find(self, holder: int) -> _Known:
         known = self._known.get(holder)
@@ -96,13 +102,13 @@ class Holders:
             return known
         slot = holder & layout.SLOT_BITS
         if slot >= self._named():
-            return _Known(0, UNKNOWN, UNKNOWN)
+            return _NOBODY
         entry = self._steady(lambda: self._entry(slot))
         if entry is None or not entry.tenant or layout.holder(slot, entry.owner) != holder:
-            return _Known(0, OTHER, OTHER)
+            return _FORGOTTEN
         if len(self._known) >= 2 * self._slots:
             self._known.clear()
-        known = self._known[holder] = _Known(entry.since, entry.tenant, self._shown(entry.tenant))
+        known = self._known[holder] = _Known(entry.since, entry.tenant)
         return known
 
     def _entry(self, slot: int) -> _Entry:

@@ -204,9 +204,9 @@ class TenantWatch:
         key = _key(conventions.TENANT_LOOP_DELAY_HIGH, watched, holder)
         waits = self._waits.get(key)
         if waits is None:
-            waits = self._waits[key] = _Waits(watched, target, printable(watched.cell.name(holder)))
+            waits = self._waits[key] = _Waits(watched, target, "")
             waits.steps.append((0, 0.0))
-        waits.about, waits.target = watched, target
+        waits.about, waits.target, waits.tenant = watched, target, printable(cell.name(holder))
         step = waits.steps[-1]
         waits.steps[-1] = (step[0] + max(0, count - before[0]), step[1] + max(0.0, above - before[1]))
 

@@ -83,7 +83,6 @@ class ToldCell:
         self.pid = process[1]
         self.loop_id = loop_id
         self._shown = shown
-        self._names: dict[int, str] = {0: UNKNOWN}  # by holder; former ones are forgotten
         self._owners: dict[int, _Owner] = {}
         self._totals: dict[int, tuple[int, ...]] = {}
         self._running = 0  # as the sender wrote it
@@ -127,9 +126,7 @@ class ToldCell:
         if before is None:
             self._owners[slot] = _Owner(0, 0, tenant)
         elif before.tenant != tenant:
-            self._names.pop(self._holder(slot), None)
             self._owners[slot] = _Owner(before.number + 1, self._sent + self._shift & layout.START_BITS, tenant)
-        self._names[self._holder(slot)] = self._shown(tenant)
 
     def _holder(self, slot: int) -> int:
         owner = self._owners.get(slot)
@@ -195,7 +192,11 @@ class ToldCell:
 
     def name(self, holder: int) -> str:
         """The tenant who has a slot; `unknown` for a slot without a name, `other` for who had it before."""
-        return self._names.get(holder, OTHER if holder & layout.SLOT_BITS in self._owners else UNKNOWN)
+        slot = holder & layout.SLOT_BITS
+        owner = self._owners.get(slot)
+        if owner is None:
+            return UNKNOWN
+        return self._shown(owner.tenant) if layout.holder(slot, owner.number) == holder else OTHER
 
     def whose(self, running: int) -> str:
         """The tenant of a slice, by the word `RUNNING` as it was while it ran."""

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from queue import Empty
+from typing import Any, Final, NoReturn
 
 import grpc
 import structlog
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sidecar import conventions
 from sidecar.alerts import Alerts
 from sidecar.pulse import Pulse
-from sidecar.senders.clients import Clients, Unknown, shown_by
+from sidecar.senders.clients import Caller, Clients, Unknown, shown_by
 from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
@@ -33,6 +34,8 @@ PULSE_SECONDS: Final = 1.0
 _IDLE_SECONDS: Final = 0.25
 _SWEEP_NS: Final = 1_000_000_000
 _NOBODY: Final = "unknown"
+#: How often it is looked whether an application that is connected may still be.
+_RENEW_SECONDS: Final = 1.0
 
 _log: Final = structlog.get_logger("sidecar.watchdog")
 
@@ -158,17 +161,16 @@ class Watchdog:
 
     def _watch(self, reports: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         try:
-            client = self._clients.identify(*shown_by(context))
+            caller = Caller(self._clients, *shown_by(context))
         except Unknown:
-            self._room.unauthenticated(self._clock())
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid credentials")
+            self._turn_away(context)
         stream = Stream(
             self._poll,
             lambda reason: self._refused.labels(reason).inc(),
             lambda reason: self._disbelieved.labels(reason).inc(),
             self._news.ring,
             # A client that names a tenant it does not speak for accuses nobody.
-            lambda tenant: self._shown(tenant) if client.speaks_for(tenant) else _NOBODY,
+            lambda tenant: self._shown(tenant) if caller.client.speaks_for(tenant) else _NOBODY,
             self._clock,
         )
         try:
@@ -180,14 +182,33 @@ class Watchdog:
                 context.send_initial_metadata(((CONNECTED, "1"),))
                 reader = threading.Thread(target=_read, args=(reports, stream), name="watch-reader", daemon=True)
                 reader.start()
-                while (message := stream.outbox.get()) is not None:
-                    if isinstance(message, ClosedError):
-                        context.abort(message.code, str(message))
-                    else:
-                        yield message
+                yield from self._told(stream, caller)
+        except ClosedError as closed:
+            context.abort(closed.code, str(closed))
+        except Unknown:
+            self._turn_away(context)
         finally:
             stream.end()
             self._room.leave(stream)
+
+    def _told(self, stream: Stream, caller: Caller) -> Iterator[bytes]:
+        """What the application is told, until its stream ends. Raises ClosedError, and Unknown as soon as it is."""
+        while True:
+            try:
+                message = stream.outbox.get(timeout=_RENEW_SECONDS)
+            except Empty:
+                caller.look()
+                continue
+            if message is None:
+                return
+            if isinstance(message, ClosedError):
+                raise message
+            yield message
+
+    def _turn_away(self, context: grpc.ServicerContext) -> NoReturn:
+        self._room.unauthenticated(self._clock())
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid credentials")
+        raise AssertionError("abort always raises")
 
 
 def _read(reports: Iterator[bytes], stream: Stream) -> None:

@@ -1,0 +1,118 @@
+"""Who may announce a loop, for which tenants, and how those are shown: asked again for as long as a stream lasts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+from talker import Talker, services, wait_until
+
+from instrumentation import tenancy
+from instrumentation.loop.cell import Cell
+from sidecar.alerts import Alerts
+from sidecar.senders.clients import Clients, new_token
+from sidecar.watchdog import Watchdog
+from sidecar.watchdog.opening import open_cell
+from sidecar.watchdog.told import ToldCell
+from sidecar.wire import cell as layout
+from sidecar.wire import watchdog_pb2 as wire
+
+MS = 1_000_000
+
+
+def slot_of(tenant: str) -> int:
+    return tenancy.TABLE.intern(tenant).slot
+
+
+class Desk:
+    """A watchdog that asks who comes, and the file of those who may."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clients.yaml"
+        self.token, self._digest = new_token()
+        self.write("[acme, globex]")
+        registry = CollectorRegistry()
+        self.watchdog = Watchdog(100 * MS, Alerts([], registry), registry, clients=Clients(self._file))
+        self._server = grpc.server(ThreadPoolExecutor(8))
+        self.watchdog.add_to(self._server)
+        self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.watchdog.start()
+        self._server.start()
+
+    def write(self, tenants: str, token: str = "") -> None:
+        """Let the client speak for these; without its own token, nobody is it any more."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(f'clients: {{partner: {{tokens: ["{token or self._digest}"], tenants: {tenants}}}}}\n')
+        draft.replace(self._file)
+
+    def tenants(self) -> set[str]:
+        """Who has the loops under watch, as people are told."""
+        return {each["tenant"] for loop in self.watchdog.loops() for each in loop["tenants"]}
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+        self.watchdog.stop()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def partner(desk: Desk, make_cell: Callable[[int], Cell]) -> Iterator[Talker]:
+    """A client that has announced a loop on which acme and globex work."""
+    cell = make_cell(1)
+    for tenant in ("acme", "globex"):
+        cell.words[layout.slot_word(slot_of(tenant)) + layout.LOOP_NS] = MS
+    with grpc.insecure_channel(desk.target) as channel:
+        talker = Talker(channel, "partner", desk.token)
+        talker.announce(cell)
+        wait_until(lambda: desk.tenants() == {"acme", "globex"})
+        yield talker
+        talker.close()
+
+
+def test_who_is_no_client_any_more_loses_the_stream(desk: Desk, partner: Talker) -> None:
+    """A token that was taken out of the file ends what was begun with it, and its loop accuses nobody from then on."""
+    desk.write("all", new_token()[1])
+    assert partner.ended() is grpc.StatusCode.UNAUTHENTICATED
+    assert desk.tenants() == {"unknown"}
+    assert services(desk.watchdog) == ["partner"]  # the cell tells when it is over
+
+
+def test_a_client_that_loses_a_tenant_names_it_no_more(desk: Desk, partner: Talker) -> None:
+    """And goes on with the others."""
+    desk.write("[globex]")
+    wait_until(lambda: desk.tenants() == {"unknown", "globex"})
+    desk.write("all")
+    wait_until(lambda: desk.tenants() == {"acme", "globex"})
+    assert partner.connected()
+
+
+def test_a_tenant_is_shown_as_the_policy_has_it_now(make_cell: Callable[[int], Cell]) -> None:
+    """A reload that masks an id masks it in what is told of loops that were under watch before."""
+    faces = {"acme": "acme"}
+    cell = make_cell(1)
+    slot = slot_of("acme")
+    cell.words[layout.slot_word(slot) + layout.LOOP_NS] = MS
+    told = ToldCell(("elsewhere", 7, 0), 1, lambda tenant: faces[tenant])
+    now = time.monotonic_ns()
+    facts = wire.Facts(loop_id=1, running=now & layout.START_BITS | slot)
+    facts.slots.add(slot=slot, tenant="acme", loop_ns=MS)
+    told.take(facts, now, now)
+    read = open_cell(str(cell.path), os.getpid(), 1, lambda tenant: faces[tenant])
+    for face in ("acme", "t-7f3a"):
+        faces["acme"] = face
+        for known in (read, told):
+            assert [total.tenant for total in known.totals()] == [face]
+            assert (known.name(slot), known.whose(facts.running)) == (face, face)
+    read.close()
