@@ -91,10 +91,11 @@ class Activity:
             event loop (overrun only).
         outcome, error_type: how it ended; the class name of the exception.
         began_ns: `time.monotonic_ns()` at its begin.
+        ended: it is over; a task that it left behind may still be in its context.
     """
 
     __slots__ = (
-        "abandoned", "agent", "began_ns", "budget", "conversation", "error_type", "kind", "limit_seconds",
+        "abandoned", "agent", "began_ns", "budget", "conversation", "ended", "error_type", "kind", "limit_seconds",
         "loop_seconds", "message_kind", "message_type", "name", "outcome", "queue_seconds", "sender", "state_agents",
         "state_digest", "state_size", "stop_reason", "tenant", "transfer_target", "workflow",
     )  # fmt: skip
@@ -122,6 +123,7 @@ class Activity:
         self.state_agents: int | None = None
         self.outcome = Outcome.OK
         self.error_type: str | None = None
+        self.ended = False
 
     def under(self, above: Activity) -> None:
         """Learn from the activity that this one happens in."""
@@ -183,7 +185,7 @@ class ToolCall(Activity):
     Attributes:
         arguments_size, result_size: bytes of text, where counting them is cheap.
         mcp_method: the request of the Model Context Protocol that carried it to its server.
-        untold: a workbench was asked, and no tool of it has said yet that it is at work.
+        untold: a workbench was asked, and no tool of it says at the moment that it is at work.
     """
 
     __slots__ = ("arguments_size", "mcp_method", "result_size", "untold")

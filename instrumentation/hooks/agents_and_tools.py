@@ -18,7 +18,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 from instrumentation import conventions, tenancy
 from instrumentation.activity import UNNAMED, Activity, AgentTurn, Kind, ToolCall, name_of
 from instrumentation.diagnostics import fault
-from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
 from . import turns_of_agents
 
@@ -69,6 +69,9 @@ class _Told(AbstractContextManager[Span]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._call.ended:  # nobody waited for the tool
+            return
+        self._call.untold = True  # a workbench that asks again, after an error say, is still at the same call
         if kind is not None and kind is not GeneratorExit:
             self._call.failed(kind)
 
@@ -90,7 +93,7 @@ class TracerTap:
                 kind, attribute = known
                 tenant, name = tenancy.current() or tenancy.TABLE.unknown, name_of(about.get(attribute, ""))
                 if kind is Kind.TOOL:
-                    call = current_activity()
+                    call = open_activity()
                     if isinstance(call, ToolCall) and call.untold:
                         return _Told(call, name if _DESCRIPTION in about else None)
                     activity: Activity = ToolCall(tenant, name, time.monotonic_ns())

@@ -14,7 +14,7 @@ from typing import Any
 from instrumentation import tenancy
 from instrumentation.activity import Activity, Kind, Outcome, name_of
 from instrumentation.diagnostics import fault
-from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
 Wrapper = Callable[[Callable[..., Any], Recorder], Callable[..., Any]]
 #: Sees the recorder, the activity, the arguments' values and the result, of a call that did not fail.
@@ -70,7 +70,7 @@ def exit_code(_recorder: Recorder, activity: Activity, _: tuple[object, ...], re
 
 def _scope(kind: Kind, name: Callable[[], object], recorder: Recorder, make: type[Activity]) -> Scope | None:
     try:
-        above = current_activity()
+        above = open_activity()
         if type(above) is make and above.kind is kind:
             return None  # part of the same call
         tenant = tenancy.current() or tenancy.TABLE.unknown

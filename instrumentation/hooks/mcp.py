@@ -19,7 +19,7 @@ from opentelemetry import trace
 from instrumentation import tenancy
 from instrumentation.activity import Activity, Kind, Outcome, ToolCall
 from instrumentation.diagnostics import fault
-from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
 _METHODS: Final = frozenset({
     "initialize", "ping", "tools/list", "tools/call", "prompts/list", "prompts/get", "resources/list", "resources/read",
@@ -55,7 +55,7 @@ def _scope(request: Any, recorder: Recorder) -> Scope | None:
             return None
         method = request.root.method
         method = method if method in _METHODS else _OTHER
-        tool = current_activity()
+        tool = open_activity()
         if method == _CALL and isinstance(tool, ToolCall) and tool.mcp_method is None:
             tool.mcp_method = method
             return None

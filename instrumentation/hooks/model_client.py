@@ -23,15 +23,17 @@ from instrumentation.telemetry.recorder import Recorder, Scope
 from .open_call import OpenCall, calling, current
 from .streams import observed
 
-# gen_ai.provider.name by the module that defines the client, most special first.
+# gen_ai.provider.name by the module that defines the client and how the client's name begins, most special first.
 _PROVIDERS: Final = (
-    ("autogen_ext.models.openai", "openai"),
-    ("autogen_ext.models.anthropic", "anthropic"),
-    ("autogen_ext.models.azure", "azure.ai.inference"),
-    ("autogen_ext.models.ollama", "ollama"),
-    ("autogen_ext.models.llama_cpp", "llama_cpp"),
-    ("autogen_ext.models.semantic_kernel", "semantic_kernel"),
-    ("autogen_ext.models.replay", "replay"),
+    ("autogen_ext.models.openai", "Azure", "azure.ai.openai"),
+    ("autogen_ext.models.openai", "", "openai"),
+    ("autogen_ext.models.anthropic", "AnthropicBedrock", "aws.bedrock"),
+    ("autogen_ext.models.anthropic", "", "anthropic"),
+    ("autogen_ext.models.azure", "", "azure.ai.inference"),
+    ("autogen_ext.models.ollama", "", "ollama"),
+    ("autogen_ext.models.llama_cpp", "", "llama_cpp"),
+    ("autogen_ext.models.semantic_kernel", "", "semantic_kernel"),
+    ("autogen_ext.models.replay", "", "replay"),
 )
 _CUSTOM: Final = "custom"
 _DEEPEST: Final = 8  # wrappers around a client; one may hold itself
@@ -158,10 +160,8 @@ def _innermost(client: Any) -> object:
 @functools.lru_cache(maxsize=1024)
 def _provider_of(kind: Any) -> str:
     for base in kind.__mro__:
-        if base.__module__.startswith("autogen_ext.models.openai") and base.__name__.startswith("Azure"):
-            return "azure.ai.openai"
-        for module, provider in _PROVIDERS:
-            if base.__module__.startswith(module):
+        for module, name, provider in _PROVIDERS:
+            if base.__module__.startswith(module) and base.__name__.startswith(name):
                 return provider
     return _CUSTOM
 

@@ -15,7 +15,7 @@ from instrumentation import tenancy
 from instrumentation.activity import TeamRun, name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.digests import Digests
-from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
 from .streams import observed
 from .termination import of_a_manager
@@ -44,7 +44,7 @@ def own_context(original: Callable[..., Any], recorder: Recorder) -> Callable[..
 
 def _scope(team: object, recorder: Recorder, digests: Digests) -> Scope | None:
     try:
-        above = current_activity()
+        above = open_activity()
         if type(above) is TeamRun and above.team_key == id(team):
             return None  # a class that calls its base class
         tenant = tenancy.current() or tenancy.TABLE.unknown

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from instrumentation.activity import name_of
 from instrumentation.diagnostics import fault
-from instrumentation.telemetry.recorder import Recorder, current_activity
+from instrumentation.telemetry.recorder import Recorder, open_activity
 
 _AND: Final = "AndTerminationCondition"
 _OR: Final = "OrTerminationCondition"
@@ -63,8 +63,8 @@ def call(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) 
 
 def _note(condition: object, met: set[int]) -> None:
     try:
-        above = current_activity()
-        if above is not None and above.workflow is not None:
+        above = open_activity()
+        if above is not None and above.workflow is not None and not above.workflow.ended:
             above.workflow.stop_reason = name_of("/".join(sorted(set(_names(condition, met)))))
     except Exception as error:
         fault("termination", error)

@@ -18,7 +18,7 @@ from typing import Any
 from instrumentation import tenancy
 from instrumentation.activity import Activity, AgentTurn, name_of
 from instrumentation.diagnostics import fault
-from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
 from .streams import observed
 
@@ -38,7 +38,7 @@ def on_messages_stream(original: Callable[..., AsyncGenerator[Any, Any]], record
             note = _answers if handoffs is None else None
             return observed(stream, lambda: _scope(self, recorder), note, hold=hold)
         if handoffs is None:
-            turn = current_activity()
+            turn = open_activity()
             return observed(stream, see=lambda item: _answered(turn, item))
         # What most agents of a team do: nothing to be added, unless it may hand over.
         return stream if hold is None else observed(stream, hold=hold)
@@ -55,7 +55,7 @@ def on_messages(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Rec
         if scope is None:
             response = await original(self, *args, **kwargs)
             if _handoffs(self) is None:
-                _answered(current_activity(), response)
+                _answered(open_activity(), response)
             return response
         with scope:
             response = await original(self, *args, **kwargs)
@@ -104,7 +104,7 @@ def _is_its_turn(agent: object) -> bool:
     """Whether the turn that is open here is this agent's. The first who is at work in it is whom AutoGen opened it for;
     an agent that calls its base class says so again."""
     try:
-        turn = current_activity()
+        turn = open_activity()
         if type(turn) is not AgentTurn:
             return False
         if turn.agent_key is None:

@@ -23,7 +23,7 @@ from autogen_core.tools import TextResultContent, ToolResult
 from instrumentation import tenancy
 from instrumentation.activity import UNNAMED, Outcome, ToolCall, name_of
 from instrumentation.diagnostics import fault
-from instrumentation.telemetry.recorder import Recorder, Scope, current_activity
+from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
 from .streams import observed
 
@@ -96,7 +96,7 @@ def _open(
 ) -> tuple[str | None, Scope | None]:
     """What was asked for, and the scope of the call; none when another workbench passes its own call on."""
     try:
-        above = current_activity()
+        above = open_activity()
         if isinstance(above, ToolCall) and above.untold:
             return None, None
         asked = args[0] if args else kwargs.get("name")

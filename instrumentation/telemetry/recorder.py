@@ -48,6 +48,12 @@ def current_activity(context: Context | None = None) -> Activity | None:
     return (otel.get_current() if context is None else context).get(_ACTIVITY)  # type: ignore[return-value]
 
 
+def open_activity() -> Activity | None:
+    """The activity that the running code is a part of; None outside of any, and when it has ended meanwhile."""
+    activity = current_activity()
+    return None if activity is None or activity.ended else activity
+
+
 class Recorder:
     """Opens spans for activities and adds what they say to the metrics.
 
@@ -198,6 +204,7 @@ class Scope:
             if self._ignored:
                 return
             activity, recorder, span = self.activity, self._recorder, self._span
+            activity.ended = True
             if kind is not None:
                 activity.failed(kind)
             tenant = activity.tenant

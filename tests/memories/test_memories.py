@@ -158,3 +158,28 @@ def test_watched_memories_do_what_bare_ones_do(make: Any) -> None:
     bare = asyncio.run(use(make()))
     with capture():
         assert asyncio.run(use(make())) == bare
+
+
+def test_what_a_memory_leaves_behind_is_its_own(captured: Captured) -> None:
+    """A task that writes on when the memory has taken its entry is not a part of that any more."""
+
+    class Leaving(ListMemory):
+        left: asyncio.Task[None]
+
+        async def add(self, content: MemoryContent, cancellation_token: CancellationToken | None = None) -> None:
+            await super().add(content, cancellation_token)
+            self.left = asyncio.create_task(self.later(content))
+
+        async def later(self, content: MemoryContent) -> None:
+            await added.wait()
+            await ListMemory().add(content)
+
+    async def main() -> None:
+        memory = Leaving()
+        await memory.add(ENTRY)
+        added.set()
+        await memory.left
+
+    added = asyncio.Event()
+    asyncio.run(main())
+    assert [span.name for span in captured.spans()] == ["create_memory Leaving", "create_memory ListMemory"]

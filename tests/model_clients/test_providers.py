@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from autogen_core import CancellationToken
+from autogen_ext.models.anthropic import AnthropicBedrockChatCompletionClient
 from model_servers import CACHE_READ, CACHE_WRITE, INPUT, OUTPUT, REASONING, ModelServer, running_model_server
-from provider_clients import ASK, PROVIDERS, Provider, call, result_of
+from provider_clients import ASK, INFO, KEY, PROVIDERS, Provider, call, result_of
 
 from instrumentation import conventions, diagnostics, tenant
 from instrumentation.testing import Captured, capture
@@ -275,3 +276,18 @@ def test_watched_clients_do_what_bare_ones_do(server: ModelServer) -> None:
         watched = asyncio.run(outcomes(server))
         assert len(captured.spans()) == 8 * len(PROVIDERS)
     assert watched == bare
+
+
+def test_a_model_behind_bedrock_is_amazons(captured: Captured) -> None:
+    """`AnthropicBedrockChatCompletionClient`, also an application's class that is made of it."""
+
+    class Own(AnthropicBedrockChatCompletionClient):
+        pass
+
+    access = {"aws_access_key": KEY, "aws_secret_key": KEY, "aws_session_token": KEY, "aws_region": "s3cr3t-region"}
+    for kind in (AnthropicBedrockChatCompletionClient, Own):
+        client = kind(model="claude-sonnet-4-5", model_info=INFO, bedrock_info=access)
+        with pytest.raises(Exception):  # noqa: B017, PT011  # Amazon's library for signing is not here
+            asyncio.run(client.create(ASK))
+    assert [(span.attributes or {})["gen_ai.provider.name"] for span in captured.spans()] == ["aws.bedrock"] * 2
+    assert "s3cr3t" not in "".join(span.to_json() for span in captured.spans())

@@ -266,6 +266,59 @@ def test_a_cancelled_tool_is_no_error(captured: Captured) -> None:
     assert captured.points("autogen.errors") == []
 
 
+class Retrying(StaticWorkbench):
+    """One that asks its own base class until it has an answer."""
+
+    async def call_tool(self, *args: Any, **kwargs: Any) -> ToolResult:
+        for _ in range(2):
+            result = await super().call_tool(*args, **kwargs)
+            if not result.is_error:
+                break
+        return result
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_workbench_that_tries_again_is_at_one_call(captured: Captured, failures: int) -> None:
+    """How the last attempt ended is how the call ended."""
+    left = failures
+
+    def flaky(word: str) -> str:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise LookupError("s3cr3t-error")
+        return word
+
+    asyncio.run(Retrying([FunctionTool(flaky, "x")]).call_tool("flaky", {"word": "s3cr3t"}))
+    assert named(captured) == [("flaky", "LookupError" if failures == 2 else None)]
+
+
+def test_a_call_that_a_call_leaves_behind_is_its_own(captured: Captured) -> None:
+    """A task that goes on when the workbench has answered is not a part of that call any more."""
+
+    class Leaving(Own):
+        left: asyncio.Task[ToolResult]
+
+        async def call_tool(self, *args: Any, **kwargs: Any) -> ToolResult:
+            result = await super().call_tool(*args, **kwargs)
+            self.left = asyncio.create_task(self.later())
+            return result
+
+        async def later(self) -> ToolResult:
+            await answered.wait()
+            return await Own().call_tool("own")
+
+    async def main() -> None:
+        workbench = Leaving()
+        await workbench.call_tool("own")
+        answered.set()
+        await workbench.left
+
+    answered = asyncio.Event()
+    asyncio.run(main())
+    assert named(captured) == [("own", None)] * 2
+
+
 def tree(spans: list[ReadableSpan]) -> Counter[tuple[str | None, str]]:
     by_id = {span.context.span_id: span for span in spans}
     return Counter((by_id[span.parent.span_id].name if span.parent is not None else None, span.name) for span in spans)
