@@ -36,7 +36,7 @@ from sidecar.workers.pool import Workers
 
 from .counts import APPLIED, REFUSED, UNCHANGED, Counts
 from .keyring import NAME as KEYS_NAME
-from .keyring import read_keys
+from .keyring import known_keys, read_keys
 from .version import POLICY_SETTING, Version, load_policies
 
 STATE_SETTING: Final = "TENANTSCOPE_STATE_DIR"
@@ -147,7 +147,7 @@ class PolicyInForce(Collector):
             self._loaded = looks(self._files)
             try:
                 policies = load_policies(self._settings)
-                version = Version.of(*policies, read_keys(self._settings.state_dir, STATE_SETTING), self._workers)
+                version = Version.of(*policies, known_keys(self._settings.state_dir, STATE_SETTING), self._workers)
             except ConfigurationError as error:
                 outcome, lines = REFUSED, error.lines
             except Exception as error:  # noqa: BLE001  # whatever it is, the version in force is good

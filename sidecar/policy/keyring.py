@@ -38,12 +38,20 @@ def read_keys(folder: Path, setting: str) -> tuple[MasterKey, ...]:
     Raises:
         ConfigurationError: the file cannot be read or made, others can read it, or it is not what we wrote.
     """
+    if not os.path.lexists(folder / NAME):
+        return _replaced(folder, setting, (_new(1),))
+    return known_keys(folder, setting)
+
+
+def known_keys(folder: Path, setting: str) -> tuple[MasterKey, ...]:
+    """The master keys, the one in use first, for whoever has had them before: that there are none is a mistake then.
+
+    Raises:
+        ConfigurationError: the file is not there, or as for `read_keys`.
+    """
     path = folder / NAME
     try:
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return _write(path, (_new(1),))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             text = file.read(_MAX_BYTES + 1) if stat.S_ISREG(found.st_mode) else b""
@@ -54,8 +62,8 @@ def read_keys(folder: Path, setting: str) -> tuple[MasterKey, ...]:
     keys = _parsed(text)
     if not keys:
         raise ConfigurationError(
-            f"{setting}: {str(path)!r} holds no keys as they were written; restore it, or remove it to get a new one: "
-            f"then every pseudonym is another"
+            f"{setting}: {str(path)!r} holds no keys as they were written; restore it, or start without it to get "
+            f"a new one: then every pseudonym is another"
         )
     return keys
 

@@ -154,8 +154,14 @@ def keys_damaged(desk: Desk) -> None:
     (desk.folder / NAME).write_text("k1 short\n")
 
 
+def keys_gone(desk: Desk) -> None:
+    (desk.folder / NAME).unlink()
+
+
 @pytest.mark.parametrize(
-    "spoil", [invalid, half, empty, gone, folder, garbage, bomb, keys_damaged], ids=lambda spoil: spoil.__name__
+    "spoil",
+    [invalid, half, empty, gone, folder, garbage, bomb, keys_damaged, keys_gone],
+    ids=lambda spoil: spoil.__name__,
 )
 def test_what_cannot_be_used_changes_nothing_and_is_alerted(desk: Desk, spoil: Callable[[Desk], None]) -> None:
     """The last good policy stays in force; the alert is told once, and resolved by the next good file."""
@@ -173,6 +179,7 @@ def test_what_cannot_be_used_changes_nothing_and_is_alerted(desk: Desk, spoil: C
     if desk.file.is_dir():
         desk.file.rmdir()
     (desk.folder / NAME).write_bytes(keys)
+    (desk.folder / NAME).chmod(0o600)
     desk.write(RIGHT)
     assert desk.policy.reload() == "applied"
     assert desk.keys_left() == [["a.right"]]
