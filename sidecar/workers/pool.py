@@ -25,7 +25,7 @@ from sidecar import conventions
 from sidecar.configuration.settings import ConfigurationError
 from sidecar.conventions import Signal
 from sidecar.network.backoff import Backoff
-from sidecar.redaction import Kernel, MasterKey, Policy, Redacted
+from sidecar.redaction import Kernel, Malformed, MasterKey, Policy, Redacted
 from sidecar.senders.debtors import Debtors
 
 from .member import Member, Version
@@ -123,8 +123,12 @@ class Workers(Collector):
                 self._lose(member, DIED)
             except TimeoutError:
                 self._lose(member, HUNG)
-            except BaseException:
+            except Malformed:
                 self._give_back(member)
+                raise
+            except BaseException:
+                # Its answer may be on the way, and would be taken for that to the next request.
+                self._lose(member, DIED)
                 raise
             else:
                 self._give_back(member)

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from otlp_peers import PATIENCE, trace_request
 
-from sidecar.redaction import Malformed, MasterKey, Policy, Pseudonyms, Redactor
+from sidecar.redaction import Malformed, MasterKey, Policy, Pseudonyms, Redacted, Redactor
 from sidecar.senders.debtors import Debtors
 from sidecar.workers.member import Member
 from sidecar.workers.pool import Unavailable, Workers
@@ -241,3 +242,37 @@ def test_what_a_worker_has_to_say_is_a_line_in_the_log() -> None:
     (line,) = ran.stderr.splitlines()
     assert "level=error" in line
     assert 'event="redaction failed, what it failed on is dropped" error=ZeroDivisionError' in line
+
+
+def test_one_whose_answer_was_not_read_is_never_asked_again() -> None:
+    """No memory for an answer: it would be taken for that to the next request, which is another sender's."""
+
+    class Short(Member):
+        """The first answer of a request of its comes when there is no room for it."""
+
+        failing = True
+
+        def redact(self, *asked: Any) -> Redacted:
+            if not Short.failing:
+                return super().redact(*asked)
+            Short.failing = False
+            received = self._link.receive
+
+            def no_room(by: float | None = None) -> tuple[int, list[bytes]]:
+                raise MemoryError
+
+            self._link.receive = no_room  # type: ignore[method-assign]
+            try:
+                return super().redact(*asked)
+            finally:
+                self._link.receive = received  # type: ignore[method-assign]
+
+    workers = Workers(1, hire=Short)
+    workers.start()
+    try:
+        kernel = workers.kernel(POLICY, KEY)
+        with pytest.raises(MemoryError):
+            kernel.redact("traces", trace_request(3, tenant="globex"))
+        assert kernel.redact("traces", REQUEST) == IN_PROCESS.redact("traces", REQUEST)
+    finally:
+        workers.stop()
