@@ -51,9 +51,5 @@ class _Carried:
     def __repr__(self) -> str:
         return repr(self._call)
 
-    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
-        return _plain, (self._call,)
-
-
-def _plain(call: Any) -> Any:
-    return call
+    def __reduce__(self) -> tuple[type[functools.partial[Any]], tuple[Any]]:
+        return functools.partial, (self._call,)  # of Python's own: to unpickle ours, that process would import us

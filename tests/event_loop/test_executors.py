@@ -117,5 +117,17 @@ def test_a_process_pool_gets_the_plain_call(run: Run) -> None:
     assert seen is None
 
 
+def test_a_process_of_a_pool_does_not_import_us(run: Run) -> None:
+    """Nor AutoGen, nor gRPC, half a second and many megabytes of them: it does arithmetic, perhaps."""
+    imported = "{name.partition('.')[0] for name in __import__('sys').modules}"
+
+    async def main() -> set[str]:
+        loop = asyncio.get_running_loop()
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool, tenant("acme"):
+            return await loop.run_in_executor(pool, eval, imported)
+
+    assert run(main).isdisjoint({"instrumentation", "sidecar", "autogen_core", "grpc"})
+
+
 def pid_and_tenant() -> tuple[int, str | None]:
     return os.getpid(), current_tenant()
