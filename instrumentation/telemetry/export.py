@@ -98,17 +98,22 @@ class Exporter:
             fault("export.queue", error)
 
     def start(self) -> None:
-        """Start the thread, unless it runs."""
+        """Start the thread, unless it runs.
+
+        Raises:
+            RuntimeError: it could not be started; the next span tries again.
+        """
         with self._changed:
             if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(target=self._run, name="tenantscope-export", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="tenantscope-export", daemon=True)
+                thread.start()  # fails where there are no more threads, or at the end of the interpreter
+                self._thread = thread
 
     def flush(self, timeout: float) -> bool:
         """Export what is queued, and the metrics of this moment. False when that took longer than `timeout` seconds."""
         with self._changed:
             if self._thread is None:
-                return True
+                return not self._queue
             if self._thread is threading.current_thread():  # a logging handler, say, called by gRPC
                 return False
             self._asked += 1

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,6 +111,23 @@ def test_spans_and_metrics_arrive_over_grpc() -> None:
             for metric in scope.metrics
         ]
         assert {"autogen.messages", "autogen.tenant.loop.time", "asyncio.eventloop.utilization"} <= set(metrics)
+
+
+def test_a_thread_that_could_not_be_started_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container at its limit of threads: nobody waits meanwhile, and what was queued is sent when there is one."""
+
+    def no_more_threads(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with running_upstream() as upstream, running(Settings(endpoint=upstream.url)) as exporter:
+        first, second = ended("first"), ended("second")
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_more_threads)
+            exporter.emit(first)
+            assert not exporter.flush(3600)
+        exporter.emit(second)
+        assert exporter.flush(PATIENCE)
+        assert [span.name for span in spans_of(upstream)] == ["process first", "process second"]
 
 
 def test_telemetry_says_which_process_on_which_host() -> None:
