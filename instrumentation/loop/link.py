@@ -96,8 +96,12 @@ class Link:
         self._needed.set()
         with self._starting:
             if self._thread is None and not self._stopping.is_set():
-                self._thread = threading.Thread(target=self._run, name="tenantscope-link", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="tenantscope-link", daemon=True)
+                try:
+                    thread.start()
+                    self._thread = thread
+                except RuntimeError as error:  # there are no more threads; the next loop tries again
+                    fault("link", error)
 
     def withdraw(self, loop_id: int) -> None:
         """Tell that a loop was closed. Takes no lock: a finalizer may call it."""

@@ -123,6 +123,21 @@ def application(watchdog: Watchdog, cells: Path, clock: Any) -> Iterator[Applica
     application.close()
 
 
+def test_a_loop_is_accounted_where_there_are_no_more_threads(
+    application: Application, watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the watchdog is told of it when there is one for the next loop."""
+
+    def no_more_threads(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more_threads)
+        application.open_loop(1)
+    application.open_loop(2)
+    assert {watchdog.announced(), watchdog.announced()} == {1, 2}
+
+
 def test_each_delay_is_twice_the_last_one_and_none_is_everybodys() -> None:
     """From a quarter of a second to ten seconds, less up to a half; from the beginning again once it worked."""
     runs = []
