@@ -209,13 +209,16 @@ class AgentTurn(Activity):
 
 
 class TeamRun(Activity):
-    """A run of a team. `team_key` is `id` of the team; never exported."""
+    """A run of a team. Never exported: `team_key`, `id` of the team, and `targets`, whom its agents may hand over to."""
 
-    __slots__ = ("team_key",)
+    __slots__ = ("targets", "team_key")
 
-    def __init__(self, tenant: Tenant, name: str, began_ns: int, team_key: int) -> None:
+    def __init__(
+        self, tenant: Tenant, name: str, began_ns: int, team_key: int, targets: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(Kind.WORKFLOW, tenant, name, began_ns)
         self.team_key = team_key
+        self.targets = targets
 
 
 class MemoryUse(Activity):

@@ -18,7 +18,7 @@ from instrumentation.telemetry.digests import Digests
 from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
 from .streams import observed
-from .termination import of_a_manager
+from .termination import handoffs_that_end, of_a_manager
 
 
 def run_stream(original: Callable[..., Any], recorder: Recorder) -> Callable[..., Any]:
@@ -48,7 +48,7 @@ def _scope(team: object, recorder: Recorder, digests: Digests) -> Scope | None:
         if type(above) is TeamRun and above.team_key == id(team):
             return None  # a class that calls its base class
         tenant = tenancy.current() or tenancy.TABLE.unknown
-        activity = TeamRun(tenant, name_of(type(team).__name__), time.monotonic_ns(), id(team))
+        activity = TeamRun(tenant, name_of(type(team).__name__), time.monotonic_ns(), id(team), _targets(team))
         # The id itself is the key of the team's agents; keys do not leave.
         team_id = getattr(team, "_team_id", None)
         activity.conversation = digests.of_text(tenant, team_id) if type(team_id) is str else None
@@ -56,6 +56,15 @@ def _scope(team: object, recorder: Recorder, digests: Digests) -> Scope | None:
     except BaseException as error:
         fault("team", error)
         return None
+
+
+def _targets(team: Any) -> frozenset[str]:
+    """Whom an agent of the team may hand the conversation over to, by the names that a developer gave."""
+    try:
+        return frozenset((*team._participant_names, *handoffs_that_end(team._termination_condition)))  # noqa: SLF001
+    except Exception as error:  # a team of the application's own, that is made otherwise
+        fault("team.targets", error)
+        return frozenset()
 
 
 def _note(scope: Scope, item: object) -> None:

@@ -39,6 +39,14 @@ def of_a_manager(words: object) -> str:
     return "manager"
 
 
+def handoffs_that_end(condition: Any) -> list[str]:
+    """Targets of the handoffs at which this condition, or a part of it, ends a run."""
+    kind = type(condition).__name__
+    if kind in (_AND, _OR):
+        return [target for part in condition._conditions for target in handoffs_that_end(part)]  # noqa: SLF001
+    return [condition._target] if kind == "HandoffTermination" else []  # noqa: SLF001
+
+
 def call(original: Callable[..., Coroutine[Any, Any, Any]], recorder: Recorder) -> Callable[..., Any]:
     """`TerminationCondition.__call__`, observed."""
 

@@ -5,7 +5,8 @@ that another agent wraps, or that the application asks itself (`on_messages`, `o
 
 A handoff is the call of a tool. AutoGen makes it from the agent's own list of handoffs, which says who the target is:
 `gen_ai.transfer.*` on the span of the tool, as the GenAI conventions propose. An agent without such a list (a custom
-one, `UserProxyAgent`) hands over by what it answers, a `HandoffMessage`: then they are on the span of its turn.
+one, `UserProxyAgent`) hands over by what it answers, a `HandoffMessage`: then they are on the span of its turn. Whom it
+names there a model may have made up, so it is `unnamed` unless the team knows it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from instrumentation import tenancy
-from instrumentation.activity import Activity, AgentTurn, name_of
+from instrumentation.activity import UNNAMED, Activity, AgentTurn, TeamRun, name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder, Scope, open_activity
 
@@ -95,7 +96,9 @@ def _answered(turn: Activity | None, item: object) -> None:
         if type(turn) is AgentTurn and isinstance(item, Response):
             message = item.chat_message
             if isinstance(message, HandoffMessage):
-                turn.transfer_target = name_of(message.target)
+                run = turn.workflow
+                is_known = isinstance(run, TeamRun) and message.target in run.targets
+                turn.transfer_target = name_of(message.target) if is_known else UNNAMED
     except BaseException as error:
         fault("agent.handoff", error)
 

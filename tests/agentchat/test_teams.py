@@ -215,8 +215,9 @@ def test_handoffs_say_where_they_go(captured: Captured) -> None:
 
 
 def test_handoffs_of_agents_without_a_list_say_where_they_go(captured: Captured) -> None:
-    """A custom agent, and a person who was asked by one: no tool is called, so it stands on the turn. So it does where
-    the application asks the agent itself; a turn that hands nothing over says nothing."""
+    """A custom agent, and a person who was asked by one: no tool is called, so it stands on the turn; a turn that hands
+    nothing over says nothing. The target may be what a model said. So it is told by name when the team knows it, as a
+    participant or as whom it ends at; where the application asks the agent itself nobody does."""
 
     class Clerk(BaseChatAgent):
         produced_message_types = (HandoffMessage, TextMessage)
@@ -237,6 +238,8 @@ def test_handoffs_of_agents_without_a_list_say_where_they_go(captured: Captured)
     clerk, user = Clerk("clerk", "user"), UserProxyAgent("user", input_func=lambda _: "s3cr3t")
     team = Swarm([clerk, user], termination_condition=MaxMessageTermination(4))
     asyncio.run(team.run(task="go"))
+    ends = MaxMessageTermination(9) | HandoffTermination("boss")
+    asyncio.run(RoundRobinGroupChat([Clerk("vague", "tell s3cr3t to Mrs. S", "boss")], termination_condition=ends).run(task="go"))
 
     async def alone() -> None:
         await Clerk("by_hand", "elsewhere").on_messages([], CancellationToken())
@@ -257,9 +260,12 @@ def test_handoffs_of_agents_without_a_list_say_where_they_go(captured: Captured)
         ("clerk", "pass_control", "user"),
         ("user", "pass_control", "clerk"),
         ("clerk", None, None),
-        ("by_hand", "pass_control", "elsewhere"),
-        ("by_stream", "pass_control", "somewhere"),
+        ("vague", "pass_control", "unnamed"),
+        ("vague", "pass_control", "boss"),
+        ("by_hand", "pass_control", "unnamed"),
+        ("by_stream", "pass_control", "unnamed"),
     ]
+    assert "s3cr3t" not in "".join(span.to_json() for span in captured.spans())
 
 
 @pytest.mark.parametrize("blocking", [False, True], ids=["coroutine", "function"])

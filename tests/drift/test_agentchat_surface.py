@@ -9,7 +9,7 @@ import autogen_agentchat.conditions as conditions
 import autogen_agentchat.teams as teams
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.base import AndTerminationCondition, Handoff, OrTerminationCondition, TaskResult
-from autogen_agentchat.conditions import MaxMessageTermination, TextMentionTermination
+from autogen_agentchat.conditions import HandoffTermination, MaxMessageTermination, TextMentionTermination
 from autogen_agentchat.teams import BaseGroupChat
 from autogen_agentchat.teams._group_chat import _base_group_chat_manager
 from autogen_agentchat.teams._group_chat._graph import _digraph_group_chat
@@ -60,6 +60,13 @@ def test_conditions_keep_their_parts() -> None:
     for whole, kind in ((parts[0] & parts[1], AndTerminationCondition), (parts[0] | parts[1], OrTerminationCondition)):
         assert type(whole) is kind
         assert whole._conditions == parts
+
+
+def test_whom_a_team_knows() -> None:
+    """Its participants, and at whose handoff it ends."""
+    ends = HandoffTermination("user")
+    team = RoundRobinGroupChat([AssistantAgent("a", replaying())], termination_condition=ends)
+    assert (team._participant_names, team._termination_condition, ends._target) == (["a"], ends, "user")
 
 
 def test_agents_keep_their_handoffs_by_the_names_of_their_tools() -> None:

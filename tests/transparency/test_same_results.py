@@ -231,14 +231,14 @@ BREAKABLE: list[tuple[Any, str]] = [
     (passport.Passport, "__init__"), (passport.Passport, "give_up"), (runtime._Publishing, "_nobody_had_it"),
     (runtime, "_Delivering"),
     (runtime.TraceTap, "create"), (construction, "name_of"), (run_loop, "_tenant"),
-    (recorder.Recorder, "responded"), (digests.Digests, "_begin"), (calls, "current_activity"),
+    (recorder.Recorder, "responded"), (digests.Digests, "_begin"), (calls, "open_activity"),
     (termination, "_names"),
-    (turns_of_agents, "mark"), (turns_of_agents, "current_activity"), (turns_of_agents, "AgentTurn"),
+    (turns_of_agents, "mark"), (turns_of_agents, "open_activity"), (turns_of_agents, "AgentTurn"),
     (states, "_take"), (recorder.Recorder, "abandoned"),
     (model_client, "_model_of"), (model_client, "_provider_of"), (model_client, "_innermost"),
     (open_call, "_tokens"), (open_call.OpenCall, "took"), (open_call.OpenCall, "first_chunk"),
     (workbench, "_name"), (workbench, "size_of"), (agents_and_tools, "_Told"),
-    (agents_and_tools, "name_of"), (team, "name_of"), (streams.otel, "attach"), (Isolation, "handled"),
+    (agents_and_tools, "name_of"), (team, "name_of"), (team, "handoffs_that_end"), (streams.otel, "attach"), (Isolation, "handled"),
     (spans.SpanFactory, "open"), (spans.ActivitySpan, "__init__"), (recorder.Recorder, "account"), (Exporter, "emit"),
     (recorder.Recorder, "scope"), (recorder.Recorder, "lost_message"), (recorder, "Context"),
     (Accumulators, "of"), (Series, "add"), (Series, "record"),
@@ -255,7 +255,8 @@ def test_a_broken_hook_changes_nothing(bare: list[str], owner: Any, name: str) -
 
 
 def test_a_tenant_table_that_is_broken_changes_nothing(bare: list[str]) -> None:
-    """Also of one who has not been seen yet."""
+    """Who has come before is known, and who has not is `unknown`."""
+    tenancy.TABLE.intern("acme")
     with broken(tenancy.TenantTable, "_come"), capture(), tenant("never-seen-before"):
         assert asyncio.run(everything()) == bare
 
