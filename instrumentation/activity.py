@@ -209,7 +209,7 @@ class AgentTurn(Activity):
 
 
 class TeamRun(Activity):
-    """A run of a team. Never exported: `team_key`, `id` of the team, and `targets`, whom its agents may hand over to."""
+    """A run of a team. Never exported: `team_key`, `id` of the team; `targets`, whom its agents may hand over to."""
 
     __slots__ = ("targets", "team_key")
 

@@ -239,7 +239,8 @@ def test_handoffs_of_agents_without_a_list_say_where_they_go(captured: Captured)
     team = Swarm([clerk, user], termination_condition=MaxMessageTermination(4))
     asyncio.run(team.run(task="go"))
     ends = MaxMessageTermination(9) | HandoffTermination("boss")
-    asyncio.run(RoundRobinGroupChat([Clerk("vague", "tell s3cr3t to Mrs. S", "boss")], termination_condition=ends).run(task="go"))
+    vague = Clerk("vague", "tell s3cr3t to Mrs. S", "boss")
+    asyncio.run(RoundRobinGroupChat([vague], termination_condition=ends).run(task="go"))
 
     async def alone() -> None:
         await Clerk("by_hand", "elsewhere").on_messages([], CancellationToken())

@@ -10,7 +10,7 @@ import autogen_agentchat.teams as teams
 from autogen_agentchat.agents import AssistantAgent, UserProxyAgent
 from autogen_agentchat.base import AndTerminationCondition, Handoff, OrTerminationCondition, TaskResult
 from autogen_agentchat.conditions import HandoffTermination, MaxMessageTermination, TextMentionTermination
-from autogen_agentchat.teams import BaseGroupChat
+from autogen_agentchat.teams import BaseGroupChat, RoundRobinGroupChat
 from autogen_agentchat.teams._group_chat import _base_group_chat_manager
 from autogen_agentchat.teams._group_chat._graph import _digraph_group_chat
 from autogen_agentchat.teams._group_chat._magentic_one import _magentic_one_orchestrator

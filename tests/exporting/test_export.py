@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
