@@ -11,13 +11,13 @@ left as it stood, within the bounds of a memo.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, chain
 from operator import itemgetter
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
+from .cutting import Cut
 from .forms import TIME_BYTES, Form, Part
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate
 from .kinds import UNSETTLED, Kind, Row
@@ -25,27 +25,7 @@ from .memo import MAX_ENTRY
 from .steps import Action
 from .wire_format import varint
 
-#: Records that are looked at together.
-TOGETHER: Final = 512
 _SHORT: Final = 0x80
-# What is cut off where no field begins ends in one of these.
-_ODD: Final = frozenset(bytes((byte,)) for byte in range(0x100))
-
-
-class Cut(NamedTuple):
-    """Records, one behind the other.
-
-    Attributes:
-        frames: of each, where its tag is, where its content is, and where it ends.
-        heads: the match of each head.
-        fields: of each, those behind the head, with tag and length.
-    """
-
-    frames: list[tuple[int, int, int]]
-    heads: list[re.Match[bytes]]
-    fields: list[list[bytes]]
-
-
 # What leaves in the place of a field's content, None for nothing; and what was done. No action: it leaves as it stands.
 Judged = tuple[bytes | None, Action | None]
 
@@ -65,31 +45,6 @@ class Judge(Protocol):
 
     def judge_part(self, part: Part, content: bytes) -> tuple[bytes | None, Mapping[Action, int]] | None:
         """A message inside a record: what becomes of it, and all that was done."""
-
-
-def cut(form: Form, data: bytes, pos: int, end: int, tag: int) -> Cut:
-    """The records from `pos` on, as many as stand in a row, but not more than some hundred."""
-    head_of, fields_of = form.head.match, form.fields.findall
-    found = Cut([], [], [])
-    frames, heads, fields = found
-    while pos + 2 < end and data[pos] == tag and len(frames) < TOGETHER:
-        size, start = data[pos + 1], pos + 2
-        if size >= _SHORT:
-            high = data[start]
-            if not 0 < high < _SHORT:
-                break
-            size, start = size & 0x7F | high << 7, start + 1
-        stop = start + size
-        if stop > end:
-            break
-        head = head_of(data, start, stop)
-        if head is None:  # cannot be, for all of it is optional
-            break
-        frames.append((pos, start, stop))
-        heads.append(head)
-        fields.append(fields_of(data, head.end(), stop))
-        pos = stop
-    return found
 
 
 class Verdicts:
@@ -113,20 +68,17 @@ class Verdicts:
             for text in {*map(itemgetter(number), records.heads)}:
                 if text is not None:
                     self._take_text(gate, text)
-        fields = records.fields
-        self._letters = dict.fromkeys(chain.from_iterable(fields), UNSETTLED)
-        if any(map(self._letters.__contains__, _ODD)):
-            fields = [[b""] if found and found[-1] in _ODD else found for found in fields]
-            self._letters = dict.fromkeys(chain.from_iterable(fields), UNSETTLED)
+        self._letters = dict.fromkeys(chain.from_iterable(records.fields), UNSETTLED)
         self._judge_all([*filter(None, self._letters)])
-        letters = "".join(map(self._letters.__getitem__, chain.from_iterable(fields)))
-        stops = [*accumulate(map(len, fields))]
+        letters = "".join(map(self._letters.__getitem__, chain.from_iterable(records.fields)))
+        stops = [*accumulate(map(len, records.fields))]
         self.words = [*map(letters.__getitem__, map(slice, (0, *stops), stops))]
+        if self._unknown:
+            self.words = [
+                word if self._unknown.isdisjoint(head.groups()) else UNSETTLED
+                for head, word in zip(records.heads, self.words, strict=True)
+            ]
         self.rows: dict[str, Row | None] = {word: self._kinds.row(word) for word in {*self.words}}
-
-    def knows(self, head: re.Match[bytes]) -> bool:
-        """Whether it is said of every text in a head what becomes of it."""
-        return not self._unknown or self._unknown.isdisjoint(head.groups())
 
     def _take_text(self, gate: TextGate | None, text: bytes) -> None:
         """A text or an id with tag and length; these are of one byte each."""
@@ -186,6 +138,7 @@ class Verdicts:
         """The same of fields that are no attributes."""
         form = self._form
         parts: defaultdict[int, list[bytes]] = defaultdict(list)
+        stay: defaultdict[int, list[bytes]] = defaultdict(list)
         for field in fields:
             tag = field[0]
             if tag in form.parts:
@@ -193,7 +146,9 @@ class Verdicts:
             elif tag in form.dropped:
                 self._change([field], 0, b"", ("drop", form.dropped[tag]))
             else:
-                self._stay([field], form.bits[tag if tag < _SHORT else tag & 0x7F | field[1] << 7])
+                stay[form.bits[tag if tag < _SHORT else tag & 0x7F | field[1] << 7]].append(field)
+        for bit, some in stay.items():
+            self._stay(some, bit)
         for tag, messages in parts.items():
             self._take_parts(form.parts[tag], form.bits.get(tag, 0), messages)
 
@@ -225,7 +180,7 @@ class Verdicts:
 
     def _take_parts(self, part: Part, bit: int, fields: list[bytes]) -> None:
         # Each has its own time, on which nothing depends.
-        skipped = len(part.time) + TIME_BYTES if part.time else 0
+        skipped, plain = len(part.time) + TIME_BYTES if part.time else 0, part.plain.fullmatch
         groups: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for field in fields:
             start = 2 if field[1] < _SHORT else 3
@@ -235,7 +190,7 @@ class Verdicts:
             if not said or (self._judge.asks_for_names and _names(said)):
                 for field in group:
                     self._take_part(part, bit, field)
-            elif part.memo.recall(said) is not None:
+            elif part.memo.recall(said) is not None or plain(group[0], 2 if group[0][1] < _SHORT else 3):
                 self._stay(group, bit, part=True)
             elif self._take_part(part, bit, group[0]):
                 part.memo.remember(said)

@@ -18,7 +18,6 @@ from typing import Any, Final
 from sidecar.senders.debtors import Debtors
 
 from .bounds import MAX_FIELDS, MAX_SCANNED, Spent, TooMuch, allowance
-from .forms import Form
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate
 from .plan import TenantPlans
 from .questions import inside, is_harmless, may_name, whose
@@ -34,7 +33,6 @@ from .steps import (
     PACKED_VARINTS,
     PART,
     RECORD,
-    TENANTS_RECORD,
     Action,
     Plan,
     Step,
@@ -54,6 +52,8 @@ class Gone:
 
 GONE: Final = Gone()
 _NONE: Final[dict[bytes, int]] = {}
+#: Why the records of a tenant in debt do not leave.
+IN_DEBT: Final = "quota"
 #: Whose records are that name nobody.
 UNKNOWN: Final = b"unknown"
 # What to write for a field: new content, nothing at all, or (None) the field as it stands.
@@ -64,11 +64,12 @@ class Pass(Tally):
     """One pass over one request.
 
     Args:
-        data: the request.
+        data: the request, or a message inside of a record.
         report: is told of an exception that nobody expected.
         tenants: the ids that the sender may name; None when it may name all. What names another is
             refused: a record whole, the resource of many records without them.
         debtors: the tenants whose records are not taken now; None when it does not matter whose they are.
+        tenant: whose the record is that is being walked; empty unless it matters.
 
     What it saw and did is its `Tally`.
     """
@@ -89,18 +90,18 @@ class Pass(Tally):
         report: Callable[[Exception], None],
         tenants: frozenset[str] | None = None,
         debtors: Debtors | None = None,
+        tenant: bytes = b"",
     ) -> None:
         super().__init__()
         self._data = data
         self._report = report
         self._tenants = tenants
         self._debtors = debtors
-        self._tenant = b""  # whose the record is that is being walked; not asked for unless it matters
+        self._tenant = tenant
         self._handlers: dict[int, Callable[[Any, int, int], Outcome]] = {
             ID: self._id,
             PART: self.part,
-            RECORD: self._anybodys_record if debtors is None else self._tenants_record,
-            TENANTS_RECORD: self._tenants_record,
+            RECORD: self._record,
             INTO: self._into,
             PACKED_FIXED: self._packed_fixed,
             PACKED_VARINTS: self._packed_varints,
@@ -139,8 +140,8 @@ class Pass(Tally):
                 operation, _, operand = _AGAIN
             seen |= once
 
-            if operation == RECORD and self._in_rows and self._debtors is None and operand.form is not None:
-                stop, rewritten = self._row(operand, operand.form, field, end, tag)
+            if operation == RECORD and self._in_rows:
+                stop, rewritten = self._row(operand, field, end, tag)
                 if stop > field:
                     if rewritten is not None:
                         pieces += (data[kept:field], rewritten)
@@ -263,7 +264,7 @@ class Pass(Tally):
             return 0, GONE, ("drop", masked)
         return bit, masked.content, (masked.action, masked.reason)
 
-    def _row(self, plans: TenantPlans, form: Form, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:  # noqa: ARG002
+    def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:  # noqa: ARG002
         """Records in a row, from `pos` on: where those stop that need not be walked, what is to be written for them."""
         self._in_rows = False
         return pos, None
@@ -290,52 +291,61 @@ class Pass(Tally):
         except Broken:
             return self._drop("wire")
 
-    def _record(self, plan: Plan, start: int, stop: int) -> Outcome:
+    def _record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
         self._count_records(1)
+        if not self._asks(plans):
+            return self._walked(plans.everybody.plan, start, stop)
+        try:
+            tenant = whose(self._data, plans.attributes, start, stop)
+        except Refused as refused:
+            return self._lost(refused.reason)
+        account = self._account(tenant)
+        if self._is_in_debt(account):
+            self.refused[account] += 1
+            return self._lost(IN_DEBT)
+        self._tenant = tenant
+        outcome = self._walked(plans.of(tenant).plan, start, stop)
+        self._tenant = b""
+        if account and outcome is not GONE:
+            self._charge(account, 1, stop - start)
+        return outcome
+
+    def _walked(self, plan: Plan, start: int, stop: int) -> Outcome:
+        """The new content of a record under a plan."""
         try:
             outcome = self._walk(plan, start, stop)
         except Refused as refused:
-            reason = refused.reason
+            return self._lost(refused.reason)
         except Broken:
-            reason = "wire"
+            return self._lost("wire")
         except TooMuch:
             raise
         except Exception as error:  # noqa: BLE001  # what cannot be redacted does not leave
             self._report(error)
-            reason = "error"
-        else:
-            self.records_out += 1
-            return outcome
+            return self._lost("error")
+        self.records_out += 1
+        return outcome
+
+    def _lost(self, reason: str) -> Gone:
+        """A record does not leave."""
         self.dropped[reason] += 1
         return GONE
 
-    def _anybodys_record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
-        return self._record(plans.everybody, start, stop)
+    def _asks(self, plans: TenantPlans) -> bool:
+        """Whether it matters whose a record is."""
+        return plans.asks or self._debtors is not None
 
-    def _tenants_record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
-        try:
-            self._tenant = whose(self._data, plans.attributes, start, stop)
-            # A tenant that the sender does not speak for is refused as such, by the walk.
-            counts = self._debtors is not None and self._is_nameable(self._tenant)
-            if counts and self._debtors is not None and self._debtors(self._tenant or UNKNOWN):
-                self.refused[self._tenant or UNKNOWN] += 1
-                raise Refused("quota")
-        except Refused as refused:
-            self._count_records(1)
-            self.dropped[refused.reason] += 1
-            self._tenant = b""
-            return GONE
-        try:
-            outcome = self._record(plans.of(self._tenant), start, stop)
-            if counts and outcome is not GONE:
-                records, size = self.taken.get(self._tenant or UNKNOWN, (0, 0))
-                self.taken[self._tenant or UNKNOWN] = records + 1, size + stop - start
-            return outcome
-        finally:
-            self._tenant = b""
+    def _account(self, tenant: bytes) -> bytes:
+        """Whose account a record is charged to; empty: nobody's. What a tenant that the sender does not speak for is
+        said to have sent is refused as such, by the walk."""
+        if self._debtors is None or (
+            self._tenants is not None and tenant.decode("utf-8", "replace") not in self._tenants
+        ):
+            return b""
+        return tenant or UNKNOWN
 
-    def _is_nameable(self, tenant: bytes) -> bool:
-        return self._tenants is None or tenant.decode("utf-8", "replace") in self._tenants
+    def _is_in_debt(self, account: bytes) -> bool:
+        return bool(account) and self._debtors is not None and self._debtors(account)
 
     def _into(self, plan: Plan, start: int, stop: int) -> Outcome:
         self._count_groups(1)

@@ -12,6 +12,7 @@ pieces are all there is; what is in another form is walked field by field.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
@@ -43,6 +44,11 @@ class Part(NamedTuple):
     plan: Plan
     time: bytes
     memo: Memo
+
+    @property
+    def plain(self) -> re.Pattern[bytes]:
+        """Matches the content of one in which there is nothing to judge: numbers, and ids of random bytes."""
+        return _compiled(b"".join(_plain_fields(self.plan)))
 
 
 class Form:
@@ -76,7 +82,7 @@ class Form:
         }
         self.bits = {tag: once << self.attribute_gate.width for tag, (_, once, _) in everything if once}
         self._head = b"".join(_beginning(plan, [tag for tag, _ in steps if tag < self.attributes]))
-        behind = [tag for tag, step in everything if step[0] in (FIXED, INTEGER, ID) and tag > self.attributes]
+        behind = [tag for tag in self.bits if plan[tag][0] in (FIXED, INTEGER, ID) and tag > self.attributes]
         self._fields = tuple(_plain(tag, plan) for tag in behind)
         self._kinds = Kinds()
         self.memo = Memo()
@@ -98,13 +104,6 @@ class Form:
         return _compiled(b"|".join((b"[%b]%b" % (re.escape(self._delimited), _ANY_LENGTH), *self._fields, _NO_FIELD)))
 
 
-def form_of(plan: Plan) -> Form | None:
-    """The form of records with this plan; None for records in which the usual fields are of other kinds."""
-    if any(operation in (PACKED_FIXED, PACKED_VARINTS) for operation, _, _ in plan.values()):
-        return None
-    return Form(plan)
-
-
 def _part(plan: Plan) -> Part:
     tag, (operation, _, operand) = min(plan.items())
     return Part(plan, varint(tag) if operation == FIXED and operand == TIME_BYTES else b"", Memo())
@@ -122,10 +121,26 @@ def _beginning(plan: Plan, tags: list[int]) -> Iterator[bytes]:
             alternatives[once] = [b"(%b%b)" % (_start(tag), _SHORT)]
         elif operation == ID:
             alternatives[once] = [_plain(tag, plan), b"(%b)" % _as_text(tag, plan)]
-        elif operation in (FIXED, INTEGER):
-            alternatives.setdefault(once, []).append(_plain(tag, plan))
+        elif operation in (FIXED, INTEGER, PACKED_FIXED):
+            # Numbers that may repeat stand in one array mostly, or one by one: then the second is not in the form.
+            alternatives.setdefault(once or -(tag >> 3), []).append(_plain(tag, plan))
     for one_of in alternatives.values():
         yield b"(?:%b)?" % b"|".join(one_of)
+
+
+def _plain_fields(plan: Plan) -> Iterator[bytes]:
+    """Each of the plain fields once or not at all, in their order; of those of which one alone may stand, one alone."""
+    groups: dict[int, list[int]] = {}  # by bit, those of its fields
+    plain = [tag for tag, step in sorted(plan.items()) if step[1] and step[0] in (FIXED, INTEGER, ID)]
+    for number, tag in enumerate(plain, 1):
+        others = groups.setdefault(plan[tag][1], [])
+        expression = b"(%b)?" % _plain(tag, plan)
+        for other in others:
+            expression = b"(?(%d)|%b)" % (other, expression)
+        others.append(number)
+        yield expression
+    if plan[last := max(plan)][0] == PACKED_VARINTS:
+        yield b"(?:%b)?" % _to_the_end(last)
 
 
 def _start(tag: int) -> bytes:
@@ -138,6 +153,8 @@ def _plain(tag: int, plan: Plan) -> bytes:
     start = _start(tag)
     if operation == FIXED:
         return b"%b.{%d}" % (start, operand)
+    if operation == PACKED_FIXED:
+        return start + _sized(range(operand, MAX_LENGTH + 1, operand))
     if operation == ID:  # of random bytes; those that could be text are for others
         return rb"%b\x%02x(?![\x00-\x7f]{%d}).{%d}" % (start, operand, operand, operand)
     return rb"%b[\x00-\x%02x]" % (start, min(operand, _ONE_BYTE) - 1)
@@ -149,24 +166,34 @@ def _as_text(tag: int, plan: Plan) -> bytes:
     return rb"%b\x%02x[\x00-\x7f]{%d}" % (_start(tag), size, size)
 
 
-def _grouped(first: int, alternatives: Iterable[bytes]) -> Iterator[bytes]:
-    """Alternatives that begin with one byte after the other, so that most are passed over in groups."""
+def _to_the_end(tag: int) -> bytes:
+    """An array of varints, each in its shortest form, of 63 bits at most: the last field there is."""
+    length = rb"(?=%b\Z)(?:[\x01-\x7f]|[\x80-\xff][\x01-\x7f])" % _ANY_LENGTH
+    return _start(tag) + length + rb"(?:[\x00-\x7f]*+[\x80-\xff]{1,8}+[\x01-\x7f])*+[\x00-\x7f]*+"
+
+
+@functools.cache
+def _sized(sizes: range) -> bytes:
+    """One of these lengths, in one byte or two, and so many bytes behind it."""
+    expressions: list[bytes] = []
+    for high, some in itertools.groupby(sizes, lambda size: size >> 7):
+        if high:
+            lows = [size & 0x7F | 0x80 for size in some]
+            two_bytes = ((low, rb"\x%02x\x%02x.{%d}" % (low, high, high << 7 | low & 0x7F)) for low in lows)
+            expressions.append(rb"(?=[\x80-\xff]\x%02x)(?:%b)" % (high, b"|".join(_grouped(two_bytes))))
+        else:
+            expressions += _grouped((size, rb"\x%02x.{%d}" % (size, size)) for size in some)
+    return b"(?:%b)" % b"|".join(expressions)
+
+
+def _grouped(alternatives: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+    """Alternatives behind the bytes that they begin with, in order; most of them are passed over in groups."""
     waiting = list(alternatives)
     for start in range(0, len(waiting), _GROUP):
         group = waiting[start : start + _GROUP]
-        low = first + start
-        yield rb"(?=[\x%02x-\x%02x])(?:%b)" % (low, low + len(group) - 1, b"|".join(group))
+        bounds = group[0][0], group[-1][0]
+        yield rb"(?=[\x%02x-\x%02x])(?:%b)" % (*bounds, b"|".join(expression for _, expression in group))
 
 
-_SHORT: Final = b"(?:%b)" % b"|".join(_grouped(1, (rb"\x%02x.{%d}" % (size, size) for size in range(1, _ONE_BYTE))))
-_LONG: Final = b"|".join(
-    rb"(?=[\x80-\xff]\x%02x)(?:%b)"
-    % (
-        high,
-        b"|".join(
-            _grouped(0x80, (rb"\x%02x\x%02x.{%d}" % (low | 0x80, high, high << 7 | low) for low in range(_ONE_BYTE)))
-        ),
-    )
-    for high in range(1, (MAX_LENGTH + 1) >> 7)
-)
-_ANY_LENGTH: Final = b"(?:%b|%b)" % (_SHORT, _LONG)
+_SHORT: Final = _sized(range(1, _ONE_BYTE))
+_ANY_LENGTH: Final = _sized(range(1, MAX_LENGTH + 1))

@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from sidecar.conventions import Signal
 
-from .forms import Form, form_of
+from .forms import Form
 from .gates import AttributeGate, TextGate
 from .policy import Policy
 from .pseudonyms import Pseudonyms
@@ -32,7 +32,6 @@ from .steps import (
     PACKED_VARINTS,
     PART,
     RECORD,
-    TENANTS_RECORD,
     TEXT,
     Plan,
 )
@@ -55,6 +54,20 @@ _VARINT_BOUND: Final[dict[int, int]] = {
 }  # fmt: skip
 
 
+class RecordPlan(NamedTuple):
+    """The plan of a record under the rules of one tier, or of everybody.
+
+    Attributes:
+        plan: for its fields.
+        form: what it mostly looks like.
+        keyed: whether its tenant's own key goes into what leaves.
+    """
+
+    plan: Plan
+    form: Form
+    keyed: bool
+
+
 class TenantPlans(NamedTuple):
     """The plans of a record, by whose it is.
 
@@ -63,16 +76,16 @@ class TenantPlans(NamedTuple):
         everybody: for tenants without a tier.
         tiers: by the name of the tier.
         membership: who is in which.
-        form: what records mostly look like, under everybody's plan; None for those that are of many forms.
+        asks: whether it matters whose a record is.
     """
 
     attributes: int
-    everybody: Plan
-    tiers: Mapping[str, Plan]
+    everybody: RecordPlan
+    tiers: Mapping[str, RecordPlan]
     membership: Membership
-    form: Form | None
+    asks: bool
 
-    def of(self, tenant: bytes) -> Plan:
+    def of(self, tenant: bytes) -> RecordPlan:
         """The plan for a record of this tenant."""
         name = self.membership.tier_of(tenant)
         return self.everybody if name is None else self.tiers[name]
@@ -101,6 +114,7 @@ class Planner:
         for planner in (self, *self.tiers.values()):
             planner.attributes.of_tenant = self._gate_of
         self._asks_for_tenants = policy.asks_for_tenants
+        self._is_keyed = policy.is_keyed
 
     def _gate_of(self, tenant: bytes) -> AttributeGate:
         name = self.membership.tier_of(tenant)
@@ -138,8 +152,7 @@ class Planner:
             case Decision.ATTRIBUTES | Decision.EVENT_ATTRIBUTES | Decision.RESOURCE_ATTRIBUTES:
                 return {delimited: (ATTRIBUTE, once, self._gates[decision])}
             case Decision.RECORD:
-                operation = TENANTS_RECORD if self._asks_for_tenants else RECORD
-                return {delimited: (operation, once, self._tenant_plans(field.message_type))}
+                return {delimited: (RECORD, once, self._tenant_plans(field.message_type))}
             case Decision.INTO | Decision.PART:
                 operation = INTO if decision is Decision.INTO else PART
                 return {delimited: (operation, once, self.plan(field.message_type))}
@@ -150,9 +163,13 @@ class Planner:
 
     def _tenant_plans(self, message: Descriptor) -> TenantPlans:
         attributes = tag_of(message.fields_by_name["attributes"].number, LENGTH)
-        tiers = {name: planner.plan(message) for name, planner in self.tiers.items()}
-        everybody = self.plan(message)
-        return TenantPlans(attributes, everybody, tiers, self.membership, form_of(everybody))
+        tiers = {name: planner.record_plan(message) for name, planner in self.tiers.items()}
+        return TenantPlans(attributes, self.record_plan(message), tiers, self.membership, self._asks_for_tenants)
+
+    def record_plan(self, message: Descriptor) -> RecordPlan:
+        """The same of a record, for everybody who has no other planner."""
+        plan = self.plan(message)
+        return RecordPlan(plan, Form(plan), self._is_keyed)
 
 
 def _bit(field: FieldDescriptor) -> int:

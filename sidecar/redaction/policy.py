@@ -125,10 +125,13 @@ class Policy:
     @property
     def asks_for_tenants(self) -> bool:
         """Whether it matters whose a record is before its attributes are judged."""
+        return bool(self.tiers) or self.is_keyed
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether a tenant's own key goes into what leaves of its records, whatever tier it is in."""
         keyed = (rule for (_, key), rule in self.rules.items() if key != TENANT_ID)
-        return bool(self.tiers) or any(
-            isinstance(rule, Rewrite) and rule.action is Action.PSEUDONYMISE for rule in keyed
-        )
+        return any(isinstance(rule, Rewrite) and rule.action is Action.PSEUDONYMISE for rule in keyed)
 
     @property
     def rules(self) -> dict[Place, Rule]:

@@ -12,7 +12,7 @@ from .bounds import MAX_GROUPS, MAX_RECORDS, TooMuch
 from .detectors import detect
 from .gates import TENANT_KEY, VICTIM_KEY, read_entry
 from .rules import string_in
-from .steps import DROP, INTO, RECORD, TENANTS_RECORD, Plan, Step
+from .steps import DROP, INTO, RECORD, Plan, Step
 from .texts import Refused
 from .wire_format import Broken, read_length, read_varint, skip
 
@@ -76,7 +76,7 @@ def inside(data: bytes, plan: Plan, pos: int, end: int) -> tuple[int, int]:
         if operation == INTO:
             more = inside(data, operand, *read_length(data, pos, end))
             records, groups = records + more[0], groups + more[1] + 1
-        elif operation in (RECORD, TENANTS_RECORD):
+        elif operation == RECORD:
             records += 1
         if records > MAX_RECORDS or groups > MAX_GROUPS:
             raise TooMuch

@@ -1,21 +1,28 @@
 """Walks a request as `engine.py` does, but for records in a row: those are judged by the hundred (`bulk.py`).
 
+Where it matters whose a record is, they are sorted into lots first: those of one tier, or of one tenant where its own
+key goes into what leaves; and those of tenants in debt, of which nothing is judged.
+
 Each outcome is the one that the walk would have, in bytes and in counts; a record for which that is not sure is walked.
 A fault in here costs time and nothing else.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from itertools import compress
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from itertools import compress, repeat
 from re import Match
+from typing import Final, NamedTuple
 
 from .bounds import Spent
-from .bulk import Judged, Verdicts, cut
-from .engine import Pass
+from .bulk import Judged, Verdicts
+from .cutting import Frame, cut, framed, is_cut
+from .engine import IN_DEBT, Outcome, Pass
 from .forms import Form, Part
 from .gates import AttributeGate, TextGate
+from .kinds import Row
+from .owners import claims, proven, tenant_in
 from .plan import TenantPlans
 from .questions import is_harmless
 from .steps import Action
@@ -23,63 +30,133 @@ from .texts import Refused
 from .wire_format import varint
 
 
+class _Lot(NamedTuple):
+    """Records that are judged together.
+
+    Attributes:
+        form: what they look like.
+        tenant: whose they are, where that goes into what leaves.
+        in_debt: they are not to leave.
+        numbers: their places among all.
+        claims: of each, the field that is said to name its tenant; none where nobody asks.
+    """
+
+    form: Form
+    tenant: bytes
+    in_debt: bool
+    numbers: list[int]
+    claims: list[bytes]
+
+
+class _Refused:
+    """In the place of what becomes of a record: its tenant is in debt."""
+
+
+_REFUSED: Final = _Refused()
+# What is to be done about a record, its head, its fields, and what becomes of those. None: it must be walked.
+_Fate = tuple[Row, Match[bytes], list[bytes], Verdicts] | _Refused | None
+
+
 class RowsPass(Pass):
     """A `Pass` that takes records together. It is the `Judge` of what cannot be judged with others."""
 
     __slots__ = ()
 
-    def _row(self, plans: TenantPlans, form: Form, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:
+    def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:
         """What is to be written for the records in a row from `pos` on, and where they stop; None when all stay."""
         try:
-            records = cut(form, self._data, pos, end, tag)
-            verdicts = Verdicts(form, self, records)
+            frames = framed(self._data, pos, end, tag)
+            lots, accounts = self._lots(plans, frames)
+            fates, verdicts = self._fates(lots, frames)
         except Exception as error:  # noqa: BLE001  # then the long way, which fails for one value at a time
             self._report(error)
             self._in_rows = False
             return pos, None
-        data, rows, changed = self._data, verdicts.rows, verdicts.changed
+        for some in verdicts:
+            self._count_all(some)
+        data, walked = self._data, 0
+        charged: defaultdict[bytes, list[int]] = defaultdict(list)
         pieces: list[bytes] = []
-        walked: list[str] = []
         kept = pos
-        for (begin, start, stop), head, fields, word in zip(
-            records.frames, records.heads, records.fields, verdicts.words, strict=True
-        ):
-            row = rows[word]
+        outcome: Outcome
+        for (begin, start, stop), fate, account in zip(frames, fates, accounts, strict=False):
             pos = stop
-            if row is None or not verdicts.knows(head):
-                walked.append(word)
-                outcome = self._record(plans.everybody, start, stop)
-                if outcome is None:
-                    continue
-                pieces.append(data[kept:begin])
-                if isinstance(outcome, bytes):
-                    pieces += (data[begin : begin + 1], varint(len(outcome)), outcome)
-                kept = stop
-                continue
-            beginning = self._head(head, verdicts) if verdicts.texts else None
-            if row.actions:
-                some = [data[start : head.end()] if beginning is None else beginning]
-                some += compress(fields, row.leaves)
-                for at in row.rewritten:
-                    some[at + 1] = changed[some[at + 1]]
-                content = b"".join(some)
-            elif beginning is not None:
-                content = beginning + data[head.end() : stop]
+            if fate is None:
+                walked += 1
+                outcome = self._record(plans, start, stop)
+            elif isinstance(fate, _Refused):
+                self._count_records(1)
+                self.refused[account] += 1
+                outcome = self._lost(IN_DEBT)
             else:
+                if account:
+                    charged[account].append(stop - start)
+                outcome = self._written(fate, start, stop)
+            if outcome is None:
                 continue
-            pieces += (data[kept : begin + 1], varint(len(content)), content)
+            pieces.append(data[kept:begin])
+            if isinstance(outcome, bytes):
+                pieces += (data[begin : begin + 1], varint(len(outcome)), outcome)
             kept = stop
-        self._count_all(Counter(verdicts.words) - Counter(walked), verdicts)
+        for account, sizes in charged.items():
+            self._charge(account, len(sizes), sum(sizes))
         # What comes in another form costs more to cut than to walk.
-        self._in_rows = 2 * len(walked) <= len(records.frames)
+        self._in_rows = 2 * walked <= len(frames)
         if not pieces:
             return pos, None
         pieces.append(data[kept:pos])
         return pos, b"".join(pieces)
 
-    def _count_all(self, words: Mapping[str, int], verdicts: Verdicts) -> None:
+    def _lots(self, plans: TenantPlans, frames: list[Frame]) -> tuple[Iterable[_Lot], Iterable[bytes]]:
+        """Records, by what is to be done about them, except those that must be walked; and whom each is charged to."""
+        if not self._asks(plans):
+            return [_Lot(plans.everybody.form, b"", False, [*range(len(frames))], [])], repeat(b"")
+        claimed = [*claims(self._data, frames)]
+        lots: dict[tuple[str | None, bytes, bool], _Lot] = {}
+        lot_of: dict[bytes | None, _Lot | None] = {}
+        account_of: dict[bytes | None, bytes] = {}
+        for claim in {*claimed}:
+            tenant = None if claim is None else tenant_in(claim, plans.attributes)
+            if tenant is None:
+                lot_of[claim], account_of[claim] = None, b""
+                continue
+            account_of[claim] = account = self._account(tenant)
+            plan, in_debt = plans.of(tenant), self._is_in_debt(account)
+            key = plans.membership.tier_of(tenant), tenant if plan.keyed else b"", in_debt
+            lot_of[claim] = lots.setdefault(key, _Lot(plan.form, key[1], in_debt, [], []))
+        for number, claim in enumerate(claimed):
+            lot = lot_of[claim]
+            if lot is not None and claim is not None:
+                lot.numbers.append(number)
+                lot.claims.append(claim)
+        return lots.values(), map(account_of.__getitem__, claimed)
+
+    def _fates(self, lots: Iterable[_Lot], frames: list[Frame]) -> tuple[list[_Fate], list[Verdicts]]:
+        """What becomes of each record, and all that was found out for it."""
+        fates: list[_Fate] = [None] * len(frames)
+        found: list[Verdicts] = []
+        for lot in lots:
+            records = cut(lot.form, self._data, map(frames.__getitem__, lot.numbers))
+            if lot.claims:
+                records = proven(records, lot.claims)
+            if lot.in_debt:
+                for number, fields in zip(lot.numbers, records.fields, strict=True):
+                    fates[number] = _REFUSED if is_cut(fields) else None
+                continue
+            self._tenant = lot.tenant
+            try:
+                verdicts = Verdicts(lot.form, self, records)
+            finally:
+                self._tenant = b""
+            found.append(verdicts)
+            rows = map(verdicts.rows.__getitem__, verdicts.words)
+            for number, row, head, fields in zip(lot.numbers, rows, records.heads, records.fields, strict=True):
+                fates[number] = None if row is None else (row, head, fields, verdicts)
+        return fates, found
+
+    def _count_all(self, verdicts: Verdicts) -> None:
         """Count records, by their words, and what was done to their fields."""
-        for word, times in words.items():
+        for word, times in Counter(verdicts.words).items():
             row = verdicts.rows[word]
             if row is not None:
                 self._count_records(times)
@@ -87,6 +164,18 @@ class RowsPass(Pass):
                 self.records_out += times
                 for done, often in row.actions:
                     self._count(done, times * often)
+
+    def _written(self, fate: tuple[Row, Match[bytes], list[bytes], Verdicts], start: int, stop: int) -> bytes | None:
+        """A record's new content; None when it stays."""
+        row, head, fields, verdicts = fate
+        beginning = self._head(head, verdicts) if verdicts.texts else None
+        if row.actions:
+            some = [self._data[start : head.end()] if beginning is None else beginning]
+            some += compress(fields, row.leaves)
+            for at in row.rewritten:
+                some[at + 1] = verdicts.changed[some[at + 1]]
+            return b"".join(some)
+        return None if beginning is None else beginning + self._data[head.end() : stop]
 
     def _head(self, head: Match[bytes], verdicts: Verdicts) -> bytes | None:
         """A record's new head; None when it stays."""
@@ -123,7 +212,7 @@ class RowsPass(Pass):
 
     def judge_part(self, part: Part, content: bytes) -> tuple[bytes | None, Mapping[Action, int]] | None:
         """As `Judge`."""
-        inside = Pass(content, self._report, self._tenants)
+        inside = Pass(content, self._report, self._tenants, tenant=self._tenant)
         try:
             outcome = inside.part(part.plan, 0, len(content))
         except Exception:  # noqa: BLE001  # it is seen again, and dealt with, when the record is walked

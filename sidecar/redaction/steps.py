@@ -9,8 +9,6 @@ FIXED, INTEGER, DROP = 0, 1, 2
 # From here on the field has a length; the first three are judged by a gate, which is the operand.
 ATTRIBUTE, TEXT, NAME = 3, 4, 5
 ID, PART, RECORD, INTO, PACKED_FIXED, PACKED_VARINTS = 6, 7, 8, 9, 10, 11
-# A record whose tenant the policy must know before it is walked.
-TENANTS_RECORD = 12
 
 #: (operation, bit of a field that may stand once, operand)
 Step = tuple[int, int, Any]

@@ -58,6 +58,11 @@ class Tally:
         if self.records_in > MAX_RECORDS:
             raise TooMuch
 
+    def _charge(self, account: bytes, records: int, size: int) -> None:
+        """Records that leave, and what they had in bytes."""
+        taken, so_far = self.taken.get(account, (0, 0))
+        self.taken[account] = taken + records, so_far + size
+
     def _count_groups(self, groups: int) -> None:
         self._groups += groups
         if self._groups > MAX_GROUPS:

@@ -47,12 +47,23 @@ SEEN: Final[Counter[str]] = Counter()
 _ALL: Final = [*(ENCODINGS | RARE_ENCODINGS).values()]
 MAY_NAME: Final = frozenset({"acme", "globex", "unknown", ""})
 _DEBTORS: Final = (Debtors(frozenset({b"acme"})), Debtors(frozenset(), frozenset({b"acme", b"unknown"})))
-_TIERS: Final = """
+#: Tiers to put behind a policy, with an action in the place of the word.
+TIERS: Final = """
 tiers:
   quiet:
     tenants: [acme, "tenant-*"]
     attributes:
       gen_ai.tool.name: {action: drop}
+    fields:
+      Span.name: {action: drop}
+  banks:
+    tenants: [globex, "bank-*"]
+    attributes:
+      gen_ai.tool.name: {action: ACTION}
+    events:
+      exception.type: {action: ACTION}
+    fields:
+      Span.name: {action: ACTION}
 """
 _NAMES: Final = Pseudonyms(MasterKey("k1", bytes(32)))
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -60,12 +71,13 @@ _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 @functools.cache
 def _redactor(policy: str, variant: str) -> Redactor:
-    if variant != "tiers":
+    if variant in ("names", "shipped"):
         return Redactor(Policy.load(policy), _NAMES if variant == "names" else None)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "policy.yaml"
-        file.write_text(shipped_file(f"{policy}.yaml").decode() + _TIERS)
-        return Redactor(Policy.load(file))
+        action = {"tiers": "hash", "keyed tiers": "pseudonymise"}[variant]
+        file.write_text(shipped_file(f"{policy}.yaml").decode() + TIERS.replace("ACTION", action))
+        return Redactor(Policy.load(file), _NAMES)
 
 
 class _Walked(RowsPass):
@@ -102,8 +114,8 @@ def row_trial(seed: int) -> None:
     request = Writer(chance, policy, planted, secret not in CONTENT.values()).request(signal)
     payload = request.SerializeToString()
     tenants = MAY_NAME if chance.random() < 0.3 else None
-    debtors = chance.choice(_DEBTORS) if chance.random() < 0.1 else None
-    variant = chance.choice(("names", "tiers", "shipped", "shipped", "shipped", "shipped"))
+    debtors = chance.choice(_DEBTORS) if chance.random() < 0.3 else None
+    variant = chance.choice(("names", "tiers", "keyed tiers", "shipped", "shipped", "shipped"))
     damaged = chance.random() < 0.15
     if damaged:
         payload = _damaged(chance, payload)

@@ -138,8 +138,9 @@ def remembered(redactor: Redactor) -> list[bytes]:
             if isinstance(operand, dict):
                 plans.append(operand)
             elif isinstance(operand, TenantPlans):
-                plans += [operand.everybody, *operand.tiers.values()]
-                gates += [operand.form, *operand.form.parts.values()] if operand.form is not None else []
+                for record in (operand.everybody, *operand.tiers.values()):
+                    plans.append(record.plan)
+                    gates += [record.form, *record.form.parts.values()]
             elif hasattr(operand, "memo"):
                 gates.append(operand)
     return [entry for gate in gates for entry in (*gate.memo.recent, *gate.memo._older)]

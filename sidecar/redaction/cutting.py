@@ -1,0 +1,71 @@
+"""Cuts records that stand in a row into their fields.
+
+What it refuses: to take what it could not cut for fields. A record that is not wholly in its form (`forms.py`) comes
+out as one field that there cannot be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple, cast
+
+from .forms import Form
+
+#: Records that are looked at together.
+TOGETHER: Final = 512
+#: In the place of the fields of a record that is not in the form.
+NO_FIELDS: Final = [b""]
+_SHORT: Final = 0x80
+
+# Where a record's tag is, where its content is, and where it ends.
+Frame = tuple[int, int, int]
+
+
+class Cut(NamedTuple):
+    """Records of one form.
+
+    Attributes:
+        heads: the match of each head.
+        fields: of each, those behind the head, with tag and length; or `NO_FIELDS`.
+    """
+
+    heads: list[re.Match[bytes]]
+    fields: list[list[bytes]]
+
+
+def framed(data: bytes, pos: int, end: int, tag: int) -> list[Frame]:
+    """The records from `pos` on, as many as stand one behind the other, but not more than some hundred."""
+    frames: list[Frame] = []
+    while pos + 2 < end and data[pos] == tag and len(frames) < TOGETHER:
+        size, start = data[pos + 1], pos + 2
+        if size >= _SHORT:
+            high = data[start]
+            if not 0 < high < _SHORT:
+                break
+            size, start = size & 0x7F | high << 7, start + 1
+        stop = start + size
+        if stop > end:
+            break
+        frames.append((pos, start, stop))
+        pos = stop
+    return frames
+
+
+def cut(form: Form, data: bytes, frames: Iterable[Frame]) -> Cut:
+    """Their fields."""
+    head_of, fields_of = form.head.match, form.fields.findall
+    heads: list[re.Match[bytes]] = []
+    fields: list[list[bytes]] = []
+    for _, start, stop in frames:
+        head = cast("re.Match[bytes]", head_of(data, start, stop))  # all of it is optional
+        heads.append(head)
+        found = fields_of(data, head.end(), stop)
+        # What is no field ends in a piece of one byte.
+        fields.append(NO_FIELDS if found and len(found[-1]) == 1 else found)
+    return Cut(heads, fields)
+
+
+def is_cut(fields: list[bytes]) -> bool:
+    """Whether these are a record's fields."""
+    return fields is not NO_FIELDS
