@@ -15,6 +15,7 @@ import fcntl
 import functools
 import mmap
 import os
+import secrets
 import stat
 import tempfile
 import threading
@@ -42,6 +43,7 @@ class Cell:
     """
 
     def __init__(self, memory: mmap.mmap, slots: int, path: Path | None, clock: Callable[[], int]) -> None:
+        self._memory: mmap.mmap | None = memory
         self.words = memoryview(memory).cast("Q")
         self.path = path
         self._clock = clock
@@ -77,7 +79,9 @@ class Cell:
 
     @classmethod
     def _in_file(cls, directory: Path, loop_id: int, now_ns: int, slots: int, clock: Callable[[], int]) -> Cell:
-        path = directory / f"{os.getpid()}-{process.own_start()}-{loop_id}{_SUFFIX}"
+        # Another container's process may have the same pid, and have begun at the same tick.
+        unique = secrets.token_hex(4)
+        path = directory / f"{os.getpid()}-{process.own_start()}-{loop_id}-{unique}{_SUFFIX}"
         unfinished = path.with_suffix(".new")
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         cell = None
@@ -140,7 +144,7 @@ class Cell:
 
     def close(self) -> None:
         """The loop ended in good order: say so, and take the file away. Takes no lock, so a finalizer may call it."""
-        words, self.words = self.words, scratch(self._slots)
+        words, self.words, self._memory = self.words, scratch(self._slots), None
         words[layout.RUNNING] = 0
         words[layout.CLOSED] = 1
         path, self.path = self.path, None
@@ -149,9 +153,16 @@ class Cell:
                 path.unlink()
 
     def forget(self) -> None:
-        """In a forked child: the cell is the parent's, touch neither its words nor its file again."""
-        self.words = scratch(self._slots)
-        self.path = None
+        """In a forked child: the cell is the parent's, touch neither its words nor its file again.
+
+        Nor keep its lock, which the mapping has: it tells that the parent lives.
+        """
+        words, self.words = self.words, scratch(self._slots)
+        memory, self._memory, self.path = self._memory, None, None
+        words.release()
+        if memory is not None:
+            with contextlib.suppress(BufferError):  # somebody looks at it this moment, and is not in the child
+                memory.close()
 
     def release(self) -> None:
         """Stop listening for names; takes the tenant table's lock."""

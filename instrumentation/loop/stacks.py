@@ -77,5 +77,8 @@ class StacksFile:
 
     def forget(self) -> None:
         """Give the descriptor up, and leave the file: in a forked child it is the parent's."""
+        self._words.release()
+        with contextlib.suppress(BufferError):
+            self._memory.close()  # which has a descriptor of its own, and with it the lock
         if self.ours():
             os.close(self._descriptor)

@@ -136,6 +136,50 @@ def test_a_cell_in_use_is_not_swept_by_a_process_that_cannot_see_its_writer(
     disguised.rename(path)
 
 
+def test_two_of_the_same_name_are_two(cells: Path) -> None:
+    """Containers that share the folder may have processes of the same pid, begun in the same hundredth of a second."""
+    made = [cell.Cell.create(cells, 1, 1) for _ in range(2)]
+    paths = [one.path for one in made if one.path is not None]
+    assert sorted(paths) == sorted(cells.iterdir())
+    for one, number in zip(made, (7, 8), strict=True):
+        one.words[layout.BEAT] = number
+    beats = [int.from_bytes(path.read_bytes()[layout.BEAT * 8 :][:8], sys.byteorder) for path in paths]
+    assert beats == [7, 8]
+    for one in made:
+        one.close()
+        one.release()
+    assert list(cells.iterdir()) == []
+
+
+ORPHANS = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from instrumentation.loop import Loops
+loops = Loops(Path(sys.argv[1]), "service", "instance", "unix:/nonexistent")
+loops.start()
+async def main():
+    loops._lookout.watch(Path(sys.argv[1]), 10**9)
+    if os.fork() == 0:
+        print("forked", flush=True)
+        sys.stdin.read()
+        os._exit(0)
+    signal.pause()
+asyncio.run(main())
+"""
+
+
+def test_a_child_does_not_pass_for_its_dead_parent(cells: Path) -> None:
+    """The lock of a cell says that its writer lives; a child that was forked by it has no part in that."""
+    code = [sys.executable, "-c", ORPHANS, str(cells)]
+    with subprocess.Popen(code, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "forked\n"
+        assert sorted(path.suffix for path in cells.iterdir()) == [".cell", ".stacks"]
+        parent.kill()
+        parent.wait()
+        assert cell.sweep(cells) == 2  # while the child lives
+
+
 def test_a_table_with_too_many_tenants_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slot must fit into the low bits of RUNNING."""
     monkeypatch.setattr(tenancy, "TABLE", tenancy.TenantTable(layout.MAX_SLOTS))
