@@ -53,7 +53,7 @@ class Hands:
         self._lock = threading.Lock()
         self._working: dict[Waiting, None] = {}  # in the order in which they got their hands
         self._line: dict[str, deque[Waiting]] = {}
-        self._shares = Shares()
+        self._shares = Shares(clock)
 
     @contextmanager
     def at_work(self, sender: str) -> Iterator[None]:
@@ -91,7 +91,7 @@ class Hands:
                 self._stood(waiting.sender)
             else:
                 del self._working[waiting]
-                self._shares.paid(waiting.sender, self._clock() - waiting.since)
+                self._shares.left(waiting.sender)
             self._grant()
 
     def _grant(self) -> None:

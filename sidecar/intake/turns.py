@@ -1,7 +1,7 @@
 """Whose turn it is: a few requests are worked on at once, and those who wait get the next place by what they have had.
 
 A place is held from before a request's body is read until it is answered. Among those who wait, the one who has had the
-least gets the next place (`shares.py`); what it pays is the seconds for which places were held.
+least gets the next place (`shares.py`); what it pays is the seconds for which places are held, while they pass.
 
 What it refuses: to give one sender the last places, to let one have more requests waiting than there is room left for
 the others, to let anybody wait longer than a sender has patience for, and to let a body that trickles in hold a place
@@ -78,8 +78,7 @@ class Turns:
         self._working: dict[Turn, None] = {}  # in the order in which they got their places
         self._waiting: dict[str, deque[Turn]] = {}
         self._waiters = 0
-        self._held: dict[str, int] = {}
-        self._shares = Shares()
+        self._shares = Shares(clock)
 
     def take(self, sender: str, cut: Callable[[], object] = lambda: None) -> Turn:
         """Wait for a place.
@@ -120,10 +119,7 @@ class Turns:
         with self._lock:
             if turn in self._working:
                 del self._working[turn]
-                self._held[turn.sender] -= 1
-                if not self._held[turn.sender]:
-                    del self._held[turn.sender]
-                self._shares.paid(turn.sender, self._clock() - turn.since)
+                self._shares.left(turn.sender)
             elif turn in (line := self._waiting.get(turn.sender, ())):
                 line.remove(turn)  # type: ignore[union-attr]
                 self._stood(turn.sender)
@@ -137,13 +133,12 @@ class Turns:
 
     def _grant(self) -> None:
         while len(self._working) < self._places:
-            able = [sender for sender in self._waiting if self._held.get(sender, 0) < self._most]
+            able = [sender for sender in self._waiting if self._shares.served(sender) < self._most]
             if not able:
                 return
             sender = self._shares.next(able)
             turn = self._waiting[sender].popleft()
             self._stood(sender)
-            self._held[sender] = self._held.get(sender, 0) + 1
             turn.since = self._clock()
             self._working[turn] = None
             turn.granted.set()

@@ -61,6 +61,18 @@ def test_a_request_of_more_than_a_slice_is_worked_on_beside_the_next() -> None:
     assert working(others) == [True, False]
 
 
+def test_what_is_still_worked_on_has_been_had() -> None:
+    """Who has a request that takes longer than a slice does not get the next hand before somebody who has none."""
+    clock = Clock()
+    hands = Hands(1, clock)
+    asked = [hands.ask("large") for _ in range(3)]
+    clock.now += SLICE_SECONDS / 2
+    calm = hands.ask("calm")
+    clock.now += SLICE_SECONDS
+    hands.look()
+    assert working([calm, *asked]) == [True, True, False, False]
+
+
 def test_who_gives_up_waiting_is_in_nobodys_way() -> None:
     """Nor does it lose a hand."""
     hands = Hands(1, Clock())

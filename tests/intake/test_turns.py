@@ -96,6 +96,34 @@ def test_large_requests_wait_behind_small_ones_of_others() -> None:
     assert abs(seconds["large"] - seconds["small"]) <= 5.0
 
 
+def test_what_is_still_worked_on_has_been_had() -> None:
+    """Long requests that all began at once are no reason to begin another of the same sender before somebody else's."""
+    clock = Clock()
+    turns = Turns(places=4, clock=clock)
+    long, short = ([turns.ask(sender) for _ in range(2)] for sender in ("long", "short"))
+    more = [turns.ask("long") for _ in range(3)]
+    clock.now += 1
+    calm = turns.ask("calm")
+    turns.leave(short[0])
+    assert granted([calm, *more]) == [True, False, False, False]
+    turns.leave(calm)
+    again = turns.ask("calm")
+    assert granted([again, *more]) == [False, True, False, False]  # the place was free: nobody waits beside it
+    clock.now += 1
+    turns.leave(long[0])
+    assert granted([again, *more[1:]]) == [True, False, False]
+
+
+def test_places_that_come_free_together_go_to_each_who_waits() -> None:
+    """Who had as much as another gets his after the other's first, not after all of them."""
+    turns = Turns(places=4, clock=Clock())
+    held = [turns.ask(sender) for sender in "aabb"]
+    waiting = [turns.ask(sender) for sender in "ccd"]
+    for turn in held[:2]:
+        turns.leave(turn)
+    assert granted(waiting) == [True, False, True]
+
+
 def test_who_was_away_saves_nothing_up() -> None:
     """A sender that comes back does not get all places until it has caught up with the others."""
     clock = Clock()
