@@ -103,6 +103,7 @@ def main(folder: Path) -> None:
 
     instrumentation.start(service_name="askers")
     asyncio.run(ask(address))
+    instrumentation.stop()  # before the file with the key goes, which is looked at with each export
     for process in (the_clerks, the_host):
         process.terminate()
         process.join()
