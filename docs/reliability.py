@@ -463,7 +463,11 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
     "This machine": (
         Fault(
             "a port, or a socket, that is taken",
-            (SERVING + "a_port_is_not_shared", SOCKET + "the_socket_of_a_living_process_is_not"),
+            (
+                SERVING + "a_port_is_not_shared",
+                SOCKET + "the_socket_of_a_living_process_is_not",
+                "sidecar_service/test_unix_sockets.py::test_a_socket_that_another_sidecar_has_is_not_taken",
+            ),
         ),
         Fault(
             "a stale socket, a link in its place",

@@ -93,14 +93,14 @@ def _run(settings: Settings) -> int:
         "sidecar ready",
         listen=sidecar.listen_address.target,
         listen_http=None if sidecar.http_address is None else sidecar.http_address.target,
-        admin=f"http://{sidecar.admin_address.target}",
+        admin=sidecar.admin_address.url,
         destination=",".join(sidecar.destinations),
         state_dir=settings.state_dir,
         policy=settings.policy,
         policy_digest=sidecar.policy.digest,
         pid=os.getpid(),
         package=Path(__file__).parent,
-        **({} if sidecar.metrics_address is None else {"metrics": f"http://{sidecar.metrics_address.target}"}),
+        **({} if sidecar.metrics_address is None else {"metrics": sidecar.metrics_address.url}),
     )
     while (received := signal.sigwait(signals)) == signal.SIGHUP:
         sidecar.reload()

@@ -12,8 +12,10 @@ from pathlib import Path
 from . import intake
 from .configuration.ownership import check_private_folder, is_kept_in_memory
 from .configuration.settings import ConfigurationError, Settings
+from .configuration.table import SETTINGS
 from .destinations import Destinations
 from .loading import load_certificate, load_secret
+from .network.address import Address
 from .policy.in_force import STATE_SETTING
 from .policy.version import load_policies
 from .senders.clients import Clients
@@ -37,7 +39,7 @@ def check(settings: Settings) -> list[str]:
         ("certificate", lambda: load_certificate(settings)),
         ("clients", lambda: Clients(settings.clients_file)),
         ("state", lambda: check_private_folder(settings.state_dir, STATE_SETTING)),
-        ("socket", lambda: _socket_folder(settings)),
+        ("sockets", lambda: _socket_folders(settings)),
     ):
         try:
             found[name] = read()
@@ -48,9 +50,17 @@ def check(settings: Settings) -> list[str]:
     return [f"{what:9} {how}" for what, how in _plan(settings, found)] + list(_warnings(settings))
 
 
-def _socket_folder(settings: Settings) -> None:
-    if settings.listen.path is not None:
-        check_private_folder(settings.listen.path.parent, "TENANTSCOPE_LISTEN")
+def _socket_folders(settings: Settings) -> None:
+    errors: list[str] = []
+    for setting in SETTINGS:
+        address = getattr(settings, setting.field, None)
+        if isinstance(address, Address) and address.path is not None:
+            try:
+                check_private_folder(address.path.parent, setting.key)
+            except ConfigurationError as error:
+                errors += error.lines
+    if errors:
+        raise ConfigurationError(*errors)
 
 
 def _plan(settings: Settings, found: dict[str, object]) -> Iterator[tuple[str, str]]:
@@ -65,9 +75,9 @@ def _plan(settings: Settings, found: dict[str, object]) -> Iterator[tuple[str, s
     names = clients.names
     yield "lets in", "whoever reaches it" if names is None else f"{len(names)} clients: {', '.join(names[:20])}"
     asks = "whoever is on this machine" if names is None else "clients"
-    yield "tells", f"{asks}, at http://{settings.admin.target}"
+    yield "tells", f"{asks}, at {settings.admin.url}"
     if settings.metrics is not None:
-        yield "tells", f"whoever reaches http://{settings.metrics.target} its health and metrics"
+        yield "tells", f"whoever reaches {settings.metrics.url} its health and metrics"
     trial = "" if policies[1] is None else f", and tries {settings.trial_policy} (digest {policies[1].digest})"
     yield "redacts", f"by {settings.policy} (digest {policies[0].digest}){trial}"
     if settings.limits is not None:
@@ -86,8 +96,10 @@ def _warnings(settings: Settings) -> Iterator[str]:
     kept = kept_in_memory_warning(settings.state_dir)
     if kept:
         yield f"warning: {kept}"
-    if settings.clients_file is None and settings.listen.path is None:
-        yield "warning: TENANTSCOPE_LISTEN: every user of this machine may send; see docs/security.md"
+    if settings.clients_file is None:
+        for key, address in (("LISTEN", settings.listen), ("LISTEN_HTTP", settings.listen_http)):
+            if address is not None and address.path is None:
+                yield f"warning: TENANTSCOPE_{key}: every user of this machine may send; see docs/security.md"
 
 
 def kept_in_memory_warning(folder: Path) -> str:

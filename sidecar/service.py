@@ -85,7 +85,7 @@ class Sidecar:
         self._receivers = Receivers(
             records=Records(self._record, self._faces.whose, resource),
             state_dir=settings.state_dir,
-            admin_url=lambda: f"http://{self.admin_address.target}",
+            admin_url=lambda: self.admin_address.url,
             registry=self.registry,
             alertmanager=settings.alertmanager,
             webhook=settings.webhook,

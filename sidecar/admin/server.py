@@ -1,5 +1,5 @@
-"""The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` over HTTP on loopback, for
-reading only; and, where it is asked for, a listener for other machines with the first three of them.
+"""The admin listener: `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` over HTTP on loopback or a
+Unix socket, for reading only; and, where it is asked for, a listener for other machines with the first three of them.
 
 Where a list says who the clients are, whoever asks for more than health shows the token of one: a client that speaks
 for all tenants sees everything, another one what is about its own, and no metrics, which are about all.
@@ -28,12 +28,13 @@ import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from sidecar.configuration.settings import ConfigurationError
+from sidecar.configuration import sockets
 from sidecar.network.address import Address
 from sidecar.network.cutting import cut
 from sidecar.senders.clients import ANYBODY, Client, Clients, Unknown
 
 MAX_CONNECTIONS: Final = 32
+BACKLOG: Final = 64
 SECONDS: Final = 5.0  # for each read and write
 DEFAULT_SPANS: Final = 100
 MAX_SPANS: Final = 5000
@@ -58,14 +59,12 @@ class _Listener:
     def __init__(
         self, key: str, listen: Address, pages: Mapping[str, Page], clients: Clients, *, by_any_name: bool
     ) -> None:
-        try:
-            self._server = _Server(listen)
-        except OSError as error:
-            raise ConfigurationError(f"{key}: cannot listen on {listen.target}: {error.strerror}") from None
+        listening, self.address = sockets.listen(listen, key, BACKLOG)
+        self._server = _Server(listening)
         self._server.pages = pages
         self._server.clients = clients
-        self._server.by_any_name = by_any_name
-        self.address = Address(listen.host, self._server.server_address[1])
+        # No web page reaches a Unix socket, whatever its name resolves to.
+        self._server.by_any_name = by_any_name or self.address.path is not None
         self._thread = threading.Thread(
             target=self._server.serve_forever,
             kwargs={"poll_interval": 0.1},
@@ -83,6 +82,7 @@ class _Listener:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+        sockets.leave(self.address)
 
 
 class Admin(_Listener):
@@ -183,26 +183,17 @@ def _metrics(registry: CollectorRegistry, accept: str, client: Client) -> Answer
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 64
     pages: Mapping[str, Page]
     clients: Clients
     by_any_name: bool
 
-    def __init__(self, listen: Address) -> None:
-        # Before the base class binds: it asks for the family.
-        host = {"localhost": "127.0.0.1"}.get(listen.host, listen.host)
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    def __init__(self, listening: socket.socket) -> None:
         self._places = threading.Lock()
         self._open: dict[socket.socket, None] = {}  # in the order of arrival
-        super().__init__((host, listen.port), _Handler)
-
-    def server_bind(self) -> None:
-        # The base class looks its own host name up here, which can take seconds on a machine without DNS.
-        if self.allow_reuse_address:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "localhost", self.server_address[1]
+        # The base class makes a socket of its own, and looks its own host name up, which can take seconds without DNS.
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._places:

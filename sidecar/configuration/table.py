@@ -99,9 +99,9 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "TENANTSCOPE_LISTEN_HTTP", "listen_http", "",
-        "where applications send OTLP/HTTP (protobuf), such as `127.0.0.1:4318`, with the same TLS and clients; "
-        "nowhere without it",
-        tcp_listener,
+        "where applications send OTLP/HTTP (protobuf), such as `127.0.0.1:4318` or `unix:/path`, with the same TLS and "
+        "clients; nowhere without it",
+        listener,
     ),
     Setting(
         "TENANTSCOPE_CLIENTS_FILE", "clients_file", "",
@@ -119,7 +119,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
             _existing_file),
     Setting(
         "TENANTSCOPE_ADMIN", "admin", "127.0.0.1:8889",
-        "where `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` are served: a loopback `host:port`",
+        "where `/healthz`, `/readyz`, `/metrics`, `/status` and `/spans` are served: a loopback `host:port`, or "
+        "`unix:/path` in a folder of its own",
         loopback,
     ),
     Setting(

@@ -116,7 +116,8 @@ class Connection:
                 self._socket.close()
 
     def _shake_hands(self) -> None:
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._socket.family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._certificate is None:
             return
         self._socket.settimeout(self._seconds.head)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import socket
 import threading
 import time
@@ -20,7 +21,7 @@ from typing import Final
 
 import structlog
 
-from sidecar.configuration.settings import ConfigurationError
+from sidecar.configuration.sockets import leave, listen
 from sidecar.ledger import Ledger
 from sidecar.network.address import Address
 
@@ -43,8 +44,8 @@ class HttpIntake:
     """Takes OTLP/HTTP in.
 
     Args:
-        listen: an address. admission: who is let in. ledger: counts the answers. certificate: what TLS is served with;
-        without one there is none. seconds: how long a client may take for what.
+        listen: an address, or a Unix socket. admission: who is let in. ledger: counts the answers. certificate: what
+        TLS is served with; without one there is none. seconds: how long a client may take for what.
         most: connections at once.
     """
 
@@ -76,20 +77,7 @@ class HttpIntake:
         Raises:
             ConfigurationError: the address cannot be had.
         """
-        host = {"localhost": "127.0.0.1"}.get(self._listen.host, self._listen.host)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind((host, self._listen.port))
-            listening.listen(_BACKLOG)
-        except OSError:
-            listening.close()
-            raise ConfigurationError(
-                f"{KEY}: cannot listen on {self._listen.target}; is a Collector or another sidecar there?"
-            ) from None
-        self._socket = listening
-        self.address = Address(self._listen.host, listening.getsockname()[1])
+        self._socket, self.address = listen(self._listen, KEY, _BACKLOG)
         self._serving = True
         self._thread.start()
 
@@ -114,6 +102,7 @@ class HttpIntake:
                 self._socket.shutdown(socket.SHUT_RDWR)  # wakes up who waits for connections
             self._socket.close()
             self._thread.join()
+            leave(self._listen)
         with self._changed:
             for connection in list(self._open):
                 if not connection.busy:
@@ -125,7 +114,7 @@ class HttpIntake:
 
     # Threads ------------------------------------------------------------------------------------------------
     def _accept(self) -> None:
-        listening = self._socket
+        listening, numbers = self._socket, itertools.count()
         while listening is not None and not self._stopping.is_set():
             try:
                 accepted, peer = listening.accept()
@@ -136,9 +125,9 @@ class HttpIntake:
                 if error.errno == errno.ECONNABORTED:
                     continue
                 return  # it was closed
-            connection = Connection(
-                accepted, f"http:{peer[0]}:{peer[1]}", self._verdicts, self._certificate, self._seconds, self._stopping
-            )
+            # At a Unix socket nobody has an address: connections are told apart by their numbers.
+            name = f"http:{peer[0]}:{peer[1]}" if self.address.path is None else f"http:{next(numbers)}"
+            connection = Connection(accepted, name, self._verdicts, self._certificate, self._seconds, self._stopping)
             if not self._make_room(connection):
                 accepted.close()
                 continue

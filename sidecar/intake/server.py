@@ -9,20 +9,16 @@ request before it looks at the size.
 
 from __future__ import annotations
 
-import os
 import resource
-import socket
-import stat
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 import grpc
 
-from sidecar.configuration.ownership import private_folder
 from sidecar.configuration.settings import ConfigurationError
+from sidecar.configuration.sockets import claim, leave
 from sidecar.ledger import Ledger
 from sidecar.network.address import Address
 from sidecar.network.otlp import MAX_REQUEST_BYTES, SERVICES
@@ -150,14 +146,13 @@ class Intake:
         self._patience.stop()
         self._exports.shutdown(wait=False, cancel_futures=True)
         self._streams.shutdown(wait=False, cancel_futures=True)
-        if serving and self._listen.path is not None:
-            self._listen.path.unlink(missing_ok=True)
+        if serving:
+            leave(self._listen)
 
     def _bind(self) -> Address:
         path = self._listen.path
         if path is not None:
-            private_folder(path.parent, KEY)
-            _remove_stale_socket(path)
+            claim(path, KEY)
         try:
             if self._certificate is None:
                 port = self._server.add_insecure_port(self._listen.target)
@@ -177,23 +172,3 @@ def _connections() -> tuple[str, int]:
     """As many as there may be, and never so many that none of the process's files is left for anything else."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return "grpc.max_allowed_incoming_connections", max(64, min(MAX_CONNECTIONS, files - OTHER_FILES))
-
-
-def _remove_stale_socket(path: Path) -> None:
-    """Remove the socket that a dead process left behind; anything else at this path is not ours to touch."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-        raise ConfigurationError(f"{KEY}: {str(path)!r} exists and is not a socket of ours")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-        except OSError:
-            pass
-    raise ConfigurationError(f"{KEY}: another process listens on {str(path)!r}")

@@ -31,6 +31,11 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """For a server that speaks HTTP without TLS."""
+        return self.target if self.path is not None else f"http://{self.target}"
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it, judged by the text alone: a name is not looked up."""
         if self.path is not None or self.host == "localhost":
@@ -60,10 +65,8 @@ def listener(text: str) -> Address:
 
 
 def loopback(text: str) -> Address:
-    """`host:port` on loopback, or `[::1]:port`."""
+    """`host:port` on loopback, `[::1]:port`, or `unix:/path`."""
     address = listener(text)
-    if address.path is not None:
-        raise ValueError("must be host:port, such as 127.0.0.1:8889")
     if not address.is_loopback:
         raise ValueError(
             "must be a loopback address (127.0.0.1, ::1 or localhost): the listener has no TLS and no "

@@ -18,7 +18,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from sidecar.alerts import printable
-from sidecar.network.address import Address
+from sidecar.network.address import Address, listener
 
 from .status import NotAStatusError, Status, read
 
@@ -38,7 +38,7 @@ class StrangerError(NoAnswerError):
 
 
 class Admin:
-    """The admin listener at `address`, such as `http://127.0.0.1:8889`; `host:port` is enough.
+    """The admin listener at `address`, such as `http://127.0.0.1:8889`; `host:port` is enough, and `unix:/path` works.
 
     Args:
         heard: gets the path and the body of every answer, whatever its HTTP status.
@@ -57,18 +57,11 @@ class Admin:
         limit: float = _LIMIT,
         token: str | None = None,
     ) -> None:
-        parts = urlsplit(address if "://" in address else f"http://{address}")
-        if parts.scheme != "http" or not parts.hostname or not parts.port or not address.isprintable():
-            raise ValueError("must be http://host:port")
-        if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError("must be http://host:port and nothing else")
-        if not all(c.isascii() and (c.isalnum() or c in "-._:") for c in parts.hostname):
-            raise ValueError("has a host name with characters that no host name has")
-        self._host, self._port = parts.hostname, parts.port
-        self._headers = {"Authorization": f"Bearer {token}"} if token and Address(self._host).is_loopback else {}
+        self._address = listener(address) if address.startswith("unix:") else _over_tcp(address)
+        self._headers = {"Authorization": f"Bearer {token}"} if token and self._address.is_loopback else {}
         self._heard = heard
         self._limit = limit
-        self.url = f"http://{parts.netloc}"
+        self.url = self._address.url
 
     def showing(self, token: str | None) -> Admin:
         """The same listener for somebody else: that token, or none, is shown instead."""
@@ -91,7 +84,7 @@ class Admin:
         Raises:
             NoAnswerError: nobody answers in time, or with anything but 200.
         """
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._limit)
+        connection = _Connection(self._address, self._limit)
         deadline: _Deadline | None = None
         late = f"no answer within {self._limit:g} s"
         try:
@@ -118,6 +111,33 @@ class Admin:
         if response.status != HTTPStatus.OK:
             raise NoAnswerError(f"it answered {response.status}{_said(body)}")
         return body
+
+
+def _over_tcp(address: str) -> Address:
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if parts.scheme != "http" or not parts.hostname or not parts.port or not address.isprintable():
+        raise ValueError("must be http://host:port, or unix:/path")
+    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("must be http://host:port and nothing else")
+    if not all(c.isascii() and (c.isalnum() or c in "-._:") for c in parts.hostname):
+        raise ValueError("has a host name with characters that no host name has")
+    return Address(parts.hostname, parts.port)
+
+
+class _Connection(http.client.HTTPConnection):
+    """Over TCP or a Unix socket."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        super().__init__(address.host or "localhost", address.port or None, timeout=timeout)
+        self._path = address.path
+
+    def connect(self) -> None:
+        if self._path is None:
+            super().connect()
+        else:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(str(self._path))
 
 
 class _Deadline:

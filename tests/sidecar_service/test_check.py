@@ -71,6 +71,20 @@ def test_everybody_on_the_machine_is_a_warning(tmp_path: Path) -> None:
     assert any(line.startswith("warning: TENANTSCOPE_LISTEN") for line in check(settings(tmp_path)))
     private = check(settings(tmp_path, LISTEN=f"unix:{tmp_path}/run/otlp.sock"))
     assert not any(line.startswith("warning: TENANTSCOPE_LISTEN") for line in private)
+    half = check(settings(tmp_path, LISTEN=f"unix:{tmp_path}/run/otlp.sock", LISTEN_HTTP="127.0.0.1:0"))
+    assert [line.split(":")[1] for line in half if "every user" in line] == [" TENANTSCOPE_LISTEN_HTTP"]
+
+
+def test_the_folder_of_each_socket_is_looked_at(tmp_path: Path) -> None:
+    """All three are told of in one go, and where the pages would be when nothing is wrong."""
+    places = {key: f"unix:{tmp_path}/{key}/any.sock" for key in ("LISTEN", "LISTEN_HTTP", "ADMIN")}
+    said = check(settings(tmp_path, **places))
+    assert f"tells     whoever is on this machine, at unix:{tmp_path}/ADMIN/any.sock" in said
+    for key in places:
+        shared(tmp_path / key)
+    with pytest.raises(ConfigurationError) as refused:
+        check(settings(tmp_path, **places))
+    assert [line.split(":")[0] for line in refused.value.lines] == [f"TENANTSCOPE_{key}" for key in places]
 
 
 def of_another(folder: Path) -> None:

@@ -87,10 +87,11 @@ def test_what_is_no_address_is_refused(text: str) -> None:
     assert line.startswith("TENANTSCOPE_LISTEN: ")
 
 
-def test_the_admin_listener_is_no_unix_socket() -> None:
-    """Prometheus and browsers do not speak to one."""
-    (line,) = errors(ADMIN="unix:/run/x/admin.sock")
-    assert line.startswith("TENANTSCOPE_ADMIN: ")
+@pytest.mark.parametrize("key", ["LISTEN", "LISTEN_HTTP", "ADMIN"])
+def test_what_is_for_this_machine_may_be_a_unix_socket(key: str) -> None:
+    """With no clients and no TLS: the folder keeps others out."""
+    found = read(**{key: "unix:/run/x/any.sock"})
+    assert getattr(found, key.lower()) == Address(path=Path("/run/x/any.sock"))
 
 
 def test_metrics_for_other_machines_are_served_when_asked_for() -> None:
