@@ -158,6 +158,8 @@ class Loops:
             owner: how many tenants the slot was taken from before.
         """
         with self._reading:
+            for account in list(self._accounts.values()):
+                account.give_up(slot)
             total, accounts = self._sum()
             self._reader.hand_over(slot, owner, total, self._wall())
             for account in accounts:

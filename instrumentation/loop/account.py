@@ -33,6 +33,7 @@ from .victims import Queued, waits
 
 LONG_NS: Final = layout.LONG_NS  # a slice from here on is worth a look at who waited for it
 PUBLISH_NS: Final = 20_000_000
+STILL_NS: Final = 60_000_000_000  # after which a loop that is not run is not waited for
 NEAR_NS: Final = 5_000_000  # how long before a slice its thread's run delay may have been read: the error, at most
 _RUNNING: Final = layout.RUNNING
 _START_BITS: Final = layout.START_BITS
@@ -266,15 +267,20 @@ class Account:
         """Whether all is counted that ever will be in this slot, if its tenant left it at `since`; from any thread.
 
         That takes a moment at which the loop's thread had no slot in hand: its timer ran since, or the loop does not
-        run. And what was counted has to be published, for its CPU time is divided then. An account that has ended is
-        not quiet: its sums are still to be moved.
+        run. And what was counted has to be published, for its CPU time is divided then; for a loop that stands still
+        that is waited for a minute. An account that has ended is not quiet: its sums are still to be moved.
         """
         loop = self.loop()
         if self.ended is not None or loop is None:
             return False
-        if loop.is_running() and self.words[layout.HEARTBEAT] <= since:
+        runs = loop.is_running()
+        if runs and self.words[layout.HEARTBEAT] <= since:
             return False
-        return self.slices[slot] == self._published[slot]
+        return self.slices[slot] == self._published[slot] or not (runs or self.clock() - since < STILL_NS)
+
+    def give_up(self, slot: int) -> None:
+        """What CPU time was not divided yet of this quiet slot's is nobody's; from any thread."""
+        self._published_active[slot], self._published[slot] = self.active[slot], self.slices[slot]
 
     def vacate(self, slot: int) -> None:
         """A quiet slot is to be another tenant's, whose totals begin at 0 in the cell; from any thread."""

@@ -157,7 +157,7 @@ def test_nothing_is_let_go_of_that_has_not_arrived(make_house: MakeHouse) -> Non
 
 
 def test_a_loop_that_stands_still_with_figures_unsettled_keeps_the_slot(make_house: MakeHouse) -> None:
-    """What CPU time its last slices took is divided when it runs again: until then nobody else may have it."""
+    """What CPU time its last slices took is divided when it runs again: for a minute nobody else may have it."""
     house = make_house(1)
     house.work("acme", 1)
     for _ in range(IDLE_NS // INTERVAL_NS + 5):
@@ -166,6 +166,23 @@ def test_a_loop_that_stands_still_with_figures_unsettled_keeps_the_slot(make_hou
     assert house.table.generations[2] == 0
     house.intervals(3)
     assert house.table.generations[2] == 1
+
+
+def test_a_loop_that_never_runs_again_gives_the_slot_up(make_house: MakeHouse) -> None:
+    """A thread that keeps its loop and has nothing to do: each would keep a slot, until none is left. The CPU time that
+    was not divided is nobody's then, also when the loop does run again."""
+    house = make_house(1)
+    house.work("acme", 3)
+    for _ in range(IDLE_NS // INTERVAL_NS + 10):
+        house.clock.wait(10_000)
+        house.collect()
+    assert house.table.generations[2] == 1
+    house.work("globex", 4)
+    assert house.shown() == {"globex"}
+    house.intervals(2)
+    house.check()
+    totals = house.loops.totals()
+    assert (totals.active_ns[2], totals.cpu_ns[2]) == (4_000_000, 4_000_000)
 
 
 def test_pairs_of_who_lost_the_slot_end(make_house: MakeHouse) -> None:
