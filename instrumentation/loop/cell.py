@@ -159,8 +159,8 @@ class Cell:
         """
         words, self.words = self.words, scratch(self._slots)
         memory, self._memory, self.path = self._memory, None, None
-        words.release()
-        if memory is not None:
+        if memory is not None:  # else it was closed, and these words are everybody's
+            words.release()
             with contextlib.suppress(BufferError):  # somebody looks at it this moment, and is not in the child
                 memory.close()
 

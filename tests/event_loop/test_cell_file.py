@@ -151,6 +151,18 @@ def test_two_of_the_same_name_are_two(cells: Path) -> None:
     assert list(cells.iterdir()) == []
 
 
+def test_a_cell_that_is_closed_is_not_forgotten_once_more(cells: Path) -> None:
+    """The words that stand in for those of a closed cell are everybody's: a fork right after a loop's end leaves them."""
+    ended, later = (cell.Cell.create(cells, number, 1) for number in (1, 2))
+    ended.close()
+    for _ in range(2):
+        ended.forget()
+        later.forget()
+    for one in (ended, later):
+        one.words[layout.BEAT] = 7
+        one.release()
+
+
 ORPHANS = """
 import asyncio, os, signal, sys
 from pathlib import Path
