@@ -152,7 +152,7 @@ def test_two_of_the_same_name_are_two(cells: Path) -> None:
 
 
 def test_a_cell_that_is_closed_is_not_forgotten_once_more(cells: Path) -> None:
-    """The words that stand in for those of a closed cell are everybody's: a fork right after a loop's end leaves them."""
+    """What stands in for the words of a closed cell is everybody's: a fork right after a loop's end leaves it."""
     ended, later = (cell.Cell.create(cells, number, 1) for number in (1, 2))
     ended.close()
     for _ in range(2):
