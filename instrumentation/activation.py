@@ -126,9 +126,8 @@ class Activation:
             self._logger_class = None
 
     def after_fork(self) -> None:
-        """In a forked child that is not to be watched: off again, whoever of the parent's threads was at it."""
+        """In a forked child: whoever of the parent's threads was at it, is not here."""
         self._lock = threading.RLock()
-        self.detach()
 
     def _put(self, owner: Any, name: str, value: object) -> None:
         self._changes.append((owner, name, vars(owner).get(name, _ABSENT), value))

@@ -128,12 +128,15 @@ class Running:
         """In the child of a process that has not sent anything yet: identity and counts begin anew."""
         self._open_telemetry()
         self.recorder.lead_to(self.accumulators, self.exporter.emit)
+        self.activation.after_fork()
         self.loops.start()
 
     def leave_alone(self) -> None:
-        """In a child that is not to be watched: what is still open adds to figures of its own, which nobody is told."""
-        # The parent's have a lock that a thread of his may have held, and a queue that nobody empties here.
-        self.recorder.lead_to(Accumulators(), lambda _: None)
+        """In a child that is not to be watched: nothing is recorded or told; tenants go with messages."""
+        # Also what is still open: the parent's figures have a lock that a thread of his may have held.
+        self._open_telemetry()
+        self.recorder.lead_to(self.accumulators, lambda _: None)
+        self.recorder.retired = True
         self.activation.after_fork()
 
     def metrics(self) -> MetricsData | None:
@@ -277,7 +280,7 @@ def running() -> Running | None:
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _starting, _running
+    global _lock, _starting
     _starting = False
     _lock = threading.RLock()  # another thread of the parent may have held it, as with those of these
     diagnostics.after_fork()
@@ -288,8 +291,7 @@ def _after_fork_in_child() -> None:
     _inherited.append((_running, _running.exporter, _running.loops))
     try:
         if channels.forbidden():
-            running, _running = _running, None
-            running.leave_alone()
+            _running.leave_alone()
             diagnostics.count("fork.unwatched")
             log.info(_UNWATCHED)
         else:

@@ -236,7 +236,8 @@ class Accumulators:
             with self.lock:
                 copied = series.copy()
             idle = series.idle(copied, now_ns)
-            if idle and delivered:
+            # A level that has been 0 leaves nothing to be told; without a sidecar there would be no end of them.
+            if idle and (delivered or series.metric.kind == "gauge"):
                 with self.lock:
                     series.end(idle, copied)
             found.append(copied.points(now_ns))

@@ -138,6 +138,8 @@ class Recorder:
 
     def abandoned(self, tenant: str, change: int) -> None:
         """So many more, or fewer, handlers of a tenant of this name run for a caller who has given up waiting."""
+        if self.retired:  # nobody looks any more, and what rises by tenant has no bound but the looking
+            return
         with self.accumulators.lock:
             self.accumulators.of(names.ABANDONED).add((tenant,), change)
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from instrumentation import conventions, tenancy
-from instrumentation.conventions import TENANT_LOOP_TIME
+from instrumentation.conventions import ABANDONED, TENANT_LOOP_TIME
+from instrumentation.slots import TenantTable
+from instrumentation.telemetry.accumulators import Accumulators
 from instrumentation.telemetry.loop_metrics import loop_metrics
 from instrumentation.turnover import TENURE_NS
 
@@ -218,6 +220,22 @@ def test_pairs_of_who_lost_the_slot_end(make_house: MakeHouse) -> None:
     told = pairs()
     assert told["initech", "globex"] == 0.01
     assert not [pair for pair in told if "acme" in pair]
+
+
+def test_levels_of_tenants_without_a_slot_do_not_add_up_without_a_sidecar() -> None:
+    """Callers of any number of tenants give up, and their handlers end: nothing is left, though nobody was told."""
+    table = TenantTable(bound=1)
+    table.intern("acme")
+    accumulators = Accumulators(is_shown=table.is_shown)
+    for reading in range(3):
+        for n in range(5_000):
+            with accumulators.lock:
+                for change in (1, -1):
+                    accumulators.of(ABANDONED).add((f"tenant-{reading}-{n}",), change)
+                accumulators.of(ABANDONED).add(("acme",), 1)
+        accumulators.collect(1 + reading, delivered=False)
+        accumulators.collect(2 + reading, delivered=False)
+    assert accumulators.of(ABANDONED)._sums == {("acme",): 15_000}
 
 
 NAMES = st.sampled_from([f"t{n}" for n in range(7)])
