@@ -23,6 +23,7 @@ from .cell import ProcessKey, RefusedError
 from .described import described
 from .hearing import listen
 from .mode import Mode
+from .parties import leaves_room
 from .pressure import Pressure, Saturation, Starved
 from .sayings import Sayings
 from .stacks import Answer, Asked, ask
@@ -107,12 +108,13 @@ class Poll:
         return next((watched for watched in self._loops.values() if watched.stall is stall), None)
 
     def _make_room(self, watched: Watched) -> None:
-        if len(self._loops) >= MAX_LOOPS:
-            raise RefusedError("loops", f"{MAX_LOOPS} loops are under watch already")
+        parties = [other.party for other in self._loops.values()]
+        if not leaves_room(watched.party, parties, MAX_LOOPS):
+            raise RefusedError("loops", f"as many of {MAX_LOOPS} loops as may be are under watch already")
         if watched.cell.mode is Mode.HEARTBEATS:
-            told = sum(other.cell.mode is Mode.HEARTBEATS for other in self._loops.values())
-            if told >= MAX_TOLD:
-                raise RefusedError("loops", f"{MAX_TOLD} loops are watched by heartbeats already")
+            told = [other.party for other in self._loops.values() if other.cell.mode is Mode.HEARTBEATS]
+            if not leaves_room(watched.party, told, MAX_TOLD):
+                raise RefusedError("loops", f"as many of {MAX_TOLD} loops as may be are watched by heartbeats already")
 
     def look_at(self, watched: Watched) -> None:
         """There is news of it."""

@@ -2,6 +2,7 @@
 
 So a stream that has no loop under watch after a while is ended, and gives way at once when the room is needed. One that
 has a loop under watch is never ended for another's sake; when there are only such, who comes is refused, and counted.
+A client that speaks for some tenants leaves room for others (`parties.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from sidecar import conventions
 
+from .parties import leaves_room
 from .stream import ClosedError, Stream
 
 MAX_STREAMS: Final = 100  # each takes a thread of the server's for as long as it lasts
@@ -46,13 +48,14 @@ class Room:
             ClosedError: there is no room for it.
         """
         with self._lock:
-            if len(self._open) >= MAX_STREAMS:
-                oldest = self._oldest_silent()
-                if oldest is None:
-                    self._count("room", now)
-                    raise ClosedError(
-                        grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MAX_STREAMS} applications are under watch already"
-                    )
+            oldest = self._oldest_silent() if len(self._open) >= MAX_STREAMS else None
+            staying = [each.party for each in self._open if oldest is None or each is not oldest[0]]
+            if not leaves_room(stream.party, staying, MAX_STREAMS):
+                self._count("room", now)
+                raise ClosedError(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, "as many applications as may be are under watch already"
+                )
+            if oldest is not None:
                 self._end(oldest[0], now)
             self._open.add(stream)
             self._silent[stream] = now

@@ -58,6 +58,10 @@ class Stream:
         news: told when there is something to look at.
         shown: how a tenant's id is shown to people.
         clock: nanoseconds of `CLOCK_MONOTONIC`.
+        party: the client, by name, if it is to leave room for others; empty otherwise.
+
+    Attributes:
+        party: as given.
     """
 
     def __init__(
@@ -68,7 +72,9 @@ class Stream:
         news: Callable[[], None],
         shown: Shown = str,
         clock: Callable[[], int] = time.monotonic_ns,
+        party: str = "",
     ) -> None:
+        self.party = party
         self._poll = poll
         self._shown = shown
         self._refused = refused
@@ -174,7 +180,7 @@ class Stream:
     def _watch(self, announce: Any, cell: CellReader | ToldCell) -> None:
         watched = Watched(
             printable(announce.service_name, 255), printable(announce.instance, 255), cell, self,
-            printable(announce.host, 255),
+            printable(announce.host, 255), self.party,
         )  # fmt: skip
         with self._ending:  # the end of the stream comes from another thread; no loop may be added after it
             if self._ended:

@@ -23,6 +23,7 @@ from sidecar.wire.limits import Limits
 
 from .bell import Bell, come_first
 from .holders import Shown
+from .parties import party_of
 from .poll import Poll
 from .room import Room
 from .stacks import Answer, Asked, Found, ask
@@ -172,6 +173,7 @@ class Watchdog:
             # A client that names a tenant it does not speak for accuses nobody.
             lambda tenant: self._shown(tenant) if caller.client.speaks_for(tenant) else _NOBODY,
             self._clock,
+            party_of(caller.client),
         )
         try:
             self._room.enter(stream, self._clock())

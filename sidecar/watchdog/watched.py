@@ -23,6 +23,7 @@ class Watched:
     Attributes:
         stream: who announced it.
         host: as its process calls it.
+        party: the client who announced it, by name, if it is to leave room for others; empty otherwise.
         leaving: why it is to be watched no more; set by any thread, acted upon by the next look.
         cut_off: whether its stream is gone; set by any thread.
         cut_off_at: when a look found that, None while there is a stream.
@@ -43,6 +44,7 @@ class Watched:
     cell: Cell
     stream: object
     host: str = ""
+    party: str = ""
     leaving: str | None = None
     cut_off: bool = False
     cut_off_at: int | None = None

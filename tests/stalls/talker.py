@@ -39,6 +39,9 @@ class Talker:
         """Whether the watchdog took the stream."""
         return CONNECTED in dict(self.call.initial_metadata() or ())
 
+    def say(self, report: wire.Report) -> None:
+        self._reports.put(report)
+
     def announce(self, cell: Cell, loop_id: int = 1) -> None:
         self._reports.put(
             wire.Report(

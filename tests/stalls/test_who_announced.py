@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -19,11 +20,14 @@ from sidecar.alerts import Alerts
 from sidecar.senders.clients import Clients, new_token
 from sidecar.watchdog import Watchdog
 from sidecar.watchdog.opening import open_cell
+from sidecar.watchdog.poll import MAX_TOLD
+from sidecar.watchdog.room import MAX_STREAMS
 from sidecar.watchdog.told import ToldCell
 from sidecar.wire import cell as layout
 from sidecar.wire import watchdog_pb2 as wire
 
 MS = 1_000_000
+TOLD_LOOPS = 8  # of one application
 
 
 def slot_of(tenant: str) -> int:
@@ -37,23 +41,33 @@ class Desk:
         self._file = folder / "clients.yaml"
         self.token, self._digest = new_token()
         self.write("[acme, globex]")
-        registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         self.watchdog = Watchdog(100 * MS, Alerts([], registry), registry, clients=Clients(self._file))
-        self._server = grpc.server(ThreadPoolExecutor(8))
+        self._server = grpc.server(ThreadPoolExecutor(MAX_STREAMS + 8))
         self.watchdog.add_to(self._server)
         self.target = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self.watchdog.start()
         self._server.start()
 
-    def write(self, tenants: str, token: str = "") -> None:
+    def write(self, tenants: str, token: str = "", more: str = "") -> None:
         """Let the client speak for these; without its own token, nobody is it any more."""
         draft = self._file.with_suffix(".new")
-        draft.write_text(f'clients: {{partner: {{tokens: ["{token or self._digest}"], tenants: {tenants}}}}}\n')
+        draft.write_text(f'clients: {{partner: {{tokens: ["{token or self._digest}"], tenants: {tenants}}}{more}}}\n')
         draft.replace(self._file)
+
+    def add_operator(self) -> str:
+        """A client that speaks for all, beside the other; its token."""
+        token, digest = new_token()
+        self.write("[acme, globex]", more=f', operator: {{tokens: ["{digest}"], tenants: all}}')
+        return token
 
     def tenants(self) -> set[str]:
         """Who has the loops under watch, as people are told."""
         return {each["tenant"] for loop in self.watchdog.loops() for each in loop["tenants"]}
+
+    def refused(self, reason: str) -> float:
+        """How many loops were."""
+        return self._registry.get_sample_value("tenantscope_cells_refused_total", {"reason": reason}) or 0
 
     def stop(self) -> None:
         self._server.stop(None).wait()
@@ -116,3 +130,50 @@ def test_a_tenant_is_shown_as_the_policy_has_it_now(make_cell: Callable[[int], C
             assert [total.tenant for total in known.totals()] == [face]
             assert (known.name(slot), known.whose(facts.running)) == (face, face)
     read.close()
+
+
+def told(channel: grpc.Channel, token: str, service: str) -> Talker:
+    """An application on another machine, with loops that only its heartbeats tell of."""
+    talker = Talker(channel, service, token)
+    loops = range(1, TOLD_LOOPS + 1)
+    for loop_id in loops:
+        announce = wire.Announce(
+            loop_id=loop_id, pid=7, service_name=service, instance=service, clock="another machine"
+        )
+        talker.say(wire.Report(announce=announce))
+    facts = [wire.Facts(loop_id=loop_id, heartbeat=1) for loop_id in loops]
+    talker.say(wire.Report(heartbeat=wire.Heartbeat(monotonic_ns=1, sequence=1, loops=facts)))
+    return talker
+
+
+def test_a_client_of_some_tenants_leaves_room_for_loops_of_others(desk: Desk) -> None:
+    """However many it tells of: it may have as many as are left after it, and who comes then gets in."""
+    operator = desk.add_operator()
+    with ExitStack() as opened, grpc.insecure_channel(desk.target) as channel:
+        for number in range(MAX_TOLD // TOLD_LOOPS):
+            opened.callback(told(channel, desk.token, f"partner-{number}").close)
+        wait_until(lambda: desk.refused("loops") == MAX_TOLD // 2)
+        assert len(desk.watchdog.loops()) == MAX_TOLD // 2
+        opened.callback(told(channel, operator, "operator").close)
+        wait_until(lambda: services(desk.watchdog).count("operator") == TOLD_LOOPS)
+
+
+def test_a_client_of_some_tenants_leaves_room_for_streams_of_others(
+    desk: Desk, make_cell: Callable[[int], Cell]
+) -> None:
+    """The same of its streams, each of which has a loop and so is never ended for another's sake."""
+    operator = desk.add_operator()
+    with ExitStack() as opened, grpc.insecure_channel(desk.target) as channel:
+
+        def come(token: str, loop_id: int) -> Talker:
+            talker = Talker(channel, f"service-{loop_id}", token)
+            opened.callback(talker.close)
+            talker.announce(make_cell(loop_id), loop_id)
+            return talker
+
+        for number in range(1, MAX_STREAMS // 2 + 1):
+            come(desk.token, number)
+        wait_until(lambda: len(desk.watchdog.loops()) == MAX_STREAMS // 2)
+        assert come(desk.token, MAX_STREAMS).ended() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        come(operator, MAX_STREAMS + 1)
+        wait_until(lambda: f"service-{MAX_STREAMS + 1}" in services(desk.watchdog))
