@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 from autogen_apps import Answer, Ask, Asked, Note, Noted, ask_runtime
 from autogen_core import AgentId, DefaultInterventionHandler, DropMessage, SingleThreadedAgentRuntime, TopicId
 from autogen_core.exceptions import MessageDroppedException
+from opentelemetry import trace
 
 from instrumentation import current_tenant, tenancy, tenant
 from instrumentation.testing import Captured, capture
@@ -226,3 +228,36 @@ def test_beyond_the_bound_an_application_still_sees_whose_work_it_does() -> None
         assert asyncio.run(main()) == ["first", "second", "third"]
         assert {(span.attributes or {})["tenant.id"] for span in captured.spans()} == {"first", "other"}
         assert not captured.points("autogen.isolation.findings")
+
+
+def test_nothing_of_a_handler_is_left_outside_of_its_task(captured: Captured) -> None:
+    """Its span stays current for the rest of its own task, where AutoGen logs what it raised: not in the run loop, and
+    not for its sender. The next handler has the parent and the tenant of its own message."""
+    outside: list[tuple[str | None, bool]] = []
+
+    def look() -> None:
+        outside.append((current_tenant(), trace.get_current_span().get_span_context().is_valid))
+
+    class Looks(DefaultInterventionHandler):
+        async def on_send(self, message: Any, **_: Any) -> Any:
+            look()
+            return message
+
+        async def on_response(self, message: Any, **_: Any) -> Any:
+            look()
+            return message
+
+    async def main() -> None:
+        runtime = SingleThreadedAgentRuntime(intervention_handlers=[Looks()])
+        await Asked.register(runtime, "asked", Asked)
+        runtime.start()
+        for who in ("acme", "globex"):
+            with tenant(who):
+                await runtime.send_message(Ask("x"), AgentId("asked", "default"))
+                look()
+        await runtime.stop_when_idle()
+
+    asyncio.run(main())
+    assert outside == [("acme", False)] * 3 + [("globex", False)] * 3
+    handled = [s for s in captured.spans() if s.name == "process asked"]
+    assert [((s.attributes or {})["tenant.id"], s.parent) for s in handled] == [("acme", None), ("globex", None)]
