@@ -112,13 +112,13 @@ class Verdicts:
         short: defaultdict[bytes, list[bytes]] = defaultdict(list)
         long: defaultdict[bytes, list[bytes]] = defaultdict(list)
         entries: list[bytes] = []
-        others: list[bytes] = []
+        others: defaultdict[int, list[bytes]] = defaultdict(list)
         for field in fields:
             bit = bit_of(field)
             if bit is not None:
                 stay[bit].append(field)
             elif field[0] != attributes:
-                others.append(field)
+                others[field[0]].append(field)
             elif alone or len(field) < 5:
                 entries.append(field)
             elif field[1] < _SHORT:
@@ -132,25 +132,24 @@ class Verdicts:
                 entries += self._sift(start, behind + len(start), group)
         for field in entries:
             self._take_entry(field)
-        self._sort_others(others)
+        for first, group in others.items():
+            self._take_others(first, group)
 
-    def _sort_others(self, fields: Iterable[bytes]) -> None:
-        """The same of fields that are no attributes."""
+    def _take_others(self, first: int, fields: list[bytes]) -> None:
+        """The same of fields that are no attributes, and begin with one byte."""
         form = self._form
-        parts: defaultdict[int, list[bytes]] = defaultdict(list)
-        stay: defaultdict[int, list[bytes]] = defaultdict(list)
-        for field in fields:
-            tag = field[0]
-            if tag in form.parts:
-                parts[tag].append(field)
-            elif tag in form.dropped:
-                self._change([field], 0, b"", ("drop", form.dropped[tag]))
-            else:
-                stay[form.bits[tag if tag < _SHORT else tag & 0x7F | field[1] << 7]].append(field)
-        for bit, some in stay.items():
-            self._stay(some, bit)
-        for tag, messages in parts.items():
-            self._take_parts(form.parts[tag], form.bits.get(tag, 0), messages)
+        if first in form.parts:
+            self._take_parts(form.parts[first], form.bits.get(first, 0), fields)
+        elif first in form.behind:
+            for field in fields:
+                self._take_behind(form.behind[first], form.bits[first], field)
+        elif first in form.dropped:
+            self._change(fields, 0, b"", ("drop", form.dropped[first]))
+        elif first < _SHORT:
+            self._stay(fields, form.bits[first])
+        else:
+            for field in fields:
+                self._stay([field], form.bits[first & 0x7F | field[1] << 7])
 
     def _sift(self, start: bytes, at: int, fields: list[bytes]) -> list[bytes]:
         """Judge attributes under one key; those that are to be judged alone."""
@@ -178,9 +177,28 @@ class Verdicts:
         if gate.memo.recall(content) is not None and len(field) <= MAX_ENTRY:
             self._form.memo.remember(field, bit)
 
+    def _take_behind(self, gate: TextGate, bit: int, field: bytes) -> None:
+        """A text that does not stand in the head."""
+        content = _content(field)
+        found = (0, (None, None)) if gate.memo.recall(content) is not None else self._judge.judge_value(gate, content)
+        if found is None:
+            return
+        to, done = found[1]
+        if done is None:
+            self._stay([field], bit)
+        else:
+            self._change([field], bit, _field(field[:1], to), done)
+
     def _take_parts(self, part: Part, bit: int, fields: list[bytes]) -> None:
+        if part.expression:
+            is_plain = part.plain.fullmatch
+            plain = [field for field in fields if is_plain(field, 2 if field[1] < _SHORT else 3)]
+            self._stay(plain, bit, part=True)
+            if len(plain) == len(fields):
+                return
+            fields = [*{*fields}.difference(plain)]
         # Each has its own time, on which nothing depends.
-        skipped, plain = len(part.time) + TIME_BYTES if part.time else 0, part.plain.fullmatch
+        skipped = len(part.time) + TIME_BYTES if part.time else 0
         groups: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for field in fields:
             start = 2 if field[1] < _SHORT else 3
@@ -190,7 +208,7 @@ class Verdicts:
             if not said or (self._judge.asks_for_names and _names(said)):
                 for field in group:
                     self._take_part(part, bit, field)
-            elif part.memo.recall(said) is not None or plain(group[0], 2 if group[0][1] < _SHORT else 3):
+            elif part.memo.recall(said) is not None:
                 self._stay(group, bit, part=True)
             elif self._take_part(part, bit, group[0]):
                 part.memo.remember(said)

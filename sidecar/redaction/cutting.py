@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from .forms import Form
 
@@ -55,15 +55,15 @@ def framed(data: bytes, pos: int, end: int, tag: int) -> list[Frame]:
 def cut(form: Form, data: bytes, frames: Iterable[Frame]) -> Cut:
     """Their fields."""
     head_of, fields_of = form.head.match, form.fields.findall
-    heads: list[re.Match[bytes]] = []
-    fields: list[list[bytes]] = []
+    found = Cut([], [])
+    heads, fields = found
     for _, start, stop in frames:
-        head = cast("re.Match[bytes]", head_of(data, start, stop))  # all of it is optional
+        head: Any = head_of(data, start, stop)  # all of it is optional
+        some = fields_of(data, head.end(), stop)
         heads.append(head)
-        found = fields_of(data, head.end(), stop)
         # What is no field ends in a piece of one byte.
-        fields.append(NO_FIELDS if found and len(found[-1]) == 1 else found)
-    return Cut(heads, fields)
+        fields.append(NO_FIELDS if some and len(some[-1]) == 1 else some)
+    return found
 
 
 def is_cut(fields: list[bytes]) -> bool:

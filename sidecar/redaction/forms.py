@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -39,16 +40,18 @@ class Part(NamedTuple):
         plan: for its fields.
         time: the first of them when it is a number of 8 bytes, such as an event's time: its tag; empty otherwise.
         memo: contents that may leave as they stand; without the time and its tag, where there is one.
+        expression: for contents in which there is nothing to judge: numbers, and ids of random bytes. Empty where there
+            is something mostly.
     """
 
     plan: Plan
     time: bytes
     memo: Memo
+    expression: bytes
 
     @property
     def plain(self) -> re.Pattern[bytes]:
-        """Matches the content of one in which there is nothing to judge: numbers, and ids of random bytes."""
-        return _compiled(b"".join(_plain_fields(self.plan)))
+        return _compiled(self.expression)
 
 
 class Form:
@@ -56,13 +59,15 @@ class Form:
 
     Attributes:
         head: matches the fields at the beginning; a group for each of `texts`, with tag and length.
-        fields: finds the fields behind them, one after the other. What is none is found too, up to the end, and ends in
-            a piece of one byte, which no field has.
+        fields: finds the fields behind them, one after the other; plain ones that stand together, together. What is
+            none is found too, up to the end, and ends in a piece of one byte, which no field has.
         texts: the gates of the groups; None for an id that may be text.
         attributes: the tag of the attributes, as a byte; attribute_gate: their gate.
+        behind: the gates of texts that stand behind the attributes, by tag.
         parts: messages inside, by tag.
         dropped: for fields that are dropped whatever they are, by tag, the reason.
-        bits: for fields that may stand once, by tag: a bit that is none of an attribute's.
+        bits: for fields that may stand once, by tag: a bit that is none of an attribute's. For plain ones, that of the
+            first of those that may stand together.
         memo: attributes that may leave as they stand, with tag and length, each with the bit of its key.
     """
 
@@ -71,22 +76,29 @@ class Form:
         steps = [(tag, step) for tag, step in everything if tag < _ONE_BYTE]
         ((self.attributes, attributes),) = [(tag, step) for tag, step in steps if step[0] == ATTRIBUTE]
         self.attribute_gate: AttributeGate = attributes[2]
+        self.parts = {tag: _part(operand) for tag, (operation, _, operand) in steps if operation == PART}
+        first = min((self.attributes, *self.parts))  # of the fields behind the head
         self.texts: list[TextGate | None] = [
             operand if operation == TEXT else None
             for tag, (operation, _, operand) in steps
-            if operation in (TEXT, ID) and tag < self.attributes
+            if operation in (TEXT, ID) and tag < first
         ]
-        self.parts = {tag: _part(operand) for tag, (operation, _, operand) in steps if operation == PART}
+        self.behind: dict[int, TextGate] = {tag: step[2] for tag, step in steps if step[0] == TEXT and tag > first}
         self.dropped: dict[int, str] = {
             tag: operand for tag, (operation, _, operand) in steps if operation == DROP and tag & 7 == _LENGTH_DELIMITED
         }
         self.bits = {tag: once << self.attribute_gate.width for tag, (_, once, _) in everything if once}
-        self._head = b"".join(_beginning(plan, [tag for tag, _ in steps if tag < self.attributes]))
-        behind = [tag for tag in self.bits if plan[tag][0] in (FIXED, INTEGER, ID) and tag > self.attributes]
-        self._fields = tuple(_plain(tag, plan) for tag in behind)
+        # Of those of which one alone may stand, all are found in one place.
+        apart = {once for tag, (_, once, _) in everything if tag > first}
+        ahead = [tag for tag, (_, once, _) in steps if tag < first and once not in apart - {0}]
+        self._head = b"".join(_beginning(plan, ahead))
+        runs = [*_runs({tag: step for tag, step in everything if tag not in ahead})]
+        for run in runs:
+            self.bits.update(dict.fromkeys(run, self.bits[run[0]]))
+        self._fields = tuple(_run(run, plan) for run in runs)
         self._kinds = Kinds()
         self.memo = Memo()
-        self._delimited = bytes((self.attributes, *self.parts, *self.dropped))
+        self._delimited = bytes((self.attributes, *self.behind, *self.parts, *self.dropped))
 
     @property
     def kinds(self) -> Kinds:
@@ -106,7 +118,9 @@ class Form:
 
 def _part(plan: Plan) -> Part:
     tag, (operation, _, operand) = min(plan.items())
-    return Part(plan, varint(tag) if operation == FIXED and operand == TIME_BYTES else b"", Memo())
+    time = varint(tag) if operation == FIXED and operand == TIME_BYTES else b""
+    judged = any(step[0] in (ATTRIBUTE, TEXT) for step in plan.values())
+    return Part(plan, time, Memo(), b"" if judged else b"".join(_plain_fields(plan)))
 
 
 _compiled = functools.cache(functools.partial(re.compile, flags=re.DOTALL))  # as many as there are kinds of records
@@ -126,6 +140,31 @@ def _beginning(plan: Plan, tags: list[int]) -> Iterator[bytes]:
             alternatives.setdefault(once or -(tag >> 3), []).append(_plain(tag, plan))
     for one_of in alternatives.values():
         yield b"(?:%b)?" % b"|".join(one_of)
+
+
+def _runs(plan: Plan) -> Iterator[list[int]]:
+    """The plain fields that may stand once, by those between which there is no other; those of which one alone may
+    stand are by themselves."""
+    members = Counter(once for _, once, _ in plan.values())
+
+    def place(tag: int) -> int:
+        operation, once, _ = plan[tag]
+        if operation not in (FIXED, INTEGER, ID) or not once:
+            return 0
+        return once if members[once] > 1 else -1
+
+    for found, tags in itertools.groupby(sorted(plan), place):
+        if found:
+            yield [*tags]
+
+
+def _run(tags: list[int], plan: Plan) -> bytes:
+    """Some of these fields, in their order. Where one is begun and is none, nothing is found: no field is so short."""
+    one_of: dict[int, list[bytes]] = {}
+    for tag in tags:
+        one_of.setdefault(plan[tag][1], []).append(_plain(tag, plan))
+    begun = b"|".join(map(_start, tags))
+    return b"(?=%b)" % begun + b"".join(b"(?:%b)?" % b"|".join(fields) for fields in one_of.values())
 
 
 def _plain_fields(plan: Plan) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from .memo import Memo
 from .pseudonyms import Pseudonyms
-from .rewrites import Action, Rewrite
+from .rewrites import POLICY, Action, Rewrite
 from .rules import LONGEST, NO_LEAD, VALUE, AttributeRule, as_value, mask_for, string_in, tagged
 from .steps import Action as Done
 from .texts import DOUBT, Masked, Refused, Text
@@ -43,6 +43,7 @@ VICTIM_KEY: Final = b"tenantscope.victim"
 #: In the place of a judgement: the key has no rule.
 UNLISTED: Final = "unlisted"
 _UNLISTED: Final = ("drop", UNLISTED)
+_DENIED: Final = ("drop", POLICY)
 
 
 class Lot(NamedTuple):
@@ -72,8 +73,8 @@ class AttributeGate:
         self._names = names
         self._rules = {key.encode(): (1 << index, rule) for index, (key, rule) in enumerate(rules.items())}
         # Those that judge many values at once, by key as entries begin with it.
-        self._siftable: dict[bytes, tuple[int, AttributeRule | None]] = {
-            delimited(1, key): (bit, None if isinstance(rule, Rewrite) or key == VICTIM_KEY else rule)
+        self._siftable: dict[bytes, tuple[int, AttributeRule | Rewrite | None]] = {
+            delimited(1, key): (bit, None if key == VICTIM_KEY or _tells_apart(rule) else rule)
             for key, (bit, rule) in self._rules.items()
         }
         #: Bits that keys have, from the lowest on.
@@ -99,7 +100,7 @@ class AttributeGate:
         bit, rule = self._siftable.get(start, (0, None))
         if (bit and rule is None) or start[:1] != _KEY_TAG or start[1] != len(start) - 2 or start[1] >= _SHORT:
             return [], fields
-        leads = _LEADS if rule is None else rule.leads
+        leads = _LEADS if rule is None or isinstance(rule, Rewrite) else rule.leads
         alone = [field for field in fields if not field.startswith(leads[len(field) - cut], cut)]
         if alone:
             odd = {*alone}
@@ -108,6 +109,9 @@ class AttributeGate:
             return [], alone
         if rule is None:
             return [Lot(fields, 0, None, _UNLISTED)], alone
+        if isinstance(rule, Rewrite):
+            dropped = rule.action is Action.DROP
+            return [Lot(fields, bit, None, _DENIED) if dropped else self._lot(start[2:], bit, POLICY, fields)], alone
         behind = cut + rule.lead
         told = rule.sift([field[behind:] for field in fields])
         if told.count(None) == len(told):
@@ -117,13 +121,12 @@ class AttributeGate:
             lots.setdefault(reason, []).append(field)
         alone += lots.pop(DOUBT, ())
         if rule.told_apart and self._names is not None:  # each has a mask of its own
-            alone += [field for reason in lots if reason is not None for field in lots[reason]]
-            lots = {None: lots.get(None, [])}
-        return [self._lot(start[2:], bit, reason, lots[reason], rule) for reason in lots], alone
+            alone += [field for reason in [*filter(None, lots)] for field in lots.pop(reason)]
+        stay = Lot(lots.pop(None, []), bit, again=rule.repeats)
+        return [stay, *(self._lot(start[2:], bit, reason, some) for reason, some in lots.items() if reason)], alone
 
-    def _lot(self, key: bytes, bit: int, reason: str | None, fields: list[bytes], rule: AttributeRule) -> Lot:
-        if reason is None:
-            return Lot(fields, bit, again=rule.repeats)
+    def _lot(self, key: bytes, bit: int, reason: str, fields: list[bytes]) -> Lot:
+        """Those that are masked for one reason."""
         written = self._mask(key, mask_for(reason))
         return Lot(fields, bit, written.content, (written.action, written.reason))
 
@@ -199,6 +202,11 @@ class AttributeGate:
         # A tenant's id is that tenant's, whoever else the record is said to be of.
         masked = rule.rewrite(text, text if key == TENANT_KEY and text is not None else tenant, self._names)
         return None if masked is None else _written(key, as_value(masked))
+
+
+def _tells_apart(rule: AttributeRule | Rewrite) -> bool:
+    """Whether it depends on the value what a rule writes in its place."""
+    return isinstance(rule, Rewrite) and rule.action not in (Action.DROP, Action.MASK)
 
 
 class TextGate:
