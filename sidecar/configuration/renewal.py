@@ -47,20 +47,30 @@ class Renewed(Generic[T]):
         return self._value
 
     def renew(self) -> bool:
-        """Look at the files, read them if they have changed; whether there is another value since."""
-        with self._lock:
-            seen = looks(self._files)
-            if seen == self._seen:
-                return False
-            self._seen = seen
-            try:
-                value = self._read()
-            except ConfigurationError as error:
-                _log.warning(f"new {self._what} cannot be used, the old ones stay", reasons=error.lines)
-                return False
-            if value == self._value:
-                return False
-            self._value = value
+        """Look at the files, read them if they have changed; whether there is another value since.
+
+        Who comes while another reads them does not wait: what was there before holds until they are read.
+        """
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            return self._renew()
+        finally:
+            self._lock.release()
+
+    def _renew(self) -> bool:
+        seen = looks(self._files)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        try:
+            value = self._read()
+        except ConfigurationError as error:
+            _log.warning(f"new {self._what} cannot be used, the old ones stay", reasons=error.lines)
+            return False
+        if value == self._value:
+            return False
+        self._value = value
         _log.info(f"new {self._what} are in use")
         return True
 
