@@ -34,8 +34,14 @@ KEY: Final = "TENANTSCOPE_LISTEN_HTTP"
 MAX_CONNECTIONS: Final = 128
 _BACKLOG: Final = 128
 _PAUSE_SECONDS: Final = 0.1
-# The machine is short of something that others may give back.
-_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# What went wrong with one connection before it was taken, see accept(2). Anything else while there was no stop: the
+# machine is short of something that others may give back.
+_OF_ONE: Final = frozenset(
+    {
+        errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENONET,
+        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+    }
+)  # fmt: skip
 
 log = structlog.get_logger("sidecar.intake")
 
@@ -119,12 +125,9 @@ class HttpIntake:
             try:
                 accepted, peer = listening.accept()
             except OSError as error:
-                if error.errno in _PASSING:
+                if error.errno not in _OF_ONE:
                     self._stopping.wait(_PAUSE_SECONDS)
-                    continue
-                if error.errno == errno.ECONNABORTED:
-                    continue
-                return  # it was closed
+                continue
             # At a Unix socket nobody has an address: connections are told apart by their numbers.
             name = f"http:{peer[0]}:{peer[1]}" if self.address.path is None else f"http:{next(numbers)}"
             connection = Connection(accepted, name, self._verdicts, self._certificate, self._seconds, self._stopping)

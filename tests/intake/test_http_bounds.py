@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import random
 import socket
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
 
 import pytest
 import zstandard
@@ -292,3 +294,26 @@ def test_requests_that_smuggle_are_refused(served: Served) -> None:
             connection.sendall(head + lengths + b"\r\nhello")
             assert until_the_end(connection).split(b" ")[1] in (b"400", b"501")
     assert served.stage.taken == []
+
+
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EHOSTUNREACH, errno.EMFILE])
+def test_a_connection_that_fails_before_it_is_taken_ends_nothing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Linux tells of what went wrong with a new connection when it is to be accepted; the next one is."""
+    failed = threading.Event()
+    accept = socket.socket.accept
+
+    def fail_once(listening: socket.socket) -> Any:
+        accepted = accept(listening)
+        if not failed.is_set():
+            failed.set()
+            accepted[0].close()
+            raise OSError(number, "as the system says")
+        return accepted
+
+    monkeypatch.setattr(socket.socket, "accept", fail_once)
+    with serving() as served:
+        with connected(served) as lost:
+            assert until_the_end(lost) == b""
+        assert failed.is_set()
+        assert served.post()[0] == 200
+        assert served.intake.ready
