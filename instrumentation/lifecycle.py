@@ -82,14 +82,7 @@ class Running:
     def _open_telemetry(self) -> None:
         """Resource, accumulators, exporter, loops: all that belongs to one process."""
         self.resource = _resource(self.settings)
-        self.accumulators = Accumulators(is_shown=tenancy.TABLE.is_shown)
-        event_log, most_bytes = self.settings.event_log, self.settings.event_log_bytes
-        self.exporter = Exporter(
-            self.settings,
-            lambda: self._make_exporters(self.settings, self.resource),
-            self.metrics,
-            None if event_log is None else EventFile(event_log, most_bytes),
-        )
+        self._open_figures()
         self.loops = Loops(
             cell_dir=self.settings.cell_dir,
             service_name=str(self.resource.attributes["service.name"]),
@@ -99,6 +92,16 @@ class Running:
             queued=self.waiting.on,
         )
         self.turnover = Turnover(tenancy.TABLE, self.loops, round(self.settings.tenant_idle * 1e9))
+
+    def _open_figures(self) -> None:
+        self.accumulators = Accumulators(is_shown=tenancy.TABLE.is_shown)
+        event_log, most_bytes = self.settings.event_log, self.settings.event_log_bytes
+        self.exporter = Exporter(
+            self.settings,
+            lambda: self._make_exporters(self.settings, self.resource),
+            self.metrics,
+            None if event_log is None else EventFile(event_log, most_bytes),
+        )
 
     def _overran(self, loop: asyncio.AbstractEventLoop, slot: int, budget: str) -> None:
         self.loops.overran(loop, slot, budget)  # of this moment: a forked child has others
@@ -134,7 +137,7 @@ class Running:
     def leave_alone(self) -> None:
         """In a child that is not to be watched: nothing is recorded or told; tenants go with messages."""
         # Also what is still open: the parent's figures have a lock that a thread of his may have held.
-        self._open_telemetry()
+        self._open_figures()
         self.recorder.lead_to(self.accumulators, lambda _: None)
         self.recorder.retired = True
         self.activation.after_fork()
