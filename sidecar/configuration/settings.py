@@ -2,8 +2,8 @@
 
 What it refuses, all in one go with one line per error that names the key: unknown keys (with the nearest
 known one), values of the wrong form, a listener that other machines could reach (there is no TLS on it), an
-upstream that is the sidecar itself, and credentials in a URL. No error repeats a value that could hold a
-secret.
+upstream that is the sidecar itself, two listeners at one address, and credentials in a URL. No error repeats a
+value that could hold a secret.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class Settings:
         guards = ("listen", "clients_file", "tls_")
         if all(setting.field in values for setting in SETTINGS if setting.field.startswith(guards)):
             errors += _about_listener(values)
+        errors += _about_addresses(values)
         order = {setting.key: number for number, setting in enumerate(SETTINGS)}
         errors.sort(key=lambda line: order.get(re.split("[:,]", line)[0], -1))  # unknown keys first
         if not errors and values["webhook_secret_file"] is not None and values["webhook"] is None:
@@ -134,6 +135,19 @@ def _unknown_keys(environment: Mapping[str, str]) -> list[str]:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
             suggestion = f"; did you mean {nearest[0]}?" if nearest else ""
             errors.append(f"{key[:80]!a}: unknown setting{suggestion}")
+    return errors
+
+
+def _about_addresses(values: Mapping[str, Any]) -> list[str]:
+    """Listeners that would be in each other's way."""
+    errors: list[str] = []
+    taken: dict[Address, str] = {}
+    for setting in SETTINGS:
+        address = values.get(setting.field)
+        if isinstance(address, Address) and (address.path is not None or address.port):
+            if address in taken:
+                errors.append(f"{setting.key}: is where {taken[address]} is already")
+            taken.setdefault(address, setting.key)
     return errors
 
 

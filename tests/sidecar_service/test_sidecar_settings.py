@@ -94,6 +94,16 @@ def test_what_is_for_this_machine_may_be_a_unix_socket(key: str) -> None:
     assert getattr(found, key.lower()) == Address(path=Path("/run/x/any.sock"))
 
 
+@pytest.mark.parametrize("place", ["127.0.0.1:4444", "[::1]:4444", "unix:/run/x/any.sock"])
+def test_two_listeners_have_not_one_address(place: str) -> None:
+    """Known before anything starts; a port that the system picks is another one each time."""
+    (line,) = errors(LISTEN_HTTP=place, ADMIN=place)
+    assert line == "TENANTSCOPE_ADMIN: is where TENANTSCOPE_LISTEN_HTTP is already"
+    (line,) = errors(LISTEN="127.0.0.1:4444", METRICS="127.0.0.1:4444")
+    assert line.startswith("TENANTSCOPE_METRICS: ")
+    assert read(LISTEN="127.0.0.1:0", LISTEN_HTTP="127.0.0.1:0").listen_http == Address("127.0.0.1", 0)
+
+
 def test_metrics_for_other_machines_are_served_when_asked_for() -> None:
     """Nowhere by default; on any address, but no Unix socket."""
     assert read().metrics is None
