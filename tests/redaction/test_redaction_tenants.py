@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from otlp_peers import sum_request
 
 from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
+from sidecar.redaction.redactor import MAX_FACES
 
 KEY, OTHER_KEY = (Pseudonyms(MasterKey("k1", secret * 32)) for secret in (b"k", b"o"))
 JANE, BOB = "jane.doe@corp.example", "bob@corp.example"
@@ -114,3 +115,13 @@ def test_masks_without_a_key_are_everybodys() -> None:
     """There is no tag to tell them by."""
     assert not Redactor(POLICY).stands_apart(JANE)
     assert Redactor(POLICY).stands_apart("acme")
+
+
+def test_how_tenants_are_shown_is_remembered_for_some() -> None:
+    """Each is shown the same again, and a million of them take no more room than some."""
+    redactor = Redactor(POLICY, KEY)
+    bob = redactor.tenant(BOB)
+    for number in range(MAX_FACES + 10):
+        assert redactor.tenant(f"tenant-{number}") == f"tenant-{number}"
+    assert len(redactor._faces) <= MAX_FACES
+    assert redactor.tenant(BOB) == bob
