@@ -100,8 +100,8 @@ class _Resolved(Stage):
     __slots__ = ("_binding", "_inner")
 
     def __init__(self, tenant: tenancy.Tenant, inner: Stage) -> None:
-        # Its own, to be known again.
-        self._binding = tenancy.Binding(tenant)
+        # Its own, to be known again: with an owner, so that the message takes another one along.
+        self._binding = tenancy.Binding(tenant, owner=_Resolved)
         self._inner = inner
 
     def __enter__(self) -> Span:

@@ -261,3 +261,26 @@ def test_nothing_of_a_handler_is_left_outside_of_its_task(captured: Captured) ->
     assert outside == [("acme", False)] * 3 + [("globex", False)] * 3
     handled = [s for s in captured.spans() if s.name == "process asked"]
     assert [((s.attributes or {})["tenant.id"], s.parent) for s in handled] == [("acme", None), ("globex", None)]
+
+
+def test_a_send_that_is_thrown_away_in_its_own_handler_takes_no_tenant_along() -> None:
+    """Where a resolver names the tenant it is bound while the sender waits; a sender that nobody waits for any more may
+    be closed anywhere, also by the garbage collector in the middle of the very handler."""
+    seen: list[str | None] = []
+    waiting: list[Any] = []
+
+    def work(_: str) -> None:
+        seen.append(current_tenant())
+        waiting.pop().close()
+        seen.append(current_tenant())
+
+    async def main() -> None:
+        runtime = await ask_runtime(asked=lambda: Asked(work=work))
+        waiting.append(runtime.send_message(Ask("x"), AgentId("asked", "acme")))
+        waiting[0].send(None)  # without a task: as far as the queue
+        runtime.start()
+        await runtime.stop_when_idle()
+
+    with capture(resolver=lambda to: to.key if isinstance(to, AgentId) else None):
+        asyncio.run(main())
+    assert seen == ["acme", "acme"]
