@@ -1,88 +1,45 @@
-"""Walks the bytes of one request along its plan, once, and writes what may leave.
+"""Walks one request: the groups of records in it, and the records, each along its plan (`walk.py`).
 
-Nothing is parsed into objects. What may stay is copied as a slice, and a message in which nothing changed is
-part of its parent's slice; so the price of a span is that of looking at its fields.
-
-It fails closed, at the smallest place that can be taken out: a value, a part (an event, a link, the
-resource), a record, the request. Whatever goes wrong inside a rule costs that value; inside a record, that
-record. A field that may stand once and stands twice counts the first time: parsers would merge the two or
-take the last, and which one does what is nothing to build privacy on.
+It fails closed, at the smallest place that can be taken out: a part, a record, the request. Whatever goes wrong
+inside a record costs that record. Where it matters whose a record is, that is found out first: by whose rules it
+is judged, and whether it is taken at all.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from sidecar.senders.debtors import Debtors
 
-from .bounds import MAX_FIELDS, MAX_SCANNED, Spent, TooMuch, allowance
-from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate
+from .bounds import MAX_SCANNED, TooMuch, allowance
 from .plan import TenantPlans
-from .questions import inside, is_harmless, may_name, whose
-from .steps import (
-    ATTRIBUTE,
-    DROP,
-    FIXED,
-    ID,
-    INTEGER,
-    INTO,
-    NAME,
-    PACKED_FIXED,
-    PACKED_VARINTS,
-    PART,
-    RECORD,
-    Action,
-    Plan,
-    Step,
-)
-from .tally import Tally
+from .questions import inside, whose
+from .steps import INTO, RECORD, Plan
 from .texts import Refused
-from .wire_format import Broken, read_length, read_varint, skip, varint
+from .walk import GONE, Gone, Outcome, Walk
+from .wire_format import Broken
 
-_UNKNOWN: Final[Step] = (DROP, 0, "unknown")
-_AGAIN: Final[Step] = (DROP, 0, "duplicate")
-_VARINTS: Final = re.compile(rb"(?:[\x00-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f]|[\x80-\xff]{9}\x01)*", re.DOTALL)
-
-
-class Gone:
-    """In the place of new content: the field does not leave."""
-
-
-GONE: Final = Gone()
-_NONE: Final[dict[bytes, int]] = {}
 #: Why the records of a tenant in debt do not leave.
 IN_DEBT: Final = "quota"
 #: Whose records are that name nobody.
 UNKNOWN: Final = b"unknown"
-# What to write for a field: new content, nothing at all, or (None) the field as it stands.
-Outcome = bytes | Gone | None
 
 
-class Pass(Tally):
+class Pass(Walk):
     """One pass over one request.
 
     Args:
-        data: the request, or a message inside of a record.
+        data: the request.
         report: is told of an exception that nobody expected.
         tenants: the ids that the sender may name; None when it may name all. What names another is
             refused: a record whole, the resource of many records without them.
         debtors: the tenants whose records are not taken now; None when it does not matter whose they are.
-        tenant: whose the record is that is being walked; empty unless it matters.
 
     What it saw and did is its `Tally`.
     """
 
-    __slots__ = (
-        "_data",
-        "_debtors",
-        "_handlers",
-        "_in_rows",
-        "_report",
-        "_tenant",
-        "_tenants",
-    )
+    __slots__ = ("_debtors",)
 
     def __init__(
         self,
@@ -90,206 +47,17 @@ class Pass(Tally):
         report: Callable[[Exception], None],
         tenants: frozenset[str] | None = None,
         debtors: Debtors | None = None,
-        tenant: bytes = b"",
     ) -> None:
-        super().__init__()
-        self._data = data
-        self._report = report
-        self._tenants = tenants
+        super().__init__(data, report, tenants)
         self._debtors = debtors
-        self._tenant = tenant
-        self._handlers: dict[int, Callable[[Any, int, int], Outcome]] = {
-            ID: self._id,
-            PART: self.part,
-            RECORD: self._record,
-            INTO: self._into,
-            PACKED_FIXED: self._packed_fixed,
-            PACKED_VARINTS: self._packed_varints,
-        }
-        self._in_rows = True  # whether records are in the form that is usual for them
+        self._handlers[RECORD] = self._record
+        self._handlers[INTO] = self._into
 
     def run(self, plan: Plan) -> bytes:
         """What may leave of the request. Raises `Broken` or `TooMuch`."""
         with allowance(MAX_SCANNED):
             rewritten = self._walk(plan, 0, len(self._data))
         return self._data if rewritten is None else rewritten
-
-    def _walk(self, plan: Plan, pos: int, end: int) -> bytes | None:  # noqa: C901  # the one hot loop, in one place
-        """The new content of the message from `pos` to `end`, or None when it stays as it is.
-
-        Raises:
-            Broken: it cannot be read.
-            Refused: it must not leave.
-        """
-        data = self._data
-        step_of = plan.get
-        seen = keys = gone = 0
-        kept = pos  # from here on, everything stays
-        pieces: list[bytes] = []
-        outcome: Outcome
-        while pos < end:
-            field = pos
-            tag = data[pos]
-            pos += 1
-            if tag > 0x7F:
-                tag, pos = read_varint(data, field, end)
-            operation, once, operand = step_of(tag, _UNKNOWN)
-            if seen & once:
-                if operation == INTO:
-                    self._lose("duplicate", operand, *read_length(data, pos, end))
-                operation, _, operand = _AGAIN
-            seen |= once
-
-            if operation == RECORD and self._in_rows:
-                stop, rewritten = self._row(operand, field, end, tag)
-                if stop > field:
-                    if rewritten is not None:
-                        pieces += (data[kept:field], rewritten)
-                        kept = stop
-                    pos = stop
-                    continue
-            if operation == ATTRIBUTE:
-                # They come in rows, and most of them have passed before: no need to look up each one's step.
-                # What another sender may name is in the memo too: who may not name all is asked about every one.
-                recent = operand.memo.recent if self._tenants is None else _NONE
-                while pos < end:
-                    size = data[pos]
-                    stop = pos + size + 1
-                    if size > 0x7F or stop > end:
-                        break
-                    bit = recent.get(data[pos + 1 : stop])
-                    if bit is None or bit & keys:
-                        break
-                    keys |= bit
-                    pos = field = stop
-                    if stop == end or data[stop] != tag:
-                        break
-                    pos += 1
-                if pos == field:
-                    continue
-            if operation == FIXED:
-                pos += operand
-                if pos > end:
-                    raise Broken
-                continue
-            if operation == INTEGER:
-                if pos < end and data[pos] < 0x80:
-                    number, stop = data[pos], pos + 1
-                else:
-                    number, stop = read_varint(data, pos, end)
-                if number < operand:
-                    pos = stop
-                    continue
-                outcome = self._drop("range")
-            elif operation == DROP:
-                stop = skip(data, pos, end, tag)
-                outcome = self._drop(operand)
-                gone += 1
-                if gone > MAX_FIELDS:
-                    raise Refused("fields")
-            else:
-                if pos < end and data[pos] < 0x80:
-                    start = pos + 1
-                    stop = start + data[pos]
-                    if stop > end:
-                        raise Broken
-                else:
-                    start, stop = read_length(data, pos, end)
-                if operation <= NAME:
-                    entry = data[start:stop]
-                    known = operation != ATTRIBUTE or self._tenants is None
-                    bit = operand.memo.recent.get(entry) if known else None
-                    if bit is None or bit & keys:
-                        bit, outcome = self._judge(operand, entry, keys)
-                        if outcome is GONE:
-                            if operation == NAME:
-                                raise Refused("name")
-                            gone += 1
-                            if gone > MAX_FIELDS:
-                                raise Refused("fields")
-                    else:
-                        outcome = None
-                    keys |= bit
-                elif operation == ID and stop - start == operand and not data[start:stop].isascii():
-                    outcome = None
-                else:
-                    outcome = self._handlers[operation](operand, start, stop)
-                if outcome is None:
-                    pos = stop
-                    continue
-
-            # `pos` is still behind the tag.
-            pieces.append(data[kept:field])
-            if not isinstance(outcome, Gone):
-                pieces += (data[field:pos], varint(len(outcome)), outcome)
-            kept = pos = stop
-        if not pieces:
-            return None
-        pieces.append(data[kept:end])
-        return b"".join(pieces)
-
-    def _drop(self, reason: str) -> Gone:
-        self._count(("drop", reason), 1)
-        return GONE
-
-    def _judge(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, Outcome]:
-        """What becomes of an attribute or a text, and the bit of its key when it stays in any form. As `_verdict`."""
-        bit, outcome, done = self._verdict(gate, entry, keys)
-        if done is not None:
-            self._count(done, 1)
-        return bit, outcome
-
-    def _verdict(self, gate: AttributeGate | TextGate, entry: bytes, keys: int) -> tuple[int, Outcome, Action | None]:
-        """The same, and what was done, which is not counted.
-
-        Raises:
-            Refused: it names a tenant that the sender does not speak for.
-        """
-        if self._tenants is not None and type(gate) is AttributeGate and (TENANT_KEY in entry or VICTIM_KEY in entry):
-            may_name(entry, self._tenants)
-        try:
-            bit, masked = gate.judge(entry, keys, self._tenant)
-        except Refused as refused:
-            return 0, GONE, ("drop", refused.reason)
-        except Broken:
-            return 0, GONE, ("drop", "wire")
-        except Spent:
-            return 0, GONE, ("drop", "budget")
-        except Exception as error:  # noqa: BLE001  # a rule that fails must not let its value through
-            self._report(error)
-            return 0, GONE, ("drop", "error")
-        if masked is None:
-            return bit, None, None
-        if isinstance(masked, str):
-            return 0, GONE, ("drop", masked)
-        return bit, masked.content, (masked.action, masked.reason)
-
-    def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:  # noqa: ARG002
-        """Records in a row, from `pos` on: where those stop that need not be walked, what is to be written for them."""
-        self._in_rows = False
-        return pos, None
-
-    def _id(self, length: int, start: int, stop: int) -> Outcome:
-        """A trace or span id. Another length, or a secret spelt out in its bytes, is a covert channel."""
-        identity = self._data[start:stop]
-        if identity and len(identity) != length:
-            raise Refused("identity")
-        try:
-            if not is_harmless(identity):
-                raise Refused("identity")
-        except Spent:
-            raise Refused("budget") from None
-        return None
-
-    def part(self, plan: Plan, start: int, stop: int) -> Outcome:
-        """The new content of a message inside a record or beside records."""
-        self._count_parts(1)
-        try:
-            return self._walk(plan, start, stop)
-        except Refused as refused:
-            return self._drop(refused.reason)
-        except Broken:
-            return self._drop("wire")
 
     def _record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
         self._count_records(1)
@@ -366,11 +134,3 @@ class Pass(Tally):
         self.records_in += records
         if records > counted:
             self.dropped[reason] += records - counted
-
-    def _packed_fixed(self, width: int, start: int, stop: int) -> Outcome:
-        return None if (stop - start) % width == 0 else self._drop("wire")
-
-    def _packed_varints(self, _: None, start: int, stop: int) -> Outcome:
-        # Counts below 128, the usual case, are told without looking at each.
-        numbers = self._data[start:stop]
-        return None if numbers.isascii() or _VARINTS.fullmatch(numbers) else self._drop("wire")

@@ -18,15 +18,16 @@ from typing import Final, NamedTuple
 from .bounds import Spent
 from .bulk import Judged, Verdicts
 from .cutting import Frame, cut, framed, is_cut
-from .engine import IN_DEBT, Outcome, Pass
+from .engine import IN_DEBT, Pass
 from .forms import Form, Part
 from .gates import AttributeGate, TextGate
 from .kinds import Row
 from .owners import claims, proven, tenant_in
 from .plan import TenantPlans
 from .questions import is_harmless
-from .steps import Action
+from .steps import Action, Plan
 from .texts import Refused
+from .walk import Outcome, Walk
 from .wire_format import varint
 
 
@@ -61,6 +62,11 @@ class RowsPass(Pass):
     """A `Pass` that takes records together. It is the `Judge` of what cannot be judged with others."""
 
     __slots__ = ()
+
+    def run(self, plan: Plan) -> bytes:
+        """As `Pass.run`."""
+        self._in_rows = True
+        return super().run(plan)
 
     def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:
         """What is to be written for the records in a row from `pos` on, and where they stop; None when all stay."""
@@ -212,7 +218,7 @@ class RowsPass(Pass):
 
     def judge_part(self, part: Part, content: bytes) -> tuple[bytes | None, Mapping[Action, int]] | None:
         """As `Judge`."""
-        inside = Pass(content, self._report, self._tenants, tenant=self._tenant)
+        inside = Walk(content, self._report, self._tenants, self._tenant)
         try:
             outcome = inside.part(part.plan, 0, len(content))
         except Exception:  # noqa: BLE001  # it is seen again, and dealt with, when the record is walked

@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from structlog.testing import capture_logs
 
-from sidecar.redaction import Malformed, Policy, Redactor, engine, questions
+from sidecar.redaction import Malformed, Policy, Redactor, questions, walk
 from sidecar.redaction.memo import GENERATION, MAX_ENTRY, Memo
 from sidecar.redaction.plan import TenantPlans
 from sidecar.redaction.rules import StringValue
@@ -91,7 +91,7 @@ def test_a_fault_outside_of_records_costs_the_request(monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise OSError(SECRET)
 
-    monkeypatch.setattr(engine, "read_length", fail)
+    monkeypatch.setattr(walk, "read_length", fail)
     with pytest.raises(Malformed, match=r"\Aerror\Z") as caught:
         Redactor(Policy.default()).redact("traces", request(note="x" * 200))
     assert caught.value.__cause__ is None
