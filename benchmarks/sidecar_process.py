@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -155,17 +156,21 @@ def send(
     """Send requests of so many spans each from several connections; what is put off is not sent again.
 
     Args:
-        rate: spans a second of all senders together; None: each sends as soon as it has its answer.
+        rate: spans a second of all senders together, each request at any moment of its share of the time: two clients
+            do not keep step. None: each sends as soon as it has its answer.
     """
     sent, lock = Sent(), threading.Lock()
+    channels = [grpc.insecure_channel(target, (("grpc.use_local_subchannel_pool", 1),)) for _ in range(senders)]
+    for channel in channels:  # an exporter's is there long before: what is waited for is the answer
+        grpc.channel_ready_future(channel).result(ANSWER_SECONDS)
     begun = time.monotonic()
     metadata: tuple[tuple[str, Any], ...] = () if token is None else (("authorization", f"Bearer {token}"),)
 
     def run(number: int) -> None:
-        channel = grpc.insecure_channel(target, (("grpc.use_local_subchannel_pool", 1),))
+        channel = channels[number]
         export = channel.unary_unary(TRACES.method, None, None)
-        turn = number
-        while (due := begun + (0.0 if rate is None else turn * spans / rate)) < begun + seconds:
+        turn, chance = number, random.Random()
+        while (due := begun + (0.0 if rate is None else (turn + chance.random()) * spans / rate)) < begun + seconds:
             time.sleep(max(0.0, due - time.monotonic()))
             if rate is None and time.monotonic() > begun + seconds:
                 break
