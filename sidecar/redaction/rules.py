@@ -168,7 +168,7 @@ class IntValue:
 
     def sift(self, values: list[bytes]) -> list[str | None]:
         # Numbers of few bytes are in range, whatever they are, if the largest of them is.
-        if self.least <= 0 and self.most >> 7 * max(map(len, values), default=0) and all(map(_NUMBER, values)):
+        if self.least <= 0 < self.most >> 7 * max(map(len, values), default=0) and all(map(_NUMBER, values)):
             return [None] * len(values)
         return [None if self._allows(value) else DOUBT for value in values]
 

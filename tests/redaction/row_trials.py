@@ -80,7 +80,7 @@ def _redactor(policy: str, variant: str) -> Redactor:
         return Redactor(Policy.load(file), _NAMES)
 
 
-class _Walked(RowsPass):
+class Walked(RowsPass):
     """The engine as it is, which tells how many records it had to walk."""
 
     __slots__ = ()
@@ -123,7 +123,7 @@ def row_trial(seed: int) -> None:
     where = f"seed {seed}: rows of {signal}, {policy} ({variant}), {planted!r}"
     redactor = _redactor(policy, variant)
     # The engine first: with what the walk leaves in memos it would have nothing to find out by itself.
-    first = outcome(_Walked, redactor, signal, payload, tenants, debtors)
+    first = outcome(Walked, redactor, signal, payload, tenants, debtors)
     for kind in (Pass, RowsPass):
         assert outcome(kind, redactor, signal, payload, tenants, debtors) == first, where
     if not isinstance(first, tuple):

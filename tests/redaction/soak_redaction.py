@@ -1,6 +1,7 @@
 """The long run of the redaction tests: a million trials on all cores, then the parser is fuzzed where coverage leads.
 
-Every fortieth trial is of a long request (`row_trials.py`), the others of small ones made from the descriptors.
+Every fortieth trial is of a long request (`row_trials.py`), every twentieth besides of what an attacker writes
+(`wire_trials.py`), the others of small ones made from the descriptors.
 
     make soak ARGS="--messages 1000000 --fuzz-seconds 600"
 
@@ -25,19 +26,20 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 BLOCK = 2000
-EVERY = 40
+EVERY = 20
 
 
 def block(start: int, count: int = BLOCK) -> tuple[list[str], Counter[str]]:
     """The failures of some trials, one line each; how many records of long requests there were, and were walked."""
     from redaction_trials import trial
     from row_trials import SEEN, row_trial
+    from wire_trials import wire_trial
 
     SEEN.clear()
     failures = []
     for seed in range(start, start + count):
         try:
-            (trial if seed % EVERY else row_trial)(seed)
+            (trial if seed % EVERY else wire_trial if seed % (2 * EVERY) else row_trial)(seed)
         except Exception as error:  # whatever it is, it is a failure of this seed
             failures.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (seed {seed})")
     return failures, SEEN

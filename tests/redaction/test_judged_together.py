@@ -22,7 +22,8 @@ from sidecar.redaction.wire_format import delimited, varint
 
 RULES: dict[str, AttributeRule] = {
     **{name: StringValue(Text(shape, 40)) for name, shape in SHAPES.items()},
-    "int": IntValue(0, 10**7), "narrow": IntValue(-5, 100), "double": DoubleValue(0, 86400), "bool": BoolValue(),
+    "int": IntValue(0, 10**7), "narrow": IntValue(-5, 100), "below zero": IntValue(-300, -100),
+    "double": DoubleValue(0, 86400), "bool": BoolValue(),
 }  # fmt: skip
 
 _PIECES = st.sampled_from(
@@ -89,7 +90,7 @@ def test_most_keys_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
 _VALUES = st.one_of(
     st.binary(max_size=12),
     st.sampled_from(TEXTS).map(lambda text: delimited(1, text[:60].encode())),
-    st.integers(-3, 2**40).map(lambda number: b"\x18" + varint(number % 2**64)),
+    st.integers(-303, 2**40).map(lambda number: b"\x18" + varint(number % 2**64)),
     st.floats().map(lambda number: b"\x21" + struct.pack("<d", number)),
     st.binary(min_size=1, max_size=5).map(lambda raw: b"\x18" + raw),
     st.sampled_from((b"\x10\x00", b"\x10\x01", b"\x10\x02", b"\x10\x80\x00", b"", b"\x0a", b"\x0a\x00", b" ")),

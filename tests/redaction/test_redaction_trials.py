@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from redaction_trials import trial
 from row_trials import SEEN, row_trial
+from wire_trials import wire_trial
 
 BLOCKS, EACH = 20, 1000
 LONG_BLOCKS, LONG_EACH = 10, 25
@@ -24,3 +25,12 @@ def test_long_requests_come_out_as_short_ones_and_the_reference_agrees(block: in
     for seed in range(block * LONG_EACH, (block + 1) * LONG_EACH):
         row_trial(seed)
     assert SEEN["walked"] < SEEN["records"]  # or it was not tried
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_what_an_attacker_writes_comes_out_as_one_by_one(block: int) -> None:
+    """Byte by byte, under policies drawn at random, after whatever other senders left in memos."""
+    SEEN.clear()
+    for seed in range(500 * block, 500 * block + 500):
+        wire_trial(seed)
+    assert SEEN["walked"] < 0.8 * SEEN["records"]  # or it was not tried
