@@ -7,10 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 from autogen_core import SingleThreadedAgentRuntime
+from hypothesis import settings
 
 import instrumentation
 from instrumentation import diagnostics, lifecycle, tenancy
 from instrumentation.testing import Captured, capture
+
+# Behaviour is asserted, never times: an example takes as long as a busy machine lets it.
+settings.register_profile("behaviour", deadline=None)
+settings.load_profile("behaviour")
 
 
 @pytest.fixture(autouse=True)
