@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 
 import structlog
 
+from . import allocator
 from . import log as logging
 from .alerts import printable
 from .configuration.settings import ConfigurationError, Settings
@@ -73,6 +74,7 @@ def _run(settings: Settings) -> int:
     # no handler ever runs in the middle of something.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    allocator.configure()
     from .check import kept_in_memory_warning
     from .service import GRACE_SECONDS, Sidecar
 

@@ -36,6 +36,7 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_PARTS: Final = 8
 _HEAD: Final = struct.Struct("<BB")
 _VERSION: Final = struct.Struct("<Q")
+_TIME: Final = struct.Struct("@ll")  # C's `struct timeval`
 
 
 class Ended(Exception):  # noqa: N818  # a finding, part of ordinary work
@@ -63,12 +64,14 @@ class Link:
         waiting = [memoryview(part) for part in (head, *parts) if part]
         try:
             while waiting:
-                self._limit(by)
+                self._limit(socket.SO_SNDTIMEO, by)
                 sent = self._socket.sendmsg(waiting)
                 while waiting and sent >= len(waiting[0]):
                     sent -= len(waiting.pop(0))
                 if waiting:
                     waiting[0] = waiting[0][sent:]
+        except BlockingIOError:
+            raise TimeoutError from None
         except TimeoutError:
             raise
         except OSError:
@@ -85,27 +88,37 @@ class Link:
         return kind, [self._exactly(length, by) for length in lengths]
 
     def _exactly(self, size: int, by: float | None) -> bytes:
-        room = memoryview(bytearray(size))
-        filled = 0
+        """So many bytes. The system fills them in where they stay: a request is not copied once more."""
+        pieces = []
         try:
-            while filled < size:
-                self._limit(by)
-                got = self._socket.recv_into(room[filled:])
-                if not got:
+            while size:
+                self._limit(socket.SO_RCVTIMEO, by)
+                piece = self._socket.recv(size, socket.MSG_WAITALL)
+                if not piece:
                     raise Ended
-                filled += got
+                pieces.append(piece)
+                size -= len(piece)
+        except BlockingIOError:
+            raise TimeoutError from None
         except TimeoutError:
             raise
         except OSError:
             raise Ended from None
-        return bytes(room)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _limit(self, by: float | None) -> None:
+    def _limit(self, which: int, by: float | None) -> None:
+        """Have the system's next call end by then, in the middle of a message, too.
+
+        Python's own timeouts would have it come back for each piece that the other end has written.
+        """
+        seconds, rest = 0, 0  # no limit
         if by is not None:
             left = by - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            self._socket.settimeout(left)
+            seconds = int(left)
+            rest = max(1, int((left - seconds) * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, which, _TIME.pack(seconds, rest))
 
     def close(self) -> None:
         """Hang up; who waits on it is told. Idempotent."""

@@ -58,6 +58,34 @@ def test_who_does_not_answer_in_time_is_not_waited_for() -> None:
     right.close()
 
 
+def test_who_stops_in_the_middle_is_not_waited_for() -> None:
+    """A part that has begun to arrive has no more time than one that has not."""
+    theirs, ours = socket.socketpair()
+    link = Link(ours)
+    theirs.sendall(b"\x04\x01" + (100).to_bytes(4, "little") + b"the beginning of it")
+    with pytest.raises(TimeoutError):
+        link.receive(time.monotonic() + 0.05)
+    theirs.close()
+    link.close()
+
+
+def test_a_limit_is_that_of_one_message() -> None:
+    """Who waits without one waits on, whatever the limit of the message before was."""
+    left, right = map(Link, socket.socketpair())
+    left.send(1, b"first")
+    assert right.receive(time.monotonic() + 0.05) == (1, [b"first"])
+    received: list[tuple[int, list[bytes]]] = []
+    waiting = threading.Thread(target=lambda: received.append(right.receive()))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    left.send(2, b"second")
+    waiting.join(PATIENCE)
+    assert received == [(2, [b"second"])]
+    left.close()
+    right.close()
+
+
 @pytest.mark.parametrize(
     "said",
     [b"\x04\x02\xff\xff\xff\xff\xff\xff\xff\xff", b"\x04\xff" + bytes(1020), b"\x04", b"\x04\x01\x05\x00\x00\x00ab"],

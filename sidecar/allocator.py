@@ -1,0 +1,43 @@
+"""What the C library keeps of the memory that a request has needed: enough for the next one, and no more.
+
+A request of half a megabyte takes a few megabytes for some milliseconds. Left to itself, glibc gives them back to the
+system after each request and has every page of them anew for the next; and it gives each thread a store of its own, of
+which forty threads that take turns each keep what their largest request has needed.
+
+It refuses nothing: where there is no glibc, or its variables are set, memory is had as that says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from typing import Final
+
+# From glibc's malloc.h, and the variable that sets the same from outside.
+_TRIM_THRESHOLD: Final = (-1, "MALLOC_TRIM_THRESHOLD_")
+_MMAP_THRESHOLD: Final = (-3, "MALLOC_MMAP_THRESHOLD_")
+_ARENA_MAX: Final = (-8, "MALLOC_ARENA_MAX")
+
+#: Free memory at the end of a store that stays with the process.
+KEPT_BYTES: Final = 8 * 1024 * 1024
+#: What is larger, a request's body say, is had from the system alone and goes back whole: in a store, it would stand
+#: between small things that stay, and the store would grow.
+ALONE_BYTES: Final = 256 * 1024
+#: One for the threads that compute, which do it in turns, and one for gRPC's.
+STORES: Final = 2
+
+
+def configure() -> None:
+    """To be called once, before there are threads."""
+    if "GLIBC_TUNABLES" in os.environ:
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for (parameter, variable), value in (
+            (_TRIM_THRESHOLD, KEPT_BYTES),
+            (_MMAP_THRESHOLD, ALONE_BYTES),
+            (_ARENA_MAX, STORES),
+        ):
+            if variable not in os.environ:
+                mallopt(parameter, value)

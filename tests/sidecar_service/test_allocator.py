@@ -1,0 +1,70 @@
+"""What the process keeps of the memory that requests have needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import ctypes, resource, sys, threading
+from sidecar import allocator
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def request():
+    return [bytes(100_000) for _ in range(40)]
+
+if sys.argv[1] == "configured":
+    allocator.configure()
+request()
+before = faults()
+for _ in range(10):
+    request()
+print(faults() - before)
+
+meeting = threading.Barrier(20)
+def work():
+    meeting.wait()
+    held = [bytes(10_000) for _ in range(20)]
+    meeting.wait()
+for thread in (threads := [threading.Thread(target=work) for _ in range(20)]):
+    thread.start()
+for thread in threads:
+    thread.join()
+sys.stdout.flush()
+libc = ctypes.CDLL(None)
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+
+def run(how: str, **environment: str) -> tuple[int, int]:
+    """Pages had from the system for ten requests after the first; stores of all threads."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_"))}
+    printed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, how], env=inherited | environment, capture_output=True, text=True, check=True
+    ).stdout
+    return int(printed.split("\n", 1)[0]), printed.count("<heap nr=")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own")
+def test_memory_of_a_request_is_there_for_the_next() -> None:
+    """Not had from the system page by page again; and threads that take turns share what they keep."""
+    pages, stores = run("configured")
+    assert pages < 500
+    assert stores <= 2
+    left_alone, of_threads = run("left alone")
+    assert left_alone > 5000
+    assert of_threads > 2
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own")
+def test_the_operators_own_settings_win() -> None:
+    """What glibc's variables say is left as it is."""
+    pages, stores = run("configured", MALLOC_ARENA_MAX="5", MALLOC_TRIM_THRESHOLD_="131072")
+    assert pages > 5000
+    assert stores > 2
