@@ -36,6 +36,7 @@ FAN_OUT: Final = "delivery/test_fan_out.py::test_"
 FAN_OUT_UPSTREAMS: Final = "delivery/test_fan_out_upstreams.py::test_"
 DISK: Final = "delivery/test_failing_disk.py::test_"
 DAMAGED: Final = "delivery/test_damaged_queue.py::test_"
+START: Final = "delivery/test_quick_start.py::test_"
 CRASH: Final = "delivery/test_crash_at_every_step.py::test_"
 KILLED: Final = "delivery/test_killed.py::test_"
 QUEUE: Final = "delivery/test_batch_queue.py::test_"
@@ -148,8 +149,17 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
             ),
         ),
         Fault("cannot be read for a while", (DISK + "what_cannot_be_read_now_is_not_given_up",)),
-        Fault("a flipped bit", (DAMAGED + "a_flip_of_every_bit",), "each bit of the file, one by one"),
+        Fault(
+            "a flipped bit",
+            (DAMAGED + "a_flip_of_every_bit", DAMAGED + "a_flip_of_every_bit_of_a_segment_that_was_not_finished"),
+            "each bit of the file, one by one",
+        ),
         Fault("cut off", (DAMAGED + "a_cut_at_every_offset",), "each length of the file"),
+        Fault(
+            "a start with much that waits",
+            (START + "a_start_reads_little_and_counts_all", START + "a_footer_of_another_segment_is_not_believed"),
+        ),
+        Fault("no room for a footer", (START + "a_disk_that_has_no_room_for_a_footer_ends_nothing",)),
         Fault(
             "damage in the middle",
             (

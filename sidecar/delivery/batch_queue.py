@@ -26,7 +26,7 @@ from sidecar.ledger import SOLE, Ledger
 
 from .batch import Batch
 from .disk import Folder
-from .frames import FRAME_BYTES, HEADER_BYTES
+from .frames import AROUND_BYTES, FOOTER_BYTES, FRAME_BYTES
 from .outlet import Outlet
 from .recovery import recover
 from .segments import Segment, Writer
@@ -106,7 +106,7 @@ class BatchQueue:
                 raise ConfigurationError(f"{KEY}: cannot read {str(path)!r}: {error.strerror}") from None
             raise
         self._max_bytes = max_bytes
-        self._segment_bytes = min(SEGMENT_BYTES, max_bytes // 8)
+        self._segment_bytes = min(SEGMENT_BYTES, max_bytes // 8) - FOOTER_BYTES  # a segment that has them is finished
         self._writer = Writer(self._folder, found.next_number)
         lines = [Line(way.name, ledger.account(way.name), way.may_lose) for way in ways]
         self._stock = Stock(self._folder, self._writer, found, lines)
@@ -176,12 +176,12 @@ class BatchQueue:
         batches = [offer.batch for offer in group]
         size = sum(FRAME_BYTES + len(batch.payload) for batch in batches)
         fault, written = DISK, None
-        reserved = size + (HEADER_BYTES if self._writer.active is None else 0)
+        reserved = size + (AROUND_BYTES if self._writer.active is None else 0)
         self._reserved += reserved - size
         self._writing = True
         self._lock.release()
         try:
-            written = self._writer.write(batches, size if group else self._missing)
+            written = self._writer.write(batches, size if group else self._missing, self._segment_bytes)
         except OSError as error:
             fault = errno.errorcode.get(error.errno or 0, "EIO").lower()
         finally:
@@ -222,7 +222,7 @@ class BatchQueue:
         self.close()
         with self._lock:
             self._settled.wait_for(lambda: not self._writing and not self._waiting)
-            self._writer.seal()
+            self._writer.finish()
             released, self._released = self._released, True
         if not released:
             for outlet in self.outlets.values():
@@ -243,11 +243,11 @@ class BatchQueue:
             return self._stock.changed.wait_for(lambda: all(line.empty for line in self._stock.lines), timeout)
 
     def _beginning(self) -> int:
-        """Bytes of the header, if what is offered now may be the first in a segment."""
+        """Bytes around the frames, if what is offered now may be the first in a segment."""
         active = self._writer.active
         if active is None:
-            return 0 if self._writing else HEADER_BYTES
-        return HEADER_BYTES if active.end + self._reserved >= self._segment_bytes else 0
+            return 0 if self._writing else AROUND_BYTES
+        return AROUND_BYTES if active.end + self._reserved >= self._segment_bytes else 0
 
     def _bytes(self) -> int:
         return self._reserved + self._stock.size()

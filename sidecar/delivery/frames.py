@@ -1,18 +1,22 @@
-"""The form of the queue's files: a header, then frames, one for each batch. Pure: bytes in, bytes out.
+"""The form of the queue's files: a header, frames, one for each batch, and a footer. Pure: bytes in, bytes out.
 
-    segment = "TSQ1", 12 random bytes (the segment's id), frame*
+    segment = "TSQ1", 12 random bytes (the segment's id), frame*, footer?
     frame   = CRC32, length of the payload, records, signal, 3 zero bytes, payload      (little endian)
+    footer  = CRC32, its own offset, records of each signal in all the frames before it
 
-The CRC covers the frame but for itself, and begins with the segment's header: bytes that the disk once held for another
-segment never pass. It finds every flipped bit; it is no protection against somebody who may write in the folder.
+Each CRC covers what follows it, and begins with the segment's header: bytes that the disk once held for another segment
+never pass. It finds every flipped bit; it is no protection against somebody who may write in the folder. A segment with
+a footer was whole when that was written, and the footer says what is in it, without a look at every frame. One that was
+never finished has none.
 
-What it refuses: to give out a frame that is not exactly what was written.
+What it refuses: to give out a frame that is not exactly what was written, and to believe a footer that is not the end.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -32,6 +36,10 @@ FRAME_BYTES: Final = _CHECKSUM.size + _CHECKED.size
 _CODES: Final[dict[Signal, int]] = {"traces": 1, "metrics": 2, "logs": 3}
 _SIGNALS: Final = {code: signal for signal, code in _CODES.items()}
 _MAX_FIELD: Final = 2**32 - 1
+_TOTALS: Final = struct.Struct(f"<Q{len(_CODES)}Q")
+FOOTER_BYTES: Final = _CHECKSUM.size + _TOTALS.size
+#: Of a segment, besides its frames.
+AROUND_BYTES: Final = HEADER_BYTES + FOOTER_BYTES
 
 # Reads so many bytes from an offset on; fewer where the file ends.
 Read = Callable[[int, int], bytes]
@@ -96,5 +104,23 @@ def read_frame(read: Read, segment: bytes, offset: int, size: int) -> Frame:
     return Frame(Batch(_SIGNALS[code], payload, records, name), end)
 
 
-def _checksum(segment: bytes, checked: bytes, payload: bytes) -> int:
+def footer(segment: bytes, offset: int, held: Mapping[Signal, int]) -> bytes:
+    """What stands at `offset`, after the last frame of the segment with this id, which holds so many records."""
+    totals = _TOTALS.pack(offset, *(held.get(signal, 0) for signal in _CODES))
+    return _CHECKSUM.pack(_checksum(segment, totals)) + totals
+
+
+def read_footer(read: Read, segment: bytes, size: int) -> tuple[int, Counter[Signal]] | None:
+    """Where the frames of a segment of `size` bytes end, and the records in them; None without a footer."""
+    found = read(max(0, size - FOOTER_BYTES), FOOTER_BYTES)
+    if len(found) < FOOTER_BYTES:
+        return None
+    (checksum,), totals = _CHECKSUM.unpack_from(found), found[_CHECKSUM.size :]
+    offset, *records = _TOTALS.unpack(totals)
+    if checksum != _checksum(segment, totals) or offset != size - FOOTER_BYTES:
+        return None
+    return offset, +Counter(dict(zip(_CODES, records, strict=True)))
+
+
+def _checksum(segment: bytes, checked: bytes, payload: bytes = b"") -> int:
     return crc32(payload, crc32(checked, crc32(header(segment))))

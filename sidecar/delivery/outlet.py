@@ -64,6 +64,7 @@ class Outlet:
         self._parts = 0  # of the head
         self._apart: tuple[Stretch, int] | None = None  # up to there nothing is joined
         self._ahead: _Found | None = None  # was read and did not fit
+        self._waited = (0, 0)  # number of a segment, and offset in it: what is before has waited for company
         self._unnoted = 0
 
     def head(self, timeout: float | None = None) -> Batch | None:
@@ -138,11 +139,22 @@ class Outlet:
             return not self._line.empty
 
     def _wait_for_company(self) -> None:
+        """Once for all that is there: requests that cannot go with each other must not wait one after the other."""
         with self._stock.lock:
             first = islice(self._line.stretches, 2)  # a segment that ends here says nothing of the next one
             waiting = sum(stretch.segment.end - stretch.start for stretch in first)
-        if waiting < JOINED_BYTES:
-            self._stock.closing.wait(COMPANY_SECONDS)  # nobody who comes has to wake it
+            waited = any(
+                (stretch.segment.number, stretch.start) < self._waited
+                for stretch in self._line.stretches
+                if stretch.start < stretch.segment.end
+            )
+        if waited or waiting >= JOINED_BYTES:
+            return
+        self._stock.closing.wait(COMPANY_SECONDS)  # nobody who comes has to wake it
+        with self._stock.lock:
+            if self._line.stretches:
+                last = self._line.stretches[-1].segment
+                self._waited = last.number, last.end
 
     def _next(self) -> Batch | None:
         while (stretch := self._front()) is not None:

@@ -1,8 +1,13 @@
-"""What a process finds in the queue's folder when it starts: the files are looked through, from the cursors on.
+"""What a process finds in the queue's folder when it starts: the footers of segments, and what of others is whole.
 
-Whole batches are kept, up to the first one of each segment that is not what was written. A crash in the middle of a
-write leaves such an end in the last segment: it is cut off, nobody was told that it had been taken. Anywhere else it is
-damage: the rest of the segment is given up, and the file put aside when what is whole in it has been delivered.
+A segment with a footer was whole when it was finished, and is believed: a start must not take longer the more waits.
+Each of its batches is checked when it is read to be delivered; one that is damaged by then costs the rest of the
+segment, counted in records. A segment that was not finished, or of which a destination has had a part, is read from the
+first cursor on.
+
+Whole batches are kept, up to the first one of each such segment that is not what was written. A crash in the middle of
+a write leaves such an end in the last segment: it is cut off, nobody was told that it had been taken. Anywhere else it
+is damage: the rest of the segment is given up, and the file put aside when what is whole in it has been delivered.
 
 What it refuses: to stop a start for what a file holds, and to lose bytes without counting them.
 """
@@ -73,9 +78,10 @@ def _examine(
     *,
     last: bool,
 ) -> dict[str, Stretch]:
-    """Read a segment from the first cursor in it, or from its beginning, as far as it is whole."""
+    """What each destination is still to get of a segment, as far as that is whole."""
     segment.end = segment.size = 0
     held: dict[str, Stretch] = {}
+    footer = None
     descriptor = -1
     try:
         descriptor = folder.open(segment.name)
@@ -88,9 +94,16 @@ def _examine(
         for name, at in cursors.items():
             here = at is not None and (at.number, at.segment) == (segment.number, segment.id)
             held[name] = Stretch(segment, at.offset if at is not None and here else HEADER_BYTES, Counter())
+        footer = frames.read_footer(read, segment.id, segment.size)
+        if footer is not None and all(stretch.start in (HEADER_BYTES, footer[0]) for stretch in held.values()):
+            segment.end = footer[0]
+            for stretch in held.values():
+                stretch.held += footer[1] if stretch.start == HEADER_BYTES else Counter()
+            return _something(held, segment)
+        end = segment.size if footer is None else footer[0]
         segment.end = min(stretch.start for stretch in held.values())
-        while segment.end < segment.size:
-            frame = frames.read_frame(read, segment.id, segment.end, segment.size)
+        while segment.end < end:
+            frame = frames.read_frame(read, segment.id, segment.end, end)
             for stretch in held.values():
                 if stretch.start <= segment.end:
                     stretch.held[frame.batch.signal] += frame.batch.records
@@ -98,8 +111,9 @@ def _examine(
     except (Damaged, OSError) as damage:
         if isinstance(damage, OSError) and not lasting(damage):
             raise
-        # Only the last segment can be torn by a crash; the others were complete when their successor was begun.
-        torn = last and isinstance(damage, Damaged) and damage.torn
+        # Only the last segment can be torn by a crash; the others were complete when their successor was begun, and
+        # so was one that was finished.
+        torn = last and footer is None and isinstance(damage, Damaged) and damage.torn
         segment.sound = torn
         lost[TORN if torn else CORRUPT] += max(0, segment.size - segment.end)
         if torn:
@@ -109,4 +123,8 @@ def _examine(
     finally:
         if descriptor >= 0:
             folder.close(descriptor)
+    return _something(held, segment)
+
+
+def _something(held: Mapping[str, Stretch], segment: Segment) -> dict[str, Stretch]:
     return {name: stretch for name, stretch in held.items() if stretch.start < segment.end}

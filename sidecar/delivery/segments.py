@@ -24,7 +24,7 @@ from sidecar.conventions import Signal
 from . import frames
 from .batch import Batch
 from .disk import Folder
-from .frames import HEADER_BYTES, Frame
+from .frames import AROUND_BYTES, HEADER_BYTES, Frame
 
 QUARANTINED: Final = 4  # files
 
@@ -37,14 +37,14 @@ class Segment:
 
     Attributes:
         number: segments are delivered in the order of their numbers. id: random, in the file's header.
-        end: offset of the end of what can be delivered. size: bytes of the file.
+        end: offset of the end of what can be delivered. size: bytes of the file, with a footer that may be to come.
         sound: whether the whole file is what was written.
     """
 
     number: int
     id: bytes
     end: int = HEADER_BYTES
-    size: int = HEADER_BYTES
+    size: int = AROUND_BYTES
     sound: bool = True
 
     @property
@@ -74,14 +74,16 @@ class Writer:
         self._folder = folder
         self._identity = identity
         self._descriptor = -1
+        self._held: Counter[Signal] = Counter()  # records in the active segment
         self.active: Segment | None = None
         self.next_number = number
 
-    def write(self, batches: Sequence[Batch], room: int) -> tuple[Segment, int]:
+    def write(self, batches: Sequence[Batch], room: int, full: int) -> tuple[Segment, int]:
         """Write and sync the batches, all or none; the segment they are in, and its new end.
 
         Args:
             room: bytes that must be free when a new segment is begun.
+            full: a segment that has come so far is complete, and gets its footer with the same sync.
 
         Raises:
             OSError: none of them is in the queue.
@@ -94,6 +96,9 @@ class Writer:
                 self._folder.write(self._descriptor, head)
                 self._folder.write(self._descriptor, batch.payload)
                 end += len(head) + len(batch.payload)
+                self._held[batch.signal] += batch.records
+            if end >= full:
+                self._folder.write(self._descriptor, frames.footer(segment.id, end, self._held))
             self._folder.sync(self._descriptor)
         except OSError:
             self._abandon()
@@ -105,13 +110,25 @@ class Writer:
         if self._descriptor >= 0:
             self._folder.close(self._descriptor)
         self._descriptor, self.active = -1, None
+        self._held.clear()
+
+    def finish(self) -> None:
+        """Nothing more is written: the active segment gets its footer now. One that has none is read more slowly."""
+        if self.active is not None and self.active.end > HEADER_BYTES:
+            try:
+                self._folder.write(self._descriptor, frames.footer(self.active.id, self.active.end, self._held))
+                self._folder.sync(self._descriptor)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._folder.truncate(self._descriptor, self.active.end)
+        self.seal()
 
     def _begin(self, room: int) -> Segment:
         segment = Segment(self.next_number, self._identity(frames.ID_BYTES))
         self.next_number += 1
         self._descriptor = self._folder.create(segment.name)
         self.active = segment
-        self._folder.reserve(self._descriptor, HEADER_BYTES + room)
+        self._folder.reserve(self._descriptor, AROUND_BYTES + room)
         self._folder.write(self._descriptor, frames.header(segment.id))
         self._folder.sync_names()
         return segment

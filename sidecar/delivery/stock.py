@@ -22,6 +22,7 @@ from sidecar.ledger import Account
 from . import cursor
 from .batch import Batch
 from .disk import Folder
+from .frames import FOOTER_BYTES
 from .recovery import Recovered
 from .segments import Segment, Stretch, Writer, retire
 
@@ -89,6 +90,7 @@ class Stock:
         self.closing = threading.Event()
         self.lines = tuple(lines)
         self.segments = deque(found.segments)
+        self._size = sum(segment.size for segment in self.segments)
         self._folder = folder
         self._writer = writer
         self._noting = threading.Lock()  # taken before `lock`
@@ -104,7 +106,7 @@ class Stock:
     # With the lock ------------------------------------------------------------------------------------------
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(segment.size for segment in self.segments)
+        return self._size
 
     def records(self) -> int:
         """Records inside; one that several destinations wait for is one."""
@@ -117,11 +119,13 @@ class Stock:
 
     def add(self, segment: Segment, end: int, batches: Sequence[Batch]) -> None:
         """These batches are in the segment now, up to `end`."""
-        if not self.segments or self.segments[-1] is not segment:
+        known = bool(self.segments) and self.segments[-1] is segment
+        if not known:
             self.segments.append(segment)
             for line in self.lines:
                 line.stretches.append(Stretch(segment, segment.end, Counter()))
-        segment.end = segment.size = end
+        self._size += end - segment.end if known else end + FOOTER_BYTES
+        segment.end, segment.size = end, end + FOOTER_BYTES
         for line in self.lines:
             for batch in batches:
                 line.stretches[-1].held[batch.signal] += batch.records
@@ -165,6 +169,7 @@ class Stock:
             if self.segments[0] is self._writer.active:
                 break
             unneeded.append(self.segments.popleft())
+            self._size -= unneeded[-1].size
         return unneeded
 
     # Without it ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from sidecar.ledger import Ledger
 
 NAMES = ("near", "far")
 PAYLOAD = 10
-FRAME, HEADER = 16 + PAYLOAD, 16
+FRAME, HEADER, AROUND = 16 + PAYLOAD, 16, 16 + 36
 
 
 def batch(number: int) -> Batch:

@@ -15,7 +15,7 @@ from sidecar.delivery import Batch, BatchQueue, Way
 from sidecar.delivery.disk import Folder
 from sidecar.ledger import Ledger
 
-BOUND = 8 * 100  # segments of 100 bytes: every third batch begins a new one
+BOUND = 8 * 136  # segments of 136 bytes: every third batch begins a new one
 OPERATIONS = ["create", "write", "reserve", "truncate", "sync", "sync_names", "rename", "remove"]
 
 

@@ -16,13 +16,15 @@ from sidecar.ledger import Ledger
 BATCHES = [Batch("traces", bytes([65 + number]) * 10, number + 1) for number in range(5)]
 FRAME = 16 + 10
 HEADER = 16
-SIZE = HEADER + 5 * FRAME
+FOOTER = 36
+FRAMES = HEADER + 5 * FRAME  # where they end
+SIZE = FRAMES + FOOTER
 FIRST, SECOND = "000000000001.queue", "000000000002.queue"
 
 
 @pytest.fixture(scope="module", params=["one segment", "two segments"])
 def sound(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with five batches in the first segment, and five more in a second one, or none."""
+    """A state folder with five batches in the first segment, which is finished, and five more in a second, or none."""
     state = tmp_path_factory.mktemp("sound") / "state"
     for _ in range(1 if request.param == "one segment" else 2):
         queue = BatchQueue(state, Ledger())
@@ -51,16 +53,18 @@ def copies(sound: Path, tmp_path: Path) -> Copies:
 
 
 def reopened(state: Path) -> tuple[list[bytes], float, dict[str, int], Ledger]:
-    """Payloads recovered, bytes counted as lost, records counted; the queue works afterwards."""
+    """Payloads given out, bytes counted as lost, records counted at the end; the queue works afterwards."""
     ledger = Ledger()
     queue = BatchQueue(state, ledger)
     counts = ledger.records()["traces"]
     assert counts["queued"] == counts["recovered"] == queue.records
-    payloads = []
+    payloads: list[bytes] = []
     while (batch := outlet(queue).head(0)) is not None:
         payloads.append(batch.payload)
         outlet(queue).done()
         ledger.account().forwarded("traces", batch.records)
+    counts = ledger.records()["traces"]
+    assert (counts["queued"], queue.records) == (0, 0)
     assert queue.offer(BATCHES[0]) is None
     assert outlet(queue).head(0) is not None
     outlet(queue).done()
@@ -80,14 +84,17 @@ def test_a_cut_at_every_offset(copies: Copies) -> None:
         with (state / "queue" / FIRST).open("r+b") as file:
             file.truncate(offset)
         payloads, lost, _, _ = reopened(state)
-        whole = max(0, (offset - HEADER) // FRAME)
+        whole = min(5, max(0, (offset - HEADER) // FRAME))
         assert payloads == expected(whole, copies), offset
         rest = offset if offset < HEADER else offset - HEADER - whole * FRAME
         assert lost == rest, offset
 
 
 def test_a_flip_of_every_bit(copies: Copies) -> None:
-    """The batches before the flipped bit are there as they were; what is after it in the segment is counted."""
+    """The batches before the flipped bit are there as they were; what is after it in the segment is counted.
+
+    In bytes by the start, where it had to read them, and otherwise in records, when they are read to be delivered.
+    """
     for offset in range(SIZE):
         for bit in range(8):
             state = copies.new()
@@ -95,19 +102,41 @@ def test_a_flip_of_every_bit(copies: Copies) -> None:
             damaged = bytearray(file.read_bytes())
             damaged[offset] ^= 1 << bit
             file.write_bytes(damaged)
+            payloads, lost, counts, ledger = reopened(state)
+            whole = min(5, max(0, (offset - HEADER) // FRAME))
+            assert payloads == expected(whole, copies), (offset, bit)
+            read = offset < HEADER or offset >= FRAMES  # the footer is not believed
+            left = SIZE if offset < 4 else SIZE - HEADER - whole * FRAME
+            assert lost == (left if read else 0), (offset, bit)
+            known = sum(range(1, whole + 1)) + (15 if copies.later else 0)
+            assert counts["forwarded"] == known, (offset, bit)
+            assert counts["dropped"] == (0 if read else 15 - sum(range(1, whole + 1))), (offset, bit)
+            assert set(ledger.reasons()["traces"]["dropped"]) <= {"queue_corrupt"}
+
+
+def test_a_flip_of_every_bit_of_a_segment_that_was_not_finished(copies: Copies) -> None:
+    """A process that was killed leaves no footer: the start reads all of it, and counts in bytes."""
+    for offset in range(FRAMES):
+        for bit in range(8):
+            state = copies.new()
+            file = state / "queue" / FIRST
+            damaged = bytearray(file.read_bytes()[:FRAMES])
+            damaged[offset] ^= 1 << bit
+            file.write_bytes(damaged)
             payloads, lost, counts, _ = reopened(state)
             whole = max(0, (offset - HEADER) // FRAME)
             assert payloads == expected(whole, copies), (offset, bit)
-            assert lost == (SIZE if offset < 4 else SIZE - HEADER - whole * FRAME), (offset, bit)
-            known = sum(range(1, whole + 1)) + (15 if copies.later else 0)
-            assert counts["recovered"] == known, (offset, bit)
+            assert lost == (FRAMES if offset < 4 else FRAMES - HEADER - whole * FRAME), (offset, bit)
+            assert counts["recovered"] == counts["forwarded"], (offset, bit)
 
 
 def test_zeros_at_the_end_are_what_a_power_cut_leaves(copies: Copies) -> None:
     """The file system had made the file longer and not yet written it: cut off, not put aside."""
     state = copies.new()
     last = state / "queue" / (SECOND if copies.later else FIRST)
-    with last.open("ab") as file:
+    with last.open("r+b") as file:
+        file.truncate(FRAMES)
+        file.seek(FRAMES)
         file.write(bytes(1000))
     payloads, lost, _, ledger = reopened(state)
     assert payloads == expected(5, copies)
@@ -123,7 +152,8 @@ def test_damage_in_the_middle_is_put_aside_and_kept(copies: Copies) -> None:
     damaged = bytearray(file.read_bytes())
     damaged[HEADER + FRAME + 20] ^= 1
     file.write_bytes(damaged)
-    assert reopened(state)[1] == SIZE - HEADER - FRAME
+    _, _, counts, _ = reopened(state)
+    assert counts["dropped"] == 14
     assert (state / "queue" / "000000000001.corrupt").read_bytes() == damaged
     payloads, lost, _, _ = reopened(state)
     assert (payloads, lost) == ([], 0)

@@ -58,7 +58,7 @@ def test_a_failing_disk_stops_the_taking_and_nothing_else(
     tmp_path: Path, failing: type[Failing], operation: str, code: int
 ) -> None:
     """Refused, not ready; what is inside goes on; all works again when the disk does, also for the next process."""
-    queue = BatchQueue(tmp_path / "state", Ledger(), 8 * 100, open_folder=failing)
+    queue = BatchQueue(tmp_path / "state", Ledger(), 8 * 136, open_folder=failing)
     numbers = iter(range(1000))
 
     def offer() -> str | None:

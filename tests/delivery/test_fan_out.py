@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from fan_out import FRAME, HEADER, NAMES, batch, exact, offer, opened, taken_out
+from fan_out import AROUND, FRAME, HEADER, NAMES, batch, exact, offer, opened, taken_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ def test_each_gets_everything_at_its_own_pace(tmp_path: Path) -> None:
     """A segment goes when the slowest has had it, and not before."""
     ledger = Ledger(NAMES)
     folder = tmp_path / "state" / "queue"
-    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (HEADER + 2 * FRAME)) as queue:
+    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (AROUND + 2 * FRAME)) as queue:
         for number in range(10):
             assert offer(queue, ledger, number) is None
         files = len(list(folder.glob("*.queue")))
@@ -70,13 +70,13 @@ def test_who_is_no_longer_named_holds_nothing_up_and_who_is_new_gets_what_was_no
 def test_who_is_overtaken_loses_the_oldest_and_nobody_is_put_off(tmp_path: Path) -> None:
     """A dead destination does not keep telemetry from the others, whatever the bound; what it loses is counted."""
     ledger = Ledger(NAMES)
-    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (HEADER + 2 * FRAME)) as queue:
+    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (AROUND + 2 * FRAME)) as queue:
         delivered = []
         for number in range(100):
             assert offer(queue, ledger, number) is None
             delivered += taken_out(queue, ledger, "near")
         assert delivered == list(range(100))
-        assert queue._bytes() <= 8 * (HEADER + 2 * FRAME)
+        assert queue._bytes() <= 8 * (AROUND + 2 * FRAME)
         lost = ledger.reasons("far")["traces"]["dropped"][OVERTAKEN]
         assert lost >= 80
         assert taken_out(queue, ledger, "far") == list(range(lost, 100))
@@ -87,7 +87,7 @@ def test_who_is_overtaken_loses_the_oldest_and_nobody_is_put_off(tmp_path: Path)
 def test_what_nobody_has_had_is_never_given_up_for_room(tmp_path: Path) -> None:
     """All destinations stand still: senders are put off, as with one."""
     ledger = Ledger(NAMES)
-    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (HEADER + 2 * FRAME)) as queue:
+    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (AROUND + 2 * FRAME)) as queue:
         taken = 0
         while offer(queue, ledger, taken) is None:
             taken += 1
@@ -101,7 +101,7 @@ def test_who_must_not_lose_anything_puts_senders_off(tmp_path: Path) -> None:
     """`when_full: wait`: the queue is full although the others have had everything."""
     ways = [Way("near"), Way("far", may_lose=False)]
     ledger = Ledger(NAMES)
-    with opened(tmp_path / "state", ledger, ways, 8 * (HEADER + 2 * FRAME)) as queue:
+    with opened(tmp_path / "state", ledger, ways, 8 * (AROUND + 2 * FRAME)) as queue:
         taken = 0
         while offer(queue, ledger, taken) is None:
             taken_out(queue, ledger, "near")
@@ -114,7 +114,7 @@ def test_who_must_not_lose_anything_puts_senders_off(tmp_path: Path) -> None:
 def test_what_is_on_its_way_when_it_is_overtaken_has_one_fate(tmp_path: Path) -> None:
     """The batch that the slow one is being sent at that moment may arrive still; it is not counted twice."""
     ledger = Ledger(NAMES)
-    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (HEADER + 2 * FRAME)) as queue:
+    with opened(tmp_path / "state", ledger, [Way(name) for name in NAMES], 8 * (AROUND + 2 * FRAME)) as queue:
         for number in range(16):
             offer(queue, ledger, number)
         far = queue.outlets["far"]
@@ -135,7 +135,7 @@ def test_a_batch_that_is_overtaken_and_left_half_delivered_is_counted_once(tmp_p
     """It was halved, a half has arrived, and there is no time left for the other: that one is lost, and no more."""
     ledger = Ledger(NAMES)
     ways = [Way("near"), Way("far", joins=True)]
-    with opened(tmp_path / "state", ledger, ways, 8 * (HEADER + 2 * FRAME)) as queue:
+    with opened(tmp_path / "state", ledger, ways, 8 * (AROUND + 2 * FRAME)) as queue:
         for number in range(16):
             offer(queue, ledger, number)
         far = queue.outlets["far"]

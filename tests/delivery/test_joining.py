@@ -9,6 +9,7 @@ import pytest
 from fan_out import FRAME, HEADER, batch, opened
 from otlp_peers import PATIENCE, log_request, trace_request
 
+from sidecar.conventions import SIGNALS
 from sidecar.delivery import Batch, Way
 from sidecar.ledger import Ledger
 
@@ -56,6 +57,27 @@ def test_what_is_small_waits_a_moment_for_company(tmp_path: Path) -> None:
         queue.close()
         taking.join(PATIENCE)
         assert [head and head.records for head in heads] == [2]
+
+
+def test_what_cannot_go_together_waits_once_for_all_of_it(tmp_path: Path) -> None:
+    """Requests of signals in turn: each for itself would leave 50 a second, however many come."""
+    waits: list[float | None] = []
+
+    class Closing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            return False
+
+    with opened(tmp_path / "state", Ledger(), [Way(joins=True)]) as queue:
+        queue._stock.closing = Closing()
+        (outlet,) = queue.outlets.values()
+        for turn in range(2):
+            for number in range(30):
+                queue.offer(Batch(SIGNALS[number % 3], b"", 1))
+            for _ in range(30):
+                assert outlet.head() is not None
+                outlet.done()
+            assert len(waits) == turn + 1  # who comes later waits again
 
 
 def test_what_is_much_waits_for_nothing(tmp_path: Path) -> None:
