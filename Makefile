@@ -17,12 +17,10 @@ demo: $(READY) ## five tenants on one AutoGen runtime; ARGS="--seconds 15 --head
 test: $(PEERS) ## all tests; ARGS="-k tenants"
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: $(READY) ## the long run: a million redacted messages, the fuzzer, 200 kills, a million tenants; ARGS="--messages 100000 --fuzz-seconds 60"
+soak: $(READY) ## the long run: a million redacted messages, the fuzzer, 200 kills, a million tenants; ARGS="--size 0.1"
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --group soak
-	@$(BIN)/python tests/redaction/soak_redaction.py $(ARGS)
-	@$(BIN)/python tests/delivery/soak_delivery.py
-	@$(BIN)/python tests/hostile_input/soak_sidecar.py
+	@$(BIN)/python tests/soak.py $(ARGS)
 
 # llama.cpp is compiled: without what makes it fast, which nobody waits for here.
 test-heavy: export CMAKE_ARGS := -DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DCMAKE_CXX_FLAGS_RELEASE=-O1

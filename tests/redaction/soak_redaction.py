@@ -3,7 +3,7 @@
 Every fortieth trial is of a long request (`row_trials.py`), every twentieth besides of what an attacker writes
 (`wire_trials.py`), the others of small ones made from the descriptors.
 
-    make soak ARGS="--messages 1000000 --fuzz-seconds 600"
+    python tests/redaction/soak_redaction.py [--messages 1000000] [--fuzz-seconds 600]
 
 Trials start at a seed drawn anew, which is printed: `--seed N --messages 1` runs one again. Fuzzing needs atheris,
 which has no wheels for every platform: where it cannot be installed, `--fuzz-seconds 0` leaves it out. Status 1 when
