@@ -74,7 +74,8 @@ def _plan(settings: Settings, found: dict[str, object]) -> Iterator[tuple[str, s
         yield "listens", f"{settings.listen_http.target} (OTLP/HTTP{tls}{mutual})"
     names = clients.names
     yield "lets in", "whoever reaches it" if names is None else f"{len(names)} clients: {', '.join(names[:20])}"
-    asks = "whoever is on this machine" if names is None else "clients"
+    anybody = "whoever is on this machine" if settings.admin.path is None else "this user"
+    asks = anybody if names is None else "clients"
     yield "tells", f"{asks}, at {settings.admin.url}"
     if settings.metrics is not None:
         yield "tells", f"whoever reaches {settings.metrics.url} its health and metrics"

@@ -13,11 +13,13 @@ any name, as Prometheus and a kubelet do, and refuses the pages that name more t
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +37,7 @@ from sidecar.senders.clients import ANYBODY, Client, Clients, Unknown
 
 MAX_CONNECTIONS: Final = 32
 BACKLOG: Final = 64
+_PAUSE_SECONDS: Final = 0.05
 SECONDS: Final = 5.0  # for each read and write
 DEFAULT_SPANS: Final = 100
 MAX_SPANS: Final = 5000
@@ -194,6 +197,14 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("", 0), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listening
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                time.sleep(_PAUSE_SECONDS)  # who waits stays there: to try again at once would take a core
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._places:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
+import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -160,6 +164,28 @@ def test_idle_connections_cannot_keep_others_out(pages: Pages) -> None:
     finally:
         for connection in idle:
             connection.close()
+
+
+def test_a_connection_that_no_file_is_left_for_costs_no_core(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays where it is until there is one: between two tries the listener rests, and then it is served."""
+    accept, rest = socket.socket.accept, time.sleep
+    missing, said = 5, []
+
+    def short_of_files(listening: socket.socket) -> Any:
+        if said.count("tried") < missing:
+            said.append("tried")
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return accept(listening)
+
+    def resting(seconds: float) -> None:
+        if threading.current_thread().name == "admin":
+            said.append("rested")
+        rest(seconds)
+
+    monkeypatch.setattr(socket.socket, "accept", short_of_files)
+    monkeypatch.setattr(time, "sleep", resting)
+    assert pages.ask("/healthz")[0].status == 200
+    assert said == missing * ["tried", "rested"]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_the_folder_of_each_socket_is_looked_at(tmp_path: Path) -> None:
     """All three are told of in one go, and where the pages would be when nothing is wrong."""
     places = {key: f"unix:{tmp_path}/{key}/any.sock" for key in ("LISTEN", "LISTEN_HTTP", "ADMIN")}
     said = check(settings(tmp_path, **places))
-    assert f"tells     whoever is on this machine, at unix:{tmp_path}/ADMIN/any.sock" in said
+    assert f"tells     this user, at unix:{tmp_path}/ADMIN/any.sock" in said
     for key in places:
         shared(tmp_path / key)
     with pytest.raises(ConfigurationError) as refused:
