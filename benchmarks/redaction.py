@@ -6,9 +6,9 @@ A span has 12 attributes and an event. The workloads run interleaved, round by r
 of them alike: nothing to do; 20 % of the values dropped and 10 % masked; the same with every text new, so that
 nothing is remembered, once as names are numbered (`Planner4711`), once with random letters in every name, and once more
 with what is dropped as long as it is in life. The last of these, of fifty tenants, is the plain line that the next are
-held against: while tenants have quotas, when it is asked of every record whose it is; of one tenant alone, then; while
-every fifth of them is over its quota; under a policy with tiers; and with tiers of which one puts pseudonyms in the
-place of names.
+held against: in resources of eight spans, as a gateway sends them; while tenants have quotas, when it is asked of every
+record whose it is; of one tenant alone, then; while every fifth of them is over its quota; under a policy with tiers;
+and with tiers of which one puts pseudonyms in the place of names.
 
 Points of metrics, by kind, are held against numbers. And, for scale, protobuf's own parser (in C) reads and writes the
 bytes of the first.
@@ -86,6 +86,10 @@ def workloads() -> dict[str, Workload]:
         while True:
             yield stated(chance, tenant=tenant)
 
+    def by_eights() -> Iterator[bytes]:
+        while True:
+            yield b"".join(stated(chance, spans=8) for _ in range(SPANS // 8))
+
     def of_points(kind: Kind) -> Iterator[bytes]:
         while True:
             yield points(chance, kind)
@@ -97,6 +101,7 @@ def workloads() -> dict[str, Workload]:
         "the same, new numbers": Workload(batches(DROPPED, MASKED, numbered), redact(everybodys)),
         "the same, new letters": Workload(batches(DROPPED, MASKED, lettered), redact(everybodys)),
         plain: Workload(as_stated(), redact(everybodys)),
+        "  in resources of eight": Workload(by_eights(), redact(everybodys), plain),
         "  with quotas": Workload(as_stated(), redact(everybodys, NOBODY), plain),
         "  with quotas, of one tenant": Workload(as_stated("tenant-00001"), redact(everybodys, NOBODY), plain),
         "  with quotas, a fifth over": Workload(as_stated(), redact(everybodys, SOME), plain),

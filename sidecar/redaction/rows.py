@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import compress, repeat
 from re import Match
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from .bounds import Spent
 from .bulk import Judged, Verdicts
@@ -59,9 +59,16 @@ _Fate = tuple[Row, Match[bytes], list[bytes], Verdicts] | _Refused | None
 
 
 class RowsPass(Pass):
-    """A `Pass` that takes records together. It is the `Judge` of what cannot be judged with others."""
+    """A `Pass` that takes records together. It is the `Judge` of what cannot be judged with others.
+
+    Attributes:
+        LEAST: records of a lot for which it pays to be one: to begin with, a lot costs as much as to walk some.
+        LEAST_ASKED: the same where the walk has to find out whose each is.
+    """
 
     __slots__ = ()
+    LEAST: ClassVar[int] = 32
+    LEAST_ASKED: ClassVar[int] = 12
 
     def run(self, plan: Plan) -> bytes:
         """As `Pass.run`."""
@@ -72,15 +79,17 @@ class RowsPass(Pass):
         """What is to be written for the records in a row from `pos` on, and where they stop; None when all stay."""
         try:
             frames = framed(self._data, pos, end, tag)
-            lots, accounts = self._lots(plans, frames)
-            fates, verdicts = self._fates(lots, frames)
+            least = self.LEAST_ASKED if self._asks(plans) else self.LEAST
+            lots, accounts = self._lots(plans, frames) if len(frames) >= least else ((), repeat(b""))
+            fates, verdicts = self._fates([lot for lot in lots if lot.in_debt or len(lot.numbers) >= least], frames)
         except Exception as error:  # noqa: BLE001  # then the long way, which fails for one value at a time
             self._report(error)
             self._in_rows = False
             return pos, None
-        for some in verdicts:
-            self._count_all(some)
-        data, walked = self._data, 0
+        # What comes in another form costs more to cut than to walk.
+        settled = sum(map(self._count_all, verdicts))
+        self._in_rows = 2 * settled >= sum(len(some.words) for some in verdicts)
+        data = self._data
         charged: defaultdict[bytes, list[int]] = defaultdict(list)
         pieces: list[bytes] = []
         kept = pos
@@ -88,7 +97,6 @@ class RowsPass(Pass):
         for (begin, start, stop), fate, account in zip(frames, fates, accounts, strict=False):
             pos = stop
             if fate is None:
-                walked += 1
                 outcome = self._record(plans, start, stop)
             elif isinstance(fate, _Refused):
                 self._count_records(1)
@@ -106,8 +114,6 @@ class RowsPass(Pass):
             kept = stop
         for account, sizes in charged.items():
             self._charge(account, len(sizes), sum(sizes))
-        # What comes in another form costs more to cut than to walk.
-        self._in_rows = 2 * walked <= len(frames)
         if not pieces:
             return pos, None
         pieces.append(data[kept:pos])
@@ -160,8 +166,9 @@ class RowsPass(Pass):
                 fates[number] = None if row is None else (row, head, fields, verdicts)
         return fates, found
 
-    def _count_all(self, verdicts: Verdicts) -> None:
-        """Count records, by their words, and what was done to their fields."""
+    def _count_all(self, verdicts: Verdicts) -> int:
+        """Count records, by their words, and what was done to their fields; how many need not be walked."""
+        before = self.records_out
         for word, times in Counter(verdicts.words).items():
             row = verdicts.rows[word]
             if row is not None:
@@ -170,6 +177,7 @@ class RowsPass(Pass):
                 self.records_out += times
                 for done, often in row.actions:
                     self._count(done, times * often)
+        return self.records_out - before
 
     def _written(self, fate: tuple[Row, Match[bytes], list[bytes], Verdicts], start: int, stop: int) -> bytes | None:
         """A record's new content; None when it stays."""

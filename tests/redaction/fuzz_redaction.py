@@ -23,10 +23,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
 with atheris.instrument_imports(include=["sidecar.redaction"]):
     from sidecar.redaction import Malformed, Policy, Redactor
     from sidecar.redaction.engine import Pass
-    from sidecar.redaction.rows import RowsPass
 
 from redaction_samples import REQUESTS, Composer, records, unknown_fields  # noqa: E402  # as above
-from row_trials import MAY_NAME, Writer, outcome  # noqa: E402  # as above
+from row_trials import MAY_NAME, Rows, Writer, outcome  # noqa: E402  # as above
 
 from sidecar.conventions import POLICIES, SIGNALS  # noqa: E402  # as above
 
@@ -42,9 +41,9 @@ def once(data: bytes) -> None:
         return
     signal, policy, tenants = CASES[data[0] % len(CASES)]
     redactor, payload = REDACTORS[policy], data[1:]
-    by_the_hundred = outcome(RowsPass, redactor, signal, payload, tenants)
+    by_the_hundred = outcome(Rows, redactor, signal, payload, tenants)
     assert outcome(Pass, redactor, signal, payload, tenants) == by_the_hundred
-    assert outcome(RowsPass, redactor, signal, payload, tenants) == by_the_hundred
+    assert outcome(Rows, redactor, signal, payload, tenants) == by_the_hundred
     try:
         redacted = redactor.redact(signal, payload, tenants)
     except Malformed as malformed:

@@ -11,14 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_peers import attributes
 from redaction_samples import CONTENT, ENCODINGS, RARE_ENCODINGS, SECRETS, TEXTS, Composer
-from row_trials import outcome
+from row_trials import Rows, outcome
 
 from sidecar.conventions import POLICIES, SIGNALS, Signal
 from sidecar.network.otlp import SERVICES
 from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
 from sidecar.redaction.bounds import TooMuch
 from sidecar.redaction.engine import Pass
-from sidecar.redaction.rows import RowsPass
 from sidecar.redaction.wire_format import delimited
 
 NAMES = Pseudonyms(MasterKey("k1", bytes(32)))
@@ -36,7 +35,7 @@ def same(payload: bytes, policy: str = "default", signal: Signal = "traces", ten
     """The outcome, which is the same both ways, twice: with what the first time left in memos, too."""
     long_way = outcome(Pass, redactor(policy), signal, payload, tenants)
     for _ in range(2):
-        assert outcome(RowsPass, redactor(policy), signal, payload, tenants) == long_way
+        assert outcome(Rows, redactor(policy), signal, payload, tenants) == long_way
     return long_way
 
 

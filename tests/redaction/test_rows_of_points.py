@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from otlp_peers import attributes
-from row_trials import outcome
+from row_trials import Rows, outcome
 from test_redaction_rows import redactor, same
 
 from sidecar.conventions import Signal
@@ -19,7 +19,6 @@ from sidecar.redaction import bulk, forms
 from sidecar.redaction.engine import Pass
 from sidecar.redaction.forms import Part
 from sidecar.redaction.kinds import Kind
-from sidecar.redaction.rows import RowsPass
 from sidecar.redaction.wire_format import delimited, varint
 
 KINDS = ("sum", "gauge", "histogram", "exponential_histogram", "summary")
@@ -34,8 +33,8 @@ def unwalked(monkeypatch: pytest.MonkeyPatch) -> None:
     def walked(*_: object) -> None:
         pytest.fail("it was walked")
 
-    monkeypatch.setattr(RowsPass, "_record", walked)
-    monkeypatch.setattr(RowsPass, "judge_part", walked)
+    monkeypatch.setattr(Rows, "_record", walked)
+    monkeypatch.setattr(Rows, "judge_part", walked)
 
 
 def fill(point: Any, kind: str, chance: random.Random, most: int = 500) -> Any:
@@ -89,7 +88,7 @@ def points(kind: str, *contents: bytes) -> bytes:
 def test_points_of_every_kind_are_judged_together(kind: str) -> None:
     """With buckets, quantiles and exemplars: they leave as they came, and nothing was walked for it."""
     payload = request(kind, 1)
-    redacted = outcome(RowsPass, redactor("default"), "metrics", payload)
+    redacted = outcome(Rows, redactor("default"), "metrics", payload)
     assert isinstance(redacted, tuple)
     assert redacted[:3] == (payload, 20, 20)
     assert redacted[4] == {}
@@ -191,7 +190,7 @@ def test_a_piece_that_is_broken_shows(mutant: str, kind: str, monkeypatch: pytes
     made = redactor.__wrapped__("default")
     payloads = [points(kind, b"\x19" + NUM, content, content, b"\x19" + NUM) for content in ODD[kind]]
     assert any(
-        outcome(RowsPass, made, "metrics", payload) != outcome(Pass, made, "metrics", payload) for payload in payloads
+        outcome(Rows, made, "metrics", payload) != outcome(Pass, made, "metrics", payload) for payload in payloads
     )
 
 
@@ -204,7 +203,7 @@ def test_log_records_with_a_name_are_judged_together() -> None:
         scope.log_records.add(time_unix_nano=1, event_name=name, attributes=attributes({"tenant.id": "acme"}))
     payload = made.SerializeToString()
     logs: Signal = "logs"
-    redacted = outcome(RowsPass, redactor("default"), logs, payload)
+    redacted = outcome(Rows, redactor("default"), logs, payload)
     assert isinstance(redacted, tuple)
     assert redacted[1:3] == (4, 4)
     assert redacted[0].count(b"tool.called") == 2

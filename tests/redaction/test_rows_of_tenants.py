@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from otlp_peers import attributes
-from row_trials import TIERS, outcome
+from row_trials import TIERS, Rows, outcome
 
 from sidecar.conventions import POLICIES
 from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor, rows
@@ -57,7 +57,7 @@ def same(payload: bytes, action: str, debtors: Debtors | None, policy: str = "de
     """The outcome, the same both ways, twice."""
     long_way = outcome(Pass, redactor(policy, action), "traces", payload, tenants, debtors)
     for _ in range(2):
-        assert outcome(RowsPass, redactor(policy, action), "traces", payload, tenants, debtors) == long_way
+        assert outcome(Rows, redactor(policy, action), "traces", payload, tenants, debtors) == long_way
     return long_way
 
 
@@ -71,7 +71,7 @@ def unwalked(monkeypatch: pytest.MonkeyPatch) -> None:
     def walked(*_: object) -> None:
         pytest.fail("a record was walked")
 
-    monkeypatch.setattr(RowsPass, "_record", walked)
+    monkeypatch.setattr(Rows, "_record", walked)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -174,14 +174,14 @@ def test_a_piece_that_is_broken_shows(mutant: str, monkeypatch: pytest.MonkeyPat
     """Each step on the way to whose a record is decides about records of these tests: without it, it is another way."""
     monkeypatch.setattr(rows, *MUTANTS[mutant])
     walked: list[object] = []
-    record = RowsPass._record
-    monkeypatch.setattr(RowsPass, "_record", lambda *said: walked.append(said) or record(*said))
+    record = Rows._record
+    monkeypatch.setattr(Rows, "_record", lambda *said: walked.append(said) or record(*said))
     before = redactor("default", "none")
     wrong = False
     for lie in LIES.values():
         payload = spans(*MIXED, lie, *MIXED)
         right = outcome(Pass, before, "traces", payload, None, ACME_OWES)
-        wrong |= outcome(RowsPass, before, "traces", payload, None, ACME_OWES) != right
+        wrong |= outcome(Rows, before, "traces", payload, None, ACME_OWES) != right
     assert wrong or len(walked) > 3 * len(LIES)
 
 
@@ -190,8 +190,8 @@ def test_rows_count_as_the_walk_does(forgotten: str, monkeypatch: pytest.MonkeyP
     """By the same methods; a pass that forgets one of them is another."""
     payload = spans(*MIXED)
     right = outcome(Pass, redactor("default", "none"), "traces", payload, None, ACME_OWES)
-    monkeypatch.setattr(RowsPass, forgotten, lambda *_: b"")
-    assert outcome(RowsPass, redactor("default", "none"), "traces", payload, None, ACME_OWES) != right
+    monkeypatch.setattr(Rows, forgotten, lambda *_: b"")
+    assert outcome(Rows, redactor("default", "none"), "traces", payload, None, ACME_OWES) != right
 
 
 def test_a_tenants_own_key_is_forgotten_with_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,23 @@ def test_a_tenants_own_key_is_forgotten_with_its_records(monkeypatch: pytest.Mon
     for plans in _plans(redactor("default", "pseudonymise")):
         for name, plan in plans.tiers.items():
             monkeypatch.setitem(plans.tiers, name, plan._replace(keyed=False))
-    assert outcome(RowsPass, redactor("default", "pseudonymise"), "traces", payload) != right
+    assert outcome(Rows, redactor("default", "pseudonymise"), "traces", payload) != right
+
+
+@pytest.mark.parametrize(("action", "debtors"), WAYS)
+def test_few_records_are_walked(action: str, debtors: Debtors | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one tier, or of one tenant where that matters: it would cost more to judge them together. Many are not."""
+    walked: list[object] = []
+    record = RowsPass._record
+    monkeypatch.setattr(RowsPass, "_record", lambda *said: walked.append(said) or record(*said))
+    some, many = [of("acme"), of("globex"), of("bank-1")] * 3, [*[of("globex")] * 40, of("acme"), of("acme")]
+    # One lot where there are no tiers; and those in debt are refused together, however few.
+    alone = 0 if action == "none" or debtors is ACME_OWES else 2
+    for contents, expected in ((some, 9), (many, alone)):
+        walked.clear()
+        right = outcome(Pass, redactor("default", action), "traces", spans(*contents), None, debtors)
+        assert outcome(RowsPass, redactor("default", action), "traces", spans(*contents), None, debtors) == right
+        assert len(walked) == expected
 
 
 def _plans(made: Redactor) -> list[Any]:
