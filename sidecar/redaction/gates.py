@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from .memo import Memo
 from .pseudonyms import Pseudonyms
 from .rewrites import POLICY, Action, Rewrite
-from .rules import LONGEST, NO_LEAD, VALUE, AttributeRule, as_value, mask_for, string_in, tagged
+from .rules import LONGEST, NO_LEAD, VALUE, AttributeRule, StringValue, as_value, mask_for, string_in, tagged
 from .steps import Action as Done
 from .texts import DOUBT, Masked, Refused, Text
 from .wire_format import Broken, delimited, read_length
@@ -34,6 +34,8 @@ def _lead(size: int) -> bytes:
 
 
 _LEADS: Final = tuple(map(_lead, range(LONGEST)))
+# Those of texts: what a rewrite does to all alike, it does not do to what cannot be read.
+_STRING_LEADS: Final = StringValue.leads
 
 #: The key whose value says whose a record is.
 TENANT_KEY: Final = b"tenant.id"
@@ -100,7 +102,7 @@ class AttributeGate:
         bit, rule = self._siftable.get(start, (0, None))
         if (bit and rule is None) or start[:1] != _KEY_TAG or start[1] != len(start) - 2 or start[1] >= _SHORT:
             return [], fields
-        leads = _LEADS if rule is None or isinstance(rule, Rewrite) else rule.leads
+        leads = _LEADS if rule is None else _STRING_LEADS if isinstance(rule, Rewrite) else rule.leads
         alone = [field for field in fields if not field.startswith(leads[len(field) - cut], cut)]
         if alone:
             odd = {*alone}

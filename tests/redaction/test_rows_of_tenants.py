@@ -142,6 +142,18 @@ def test_who_is_named_otherwise_is_found_by_the_walk(said: str, action: str, deb
         same(spans(*MIXED, LIES[said], *MIXED), action, debtors, tenants=tenants)
 
 
+@pytest.mark.parametrize("action", ["drop", "mask", "hash", "pseudonymise"])
+def test_what_is_rewritten_whatever_it_is_comes_out_as_one_by_one(action: str) -> None:
+    """Texts, numbers, what is empty, what cannot be read, under a rule that does the same to all of them."""
+    values = (delimited(1, b"search"), delimited(1, b""), delimited(1, b"s" * 200), b"", b"\x18\x05", b"\x0a\x05abc",
+              b"\x0a\x85\x00abcde", b"\x0a\x02abc", b"\x0a", delimited(1, b"a") * 2, delimited(1, b"\xff"))  # fmt: skip
+    tools = [delimited(9, delimited(1, b"gen_ai.tool.name") + delimited(2, value)) for value in values]
+    for tool in tools:
+        same(spans(SPAN + attribute("tenant.id", "globex") + tool), action, None)
+    same(spans(*(SPAN + attribute("tenant.id", "globex") + tool for tool in tools)), action, None)
+    same(spans(*(SPAN + attribute("tenant.id", "globex") + tool * 2 for tool in tools)), action, None)
+
+
 def test_every_truncation_of_a_tenants_span_comes_out_as_one_by_one() -> None:
     """Whole to its parent or not, with a tenant in debt before and behind."""
     content = of("acme") + b"\x85\x01\x01\x00\x00\x00"

@@ -20,13 +20,12 @@ from unittest.mock import patch
 
 from random_policies import KEYS, POLICIES, policy
 from redaction_samples import CONTENT, ENCODINGS, RARE_ENCODINGS, REQUESTS, SECRETS, TEXTS, records, unknown_fields
-from row_trials import MAY_NAME, SEEN, Walked, outcome
+from row_trials import MAY_NAME, SEEN, Rows, Walked, outcome
 
 from sidecar.conventions import SIGNALS
 from sidecar.redaction import MasterKey, Pseudonyms, Redactor
 from sidecar.redaction.engine import Pass
 from sidecar.redaction.memo import Memo
-from sidecar.redaction.rows import RowsPass
 from sidecar.redaction.wire_format import delimited, varint
 from sidecar.senders.debtors import Debtors
 
@@ -78,7 +77,7 @@ def wire_trial(seed: int) -> None:
         where = f"seed {seed}: policy {number}, {signal}, {tenants}, {payload.hex()}"
         with patch.object(Memo, "remember", return_value=None):
             expected = outcome(Pass, cold, signal, payload, tenants, debtors)
-        for kind in (Walked, RowsPass):
+        for kind in (Walked, Rows):
             assert outcome(kind, warm, signal, payload, tenants, debtors) == expected, where
         if not isinstance(expected, tuple):
             continue
