@@ -92,6 +92,9 @@ def outage(payloads: list[bytes], folder: Path, seconds: float, spans: int) -> N
     They are written by the queue itself, redacted, as intake would have; the process is a new one, because that is the
     worse case: it has to find out first what waits.
     """
+    begun = time.monotonic()
+    with sidecar(folder, *options("127.0.0.1:1", 0)):
+        line("a process that finds nothing takes exports after", f"{time.monotonic() - begun:.1f} s")
     size = filled(payloads, folder, spans)
     waiting = f"{spans / RATE / 60:.0f} min at {RATE:,} spans/s; {size / 1024**3:.1f} GB on disk, not in memory"
     line("waiting after the outage", f"{spans:,} spans", waiting)

@@ -88,6 +88,8 @@ class Answers:
 
     def _status(self) -> dict[str, Any]:
         store = self.destinations.store
+        tenants, fault = ([], "") if store is None else (store.tenants(), store.fault)
+        findings, fault = ([], "") if store is None else (store.findings(), fault or store.fault)
         return {
             "version": version(),
             "policy": self.policy.status(),
@@ -104,8 +106,9 @@ class Answers:
             "loops": self.watchdog.loops(),
             "stalls": self.watchdog.stalls(),
             "alerts": [alert.as_dict() for alert in self.alerts.recent()],
-            "tenants": [] if store is None else store.tenants(),
-            "findings": [] if store is None else store.findings(),
+            "tenants": tenants,
+            "findings": findings,
+            "store_fault": fault,
             "evicted": {} if store is None else store.evicted,
         }
 

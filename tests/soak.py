@@ -26,16 +26,22 @@ class Stage:
     """A program, and how much there is for it to do.
 
     Attributes:
-        seconds: that it takes in full on two cores with nothing else to do; for the estimate alone.
+        seconds: that it takes in full on two cores with nothing else to do; always: that it takes even of a small size.
+            Both for the estimate alone.
         script: under `tests/`. full: numbers by option, at size 1. least: below which it would not try anything.
         fixed: options that have no size.
     """
 
     seconds: float
+    always: float
     script: str
     full: dict[str, int]
     least: int
     fixed: tuple[str, ...] = ()
+
+    def takes(self, size: float) -> float:
+        """Seconds, as far as one can know."""
+        return self.always + self.seconds * size
 
     def command(self, size: float) -> list[str]:
         """What to run."""
@@ -44,10 +50,10 @@ class Stage:
 
 
 STAGES: Final = {
-    "redaction": Stage(1500, "redaction/soak_redaction.py", {"--messages": 1_000_000}, 4000, ("--fuzz-seconds=0",)),
-    "fuzzer": Stage(620, "redaction/soak_redaction.py", {"--fuzz-seconds": 600}, 10, ("--messages=4000",)),
-    "kills": Stage(600, "delivery/soak_delivery.py", {"--kills": 200}, 3),
-    "sidecar": Stage(420, "hostile_input/soak_sidecar.py", {"--tenants": 1_000_000, "--reloads": 1000}, 100),
+    "redaction": Stage(1500, 5, "redaction/soak_redaction.py", {"--messages": 1_000_000}, 4000, ("--fuzz-seconds=0",)),
+    "fuzzer": Stage(600, 15, "redaction/soak_redaction.py", {"--fuzz-seconds": 600}, 10, ("--messages=4000",)),
+    "kills": Stage(600, 5, "delivery/soak_delivery.py", {"--kills": 200}, 3),
+    "sidecar": Stage(300, 120, "hostile_input/soak_sidecar.py", {"--tenants": 1_000_000, "--reloads": 1000}, 100),
 }
 
 
@@ -60,8 +66,8 @@ def run(names: Sequence[str], size: float) -> dict[str, tuple[int, float]]:
     """Run these stages; the status of each, and the seconds that it took."""
     ended: dict[str, tuple[int, float]] = {}
     for number, name in enumerate(names, 1):
-        slower = sum(took for _, took in ended.values()) / (sum(STAGES[done].seconds for done in ended) * size or 1)
-        rest = sum(STAGES[left].seconds for left in names[number - 1 :]) * size * (slower or 1)
+        slower = sum(took for _, took in ended.values()) / (sum(STAGES[done].takes(size) for done in ended) or 1)
+        rest = sum(STAGES[left].takes(size) for left in names[number - 1 :]) * (slower or 1)
         over = time.strftime("%H:%M", time.localtime(time.time() + rest))
         command = STAGES[name].command(size)
         print(f"== {number} of {len(names)}: {name}; all over in about {minutes(rest)}, at {over}", flush=True)

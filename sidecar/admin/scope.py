@@ -42,6 +42,7 @@ def status(document: Mapping[str, Any], tenants: frozenset[str]) -> Json:
         "alerts": [_alert(alert) for alert in document["alerts"] if owns(alert["labels"].get("tenant_id"))],
         "tenants": [row for row in document["tenants"] if owns(row["tenant"])],
         "findings": [row for row in document["findings"] if owns(row["tenant"])],
+        "store_fault": document["store_fault"],  # a word of SQLite's: nothing found is not nothing there
     }
 
 

@@ -6,7 +6,7 @@ the forwarder's thread, read by any thread through connections of their own.
 
 What it refuses: to share its folder with another sidecar, to be readable by other users, to grow beyond its
 bounds, and to fail for good: a full disk or a lock is a reason to try again later, a file that is no longer a
-database is put aside under another name and a new one begun.
+database is put aside under another name and a new one begun, as is one in the place of a file that was taken away.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlit
 class EmbeddedStore:
     """A `Destination` on disk, and the questions one can ask it.
 
+    Attributes:
+        fault: why the last question could not be answered, a word of SQLite's such as `sqlite_cantopen`; empty when it
+            was.
+
     Raises:
         ConfigurationError: the folder is not ours alone, or another sidecar owns it.
     """
@@ -63,7 +67,9 @@ class EmbeddedStore:
         self._bounds = bounds or Bounds()
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None  # which file, while it is there
         self._closed = False
+        self.fault = ""
         self._evicted: Counter[str] = Counter()
 
     # Destination --------------------------------------------------------------------------------------------
@@ -148,13 +154,17 @@ class EmbeddedStore:
         return spans
 
     def _ask(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Rows of an answer; none when the file cannot be read now: the writer finds out and reports it."""
+        """Rows of an answer; none when the file cannot be read now, which `fault` tells from none there are."""
         address = f"{self._path.as_uri()}?mode=ro"
         try:
             with contextlib.closing(sqlite3.connect(address, uri=True, timeout=1)) as connection:
-                return connection.execute(question, values).fetchall()
-        except sqlite3.Error:
+                found = connection.execute(question, values).fetchall()
+        except sqlite3.Error as error:
+            begun = self._opened is not None or self._path.exists()
+            self.fault = _word(error) if begun else ""
             return []
+        self.fault = ""
+        return found
 
     # Writing ------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -164,8 +174,10 @@ class EmbeddedStore:
             if self._closed:
                 raise RetryLater("closed")
             try:
+                self._let_go_of_what_is_gone()
                 if self._connection is None:
                     self._connection = tables.connect(self._path)
+                    self._opened = self._file()
                 with self._connection:
                     self._connection.execute("BEGIN IMMEDIATE")
                     yield self._connection
@@ -181,6 +193,30 @@ class EmbeddedStore:
                 self._disconnect()
                 raise RetryLater(f"store_{errno.errorcode.get(error.errno or 0, 'error').lower()}") from None
 
+    def _file(self) -> tuple[int, int] | None:
+        """Which file has the store's name now."""
+        try:
+            found = self._path.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _let_go_of_what_is_gone(self) -> None:
+        """Written on, a file that was moved or removed would take what nobody can read. Raises OSError."""
+        if self._connection is None or (now := self._file()) == self._opened:
+            return
+        with contextlib.suppress(sqlite3.Error):  # who moved it finds everything in it
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._disconnect()
+        if now is None:
+            self._remove_journal()
+        log.error("the store's file was taken away; a new one is begun", path=str(self._path))
+
+    def _remove_journal(self) -> None:
+        """It belongs to the file that is gone, and would break the new one. Raises OSError."""
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+
     def _disconnect(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
@@ -192,8 +228,7 @@ class EmbeddedStore:
         aside = self._folder / QUARANTINE_NAME
         try:
             self._path.replace(aside)
-            for suffix in ("-wal", "-shm"):  # these belong to the broken file, and would break the new one
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            self._remove_journal()
         except OSError as error:
             log.error("the broken store cannot be put aside", path=str(self._path), error=type(error).__name__)
         else:

@@ -186,6 +186,42 @@ def test_a_broken_file_is_put_aside_and_a_new_one_begun(tmp_path: Path, damage: 
     store.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["gone", "another in its place"])
+def test_a_file_that_is_taken_away_while_it_is_written_is_begun_anew(
+    store: EmbeddedStore, tmp_path: Path, replaced: bool
+) -> None:
+    """What has no name any more nobody can read: the next batch goes into the file that has it."""
+    file = tmp_path / "state" / FILE_NAME
+    store.deliver(spans(2, tenant="before"))
+    if replaced:
+        file.rename(file.with_name("aside.db"))
+        for suffix in ("-wal", "-shm"):
+            Path(f"{file}{suffix}").unlink()
+        with sqlite3.connect(file) as other:
+            other.execute("PRAGMA user_version")
+    else:
+        file.unlink()
+    assert store.deliver(spans(3, tenant="after")) == 0
+    assert {row["tenant"]: row["spans"] for row in store.tenants()} == {"after": 3}
+    assert len(store.spans()) == 3
+    assert store.fault == ""
+
+
+def test_a_question_that_finds_no_answer_is_told_from_one_whose_answer_is_none(
+    store: EmbeddedStore, tmp_path: Path
+) -> None:
+    """A file that cannot be read answers with nothing, and says so, until it can be read again."""
+    file = tmp_path / "state" / FILE_NAME
+    assert (store.tenants(), store.fault) == ([], "")  # nothing came yet: there is no file
+    store.deliver(spans(2))
+    aside = file.with_name("aside.db")
+    file.rename(aside)
+    assert (store.tenants(), store.fault) == ([], "sqlite_cantopen")
+    aside.rename(file)
+    assert store.tenants()[0]["spans"] == 2
+    assert store.fault == ""
+
+
 def test_a_file_that_somebody_else_locks_is_a_reason_to_try_later(store: EmbeddedStore, tmp_path: Path) -> None:
     """Whoever looks with a tool of their own and holds a lock delays a batch, and loses nothing."""
     store.deliver(spans(1))

@@ -233,7 +233,8 @@ def test_no_name_of_another_tenant_stands_anywhere(loops: list[Any], stalls: lis
     """Not beside its own, as culprit, as victim, as who runs now, in a sentence; nor in a field that is new."""
     document = {
         "version": "1", "pid": 1, "loops": loops, "stalls": stalls, "alerts": alerts,
-        "tenants": [{"tenant": "globex"}], "findings": [{"tenant": "initech"}], "new": "globex",
+        "tenants": [{"tenant": "globex"}], "findings": [{"tenant": "initech"}], "store_fault": "",
+        "new": "globex",
     }  # fmt: skip
     seen = scope.status(document, frozenset({"acme"}))
     text = json.dumps(seen)
