@@ -43,8 +43,8 @@ QUEUE: Final = "delivery/test_batch_queue.py::test_"
 LETTERS: Final = "delivery/test_dead_letters.py::test_"
 WHOLE: Final = "sidecar_service/test_whole_sidecar.py::test_"
 PROCESS: Final = "sidecar_service/test_process.py::test_"
-RELOAD: Final = "sidecar_service/test_policy_reload.py::test_"
-PAGES: Final = "sidecar_service/test_admin_pages.py::test_"
+RELOAD: Final = "policy/test_policy_reload.py::test_"
+PAGES: Final = "admin/test_admin_pages.py::test_"
 EXPORTS: Final = "intake/test_exports.py::test_"
 SERVING: Final = "intake/test_serving.py::test_"
 INTAKE_HTTP: Final = "intake/test_http_bounds.py::test_"
@@ -55,7 +55,7 @@ BOUNDS: Final = "redaction/test_redaction_bounds.py::test_"
 WIRE: Final = "redaction/test_redaction_wire.py::test_"
 REDACTION: Final = "redaction/test_redaction_faults.py::test_"
 WORKERS: Final = "workers/test_workers.py::test_"
-QUOTAS: Final = "limits/test_quotas.py::test_"
+QUOTAS: Final = "senders/test_quotas.py::test_"
 HEARTBEATS: Final = "stalls/test_heartbeats.py::test_"
 VERDICTS: Final = "stalls/test_verdicts.py::test_"
 BLOCKED: Final = "stalls/test_named_while_blocked.py::test_"
@@ -365,8 +365,8 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
         Fault(
             "probing for what is there",
             (
-                "sidecar_service/test_admin_credentials.py::test_what_is_anothers_is_as_absent_as_what_never_was",
-                "sidecar_service/test_admin_credentials.py::test_a_stranger_is_told_nothing",
+                "admin/test_admin_credentials.py::test_what_is_anothers_is_as_absent_as_what_never_was",
+                "admin/test_admin_credentials.py::test_a_stranger_is_told_nothing",
             ),
         ),
     ),
@@ -393,7 +393,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
                 REDACTION + "a_fault_outside_of_records_costs_the_request",
             ),
         ),
-        Fault("keys that are damaged", ("sidecar_service/test_keyring.py::test_what_we_did_not_write_is_refused",)),
+        Fault("keys that are damaged", ("policy/test_keyring.py::test_what_we_did_not_write_is_refused",)),
     ),
     "Tenants": (
         Fault(
@@ -409,7 +409,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
         Fault(
             "one floods",
             (
-                "sidecar_service/test_quotas_of_a_sidecar.py::test_a_tenant_that_floods_costs_the_others_nothing",
+                "senders/test_quotas_of_a_sidecar.py::test_a_tenant_that_floods_costs_the_others_nothing",
                 "redaction/test_quota_in_redaction.py::test_only_who_is_over_loses_records",
             ),
         ),

@@ -3,11 +3,12 @@ logged of late, and AutoGen's own tracing is off."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from autogen_core import SingleThreadedAgentRuntime
 from hypothesis import settings
+from prometheus_client import CollectorRegistry
 
 import instrumentation
 from instrumentation import diagnostics, lifecycle, tenancy
@@ -33,3 +34,18 @@ def captured() -> Iterator[Captured]:
     """A watched process; everything that would be exported is kept in memory."""
     with capture() as everything:
         yield everything
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def sample(registry: CollectorRegistry) -> Callable[..., float | None]:
+    """Value of a metric, None when there is no such series."""
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    return value

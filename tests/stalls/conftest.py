@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
@@ -51,11 +50,6 @@ class Inbox:
 @pytest.fixture
 def inbox() -> Inbox:
     return Inbox()
-
-
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
 
 
 @pytest.fixture
@@ -104,16 +98,6 @@ def make_cell(cells: Path) -> Iterator[Callable[[int], Cell]]:
     for cell in made:
         cell.close()
         cell.release()
-
-
-@pytest.fixture
-def sample(registry: CollectorRegistry) -> Callable[..., float | None]:
-    """Value of a metric, None when there is no such series."""
-
-    def value(name: str, **labels: str) -> Any:
-        return registry.get_sample_value(name, labels)
-
-    return value
 
 
 @pytest.fixture
