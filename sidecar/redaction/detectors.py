@@ -25,6 +25,7 @@ from .bounds import spend
 from .disguises import has_one_reading, is_plain, readings
 from .encodings import never_holds_text
 from .numbers import PHONE, SEVEN_DIGITS, SPACED_DIGITS, SSN, has_address, has_card, has_iban, has_number
+from .provider_keys import has_key, has_key_in_small
 
 #: Longer texts are refused before they come here.
 MAX_TEXT: Final = 1024
@@ -36,8 +37,7 @@ UUID: Final = (
     r"[1-8][0-9a-fA-F]{3}-?[89abAB][0-9a-fA-F]{3}-?[0-9a-fA-F]{12}"
 )
 # Quick to tell that there is none, which is the usual case.
-LONG_AS_UUID: Final = r"[0-9A-Fa-f-]{32}"
-_LONG_AS_UUID: Final = re.compile(LONG_AS_UUID)
+_LONG_AS_UUID: Final = re.compile(r"[0-9A-Fa-f-]{32}")
 _UUID: Final = re.compile(rf"(?<![0-9A-Fa-f]){UUID}(?![0-9A-Fa-f])")
 _EMAIL: Final = re.compile(
     r"[^\s@]@\w[\w-]{0,62}\.\w"
@@ -49,29 +49,13 @@ _EMAIL: Final = re.compile(
 _JWT: Final = re.compile(r"eyJ[A-Z0-9_-]{8,}\.[A-Z0-9_-]{8,}", re.IGNORECASE)
 _CREDENTIAL: Final = re.compile(
     r"(?<![A-Za-z])bearer[\s:=]+[A-Za-z0-9._~+/-]{12}"
-    r"|(?:password|passwd|pwd|secret|token|api[_-]?key|account[_-]?key|access[_-]?key)[\"']?\s?[=:]\s?[\"']?\S{4}"
+    r"|(?:password|passwd|passphrase|pwd|secret|token|credentials?|session[_-]?id|(?:api|account|access|private)[_-]?key)"
+    r"[\"']?\s?[=:]\s?[\"']?\S{4}"
+    r"|(?<![A-Za-z])(?:pass|pw|sig|signature|auth|session)[\"']?=[\"']?\S{4}"
     r"|://[^\s/@]{1,255}@",
     re.IGNORECASE,
 )
 _BASIC: Final = re.compile(r"(?<![A-Za-z])basic[\s:]+([A-Za-z0-9+/]{6,}={0,2})", re.IGNORECASE)
-# The fixed beginnings that providers gave their keys, so that scanners can find them.
-KEY_FORMS: Final = (
-    r"(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{12}"
-    r"|gh[pousr]_[A-Za-z0-9]{16}|github_pat_[A-Za-z0-9_]{16}|glpat-[A-Za-z0-9_-]{16}"
-    r"|(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16}"
-    r"|AIza[A-Za-z0-9_-]{24}|ya29\.[A-Za-z0-9_-]{16}|GOCSPX-[A-Za-z0-9_-]{16}"
-    r"|xox[a-z]-[A-Za-z0-9-]{10}|xapp-[A-Za-z0-9-]{10}"
-    r"|(?:hf|gsk|r8|npm|xai|pplx|nvapi|tgp|lsv2|shpat|dop_v1)[-_][A-Za-z0-9_-]{20}"
-    r"|pypi-[A-Za-z0-9_-]{16}|SG\.[A-Za-z0-9_-]{16}|AGE-SECRET-KEY-1"
-)
-# In its own case it is no part of a word, whatever stands before it.
-KEY_INSIDE: Final = r"AKIA[A-Z0-9]{16}"
-_KEY: Final = re.compile(rf"(?<![A-Za-z0-9])(?:{KEY_FORMS})|(?-i:{KEY_INSIDE})", re.IGNORECASE)
-# Where one may begin, in small letters: told without trying every alternative everywhere.
-_KEY_START: Final = re.compile(
-    r"a(?:kia|sia|gpa|ida|roa|npa|iza|ge-)|g(?:h[pousr]_|ithub_|lpat-|ocspx-|sk[-_])|[spr]k[-_]|ya29|xox|xapp|hf[-_]"
-    r"|r8[-_]|npm[-_]|xai[-_]|pplx[-_]|nvapi[-_]|tgp[-_]|lsv2[-_]|shpat[-_]|dop_v1|pypi-|sg\."
-)
 _PEM: Final = re.compile(r"-----\s?BEGIN|BEGIN [A-Z0-9 ]{0,40}(?:PRIVATE KEY|CERTIFICATE|PGP )", re.IGNORECASE)
 _RUN: Final = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _ONE_CASE: Final = re.compile(r"(?<![A-Za-z0-9])(?:[a-z0-9]{24,64}|[A-Z0-9]{24,64})(?![A-Za-z0-9])")
@@ -193,7 +177,7 @@ KEY: Final = "key"
 DETECTORS: Final = (
     Detector("pem", Trait.LABELLED, _matches(_PEM)),
     Detector("jwt", Trait.LONG, _matches(_JWT)),
-    Detector(KEY, Trait.LONG, _matches(_KEY)),
+    Detector(KEY, Trait.LONG, has_key),
     Detector("credential", Trait.LABELLED, _has_credential),
     Detector("email", Trait.AT, _matches(_EMAIL)),
     Detector("iban", Trait.LONG, has_iban),
@@ -236,29 +220,23 @@ def detect(text: str, *, numbers: bool = True, search: Callable[[str], str | Non
     """
     if len(text) > MAX_TEXT:
         raise ValueError("a text to scan must be bounded")
+    # Some keys are a UUID with a beginning of their own.
+    if (found := surest(text)) is not None:
+        return found
     text = _without_uuids(text)
-    if (found := _surest_in(text)) is not None or has_one_reading(text):
-        return found or _others_in(text, numbers, search)
+    if has_one_reading(text):
+        return _others_in(text, numbers, search)
     spend(len(text))  # before it is looked at: what a request cannot pay for must not cost us anything more
     found = _others_in(text, numbers, search)
     if found is not None:
         return found
     encoded = False
     for form in readings(text):
-        found = _surest_in(form.text) or _others_in(form.text, numbers, search)
+        found = surest(form.text) or _others_in(form.text, numbers, search)
         if found is not None:
             return found
         encoded = encoded or form.encoded
     return ENCODED if encoded else None
-
-
-def surest(text: str) -> str | None:
-    """What the surest detectors find in a text as it stands; if they do, `detect` says that of it.
-
-    Raises:
-        Spent: as `detect`.
-    """
-    return _surest_in(_without_uuids(text))
 
 
 def _without_uuids(text: str) -> str:
@@ -266,8 +244,13 @@ def _without_uuids(text: str) -> str:
     return _UUID.sub("uuid", text) if len(text) >= 32 and _LONG_AS_UUID.search(text) else text
 
 
-def _surest_in(text: str) -> str | None:
-    """Each of the surest is asked when what it cannot do without is there, in whatever case."""
+def surest(text: str) -> str | None:
+    """What the surest detectors find in a text as it stands; if they do, `detect` says that of it. Each is asked when
+    what it cannot do without is there, in whatever case.
+
+    Raises:
+        Spent: as `detect`.
+    """
     if len(text) < LONG:
         return None
     if not text.isascii():
@@ -285,9 +268,7 @@ def _surest_in_small(text: str, small: str) -> str | None:
         return "pem"
     if "eyj" in small and _JWT.search(text):
         return "jwt"
-    start = _KEY_START.search(small)
-    # Nothing in front of the first place where one may begin can be the beginning of one.
-    return KEY if start is not None and _KEY.search(text, start.start()) else None
+    return KEY if has_key_in_small(text, small) else None
 
 
 def _others_in(text: str, numbers: bool, search: Callable[[str], str | None] | None) -> str | None:

@@ -14,7 +14,8 @@ from typing import Any, Final
 import re2
 
 from .bounds import spend
-from .detectors import KEY, KEY_FORMS, KEY_INSIDE, LONG, LONG_AS_UUID, surest
+from .detectors import KEY, LONG, surest
+from .provider_keys import KEY_FORMS, KEY_INSIDE
 
 _TOGETHER: Final = 64
 
@@ -29,8 +30,8 @@ def _compiled(expression: str) -> Any:
 _ALL_HAVE_KEYS: Final = _compiled(
     rf"(?:(?:(?:[^\n]*[^A-Za-z0-9\n])?(?i:{KEY_FORMS})|[^\n]*{KEY_INSIDE})[^\n]*\n)+"
 ).fullmatch
-# What goes before a key, and what may be none.
-_SOMETHING_ELSE: Final = _compiled(rf"(?i:begin|eyj)|{LONG_AS_UUID}").search
+# What goes before a key.
+_SOMETHING_ELSE: Final = _compiled("(?i:begin|eyj)").search
 
 
 def surest_among(texts: list[bytes]) -> dict[bytes, str | None]:

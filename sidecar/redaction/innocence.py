@@ -2,8 +2,8 @@
 
 Most names have not one trait that any detector needs and not one letter that is part of a disguise, and nothing can be
 written in them in base64 and the like. Three expressions say so for many of them together: one is found wherever such
-a condition may hold, in a name or across two of them, and none has anchors or looks around, so that what it finds in
-one name alone it finds among others too. RE2 runs each in one pass.
+a condition may hold, in a name or across two of them, and none looks around nor cares what ends where, so that what it
+finds in one name alone it finds among others too. RE2 runs each in one pass.
 
 What it refuses: to say that something was found. Names in doubt are for the detectors, one by one.
 """
@@ -16,6 +16,7 @@ from typing import Final
 import re2
 
 from .encodings import BASE64_GROUPS, GAP
+from .provider_keys import KEY_STARTS
 
 _MOST: Final = 6  # digits; with a seventh, detectors of numbers are asked
 # What is left of a name without these is its digits.
@@ -28,12 +29,9 @@ _DOUBTS: Final = (
     (
         # What `detectors.traits` looks for in a name; digits are counted before.
         r"[0-9]\.[0-9]|--|[_.-][aA][tT][_.-]",
-        # The beginnings of tokens and keys, as `detectors._surest_in` wants them, and of accounts.
-        "(?i:eyj|begin)",
-        (
-            r"(?i:a(?:kia|sia|gpa|ida|roa|npa|iza|ge-)|g(?:h[pousr]_|ithub_|lpat-|ocspx-|sk[-_])|[spr]k[-_]|ya29|xox|xapp"
-            r"|hf[-_]|r8[-_]|npm[-_]|xai[-_]|pplx[-_]|nvapi[-_]|tgp[-_]|lsv2[-_]|shpat[-_]|dop_v1|pypi-|sg\.)"
-        ),
+        # The beginnings of tokens and keys, as `detectors.surest` wants them, and of accounts. The line break before
+        # a name among others is as good as its beginning.
+        f"(?i:eyj|begin|akia|(?:^|[^a-z0-9])(?:{KEY_STARTS}))",
         "(?i:[a-z]{2}[0-9]{2}[^\n]{11})",
         # Hexadecimal, as `encodings.may_hold_text` looks for it.
         f"(?:[02-7]{GAP}[0-9A-Fa-f]{GAP}){{6}}|0[xX]",

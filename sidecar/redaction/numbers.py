@@ -15,8 +15,9 @@ from typing import Final
 _SEPARATOR: Final = r"[\W_]{0,3}"
 PHONE: Final = re.compile(
     rf"(?:(?<![0-9A-Za-z])\+|(?<!\w)00(?=[1-9]))\d(?:{_SEPARATOR}\d){{6,14}}(?![0-9A-Za-z])"
-    r"|(?<![0-9A-Za-z.-])(?:1[\W_])?(?:\(\d{3}\)[\W_]?|\d{3}[\W_]{1,3})\d{3}[\W_]{1,3}\d{4}(?![\d-])"
-    r"|(?<![\w.-])0\d{2,4}[ /-]\d{5,9}(?!\w)"
+    r"|(?<![0-9A-Za-z])(?<!\d[.-])(?:1[\W_])?(?:\(\d{3}\)[\W_]?|\d{3}[\W_]{1,3})\d{3}[\W_]{1,3}\d{4}(?!\d(?!\d\d[\W_])|-\d)"
+    r"|(?<![\w.-])0\d{2,4}[ /-](?:\d{5,9}|\d{3,4}[ -]\d{3,4})(?!\w)"
+    r"|(?<![\w.-])0\d([ .-])\d\d(?:\1\d\d){3}(?![\w.-])"
 )
 # A quick test before those that look for long numbers, for most names have none.
 SEVEN_DIGITS: Final = re.compile(r"\d(?:\D{0,5}\d){6}")
@@ -24,8 +25,11 @@ SEVEN_DIGITS: Final = re.compile(r"\d(?:\D{0,5}\d){6}")
 SPACED_DIGITS: Final = re.compile(r"(?<!\d)\d([\W_]{1,3})\d(?:\1\d){6,}(?!\d)")
 _CARD_DIGITS: Final = re.compile(rf"\d(?:{_SEPARATOR}\d){{12,}}")
 _IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[\W_]{0,3}[A-Za-z0-9]){11,30}", re.IGNORECASE)
-SSN: Final = re.compile(r"(?<![\d.-])(?!000|666|9)\d{3}([\W_]{1,3})(?!00)\d{2}\1(?!0000)\d{4}(?![\d-])")
-_IPV4: Final = re.compile(r"(?<![\d.])\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])")
+# Part of a longer number with the same marks is none; another one may stand right behind it.
+SSN: Final = re.compile(
+    r"(?<!\d)(?<!\d[.-])(?!000|666|9)\d{3}([\W_]{1,3})(?!00)\d{2}\1(?!0000)\d{4}(?!\d(?!\d\d\1\d\d\1)|-\d)"
+)
+_IPV4: Final = re.compile(r"(?<!\d)(?<!\d\.)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\d|\.\d)")
 _IPV6: Final = re.compile(r"(?<![0-9A-Za-z:.])[0-9A-Fa-f:]{2,39}(?![0-9A-Za-z:])")
 _NUMBER: Final = re.compile(r"\d{9}")
 _HEX_ID: Final = re.compile(r"(?<![0-9A-Za-z])(?=\d{0,64}[A-Fa-f])[0-9A-Fa-f]{12,64}(?![0-9A-Za-z])")
@@ -64,12 +68,19 @@ def has_card(text: str) -> bool:
             [0, *accumulate(plain[n] if n % 2 == 0 else doubled[n] for n in range(count))],
         )
         for start, end in spans:
-            # Networks issue from 2 to 6.
-            if 0 <= start <= end - 13 and end <= count and 2 <= digits[start] <= 6:
+            if 0 <= start <= end - 13 and end <= count and _is_issued(digits, start, end):
                 of_this = sums[end % 2]  # the last digit is the check digit, the one before it is doubled
                 if (of_this[end] - of_this[start]) % 10 == 0:
                     return True
     return False
+
+
+def _is_issued(digits: list[int], start: int, end: int) -> bool:
+    """Whether a network issues such numbers: from 3 to 6; from 2200 to 2729, of 16 digits at least. Dates begin with a
+    2, too."""
+    if digits[start] == 2:
+        return end - start >= 16 and 20 <= 10 * digits[start + 1] + digits[start + 2] <= 72
+    return 3 <= digits[start] <= 6
 
 
 def has_iban(text: str) -> bool:

@@ -34,6 +34,7 @@ FOUND = {
         "Bearer mF_9.B5f-4.1JqM0xq", "BEARER mF_9.B5f-4.1JqM0xq", "authorization: basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
         "postgres://admin:hunter2@db/crm", "https://token@git.internal/x", "password=hunter2", "api_key: 12345",
         "AccountKey=abcd1234", "user_Bearer mF_9.B5f-4.1JqM0xq",
+        "passphrase: hunter2", "sessionid=abcdef", "sig=abcd1234", "pass=hunter2",
     ],
     "email": [
         "bob@example.com", "x:bob.b+tag@mail.example.co.uk", "bob_at_example_dot_com", "bob.builder-at-example.com",
@@ -44,11 +45,18 @@ FOUND = {
         "4111 1111 1111 1111", "4111-1111-1111-1111", "5500005555555559", "378282246310005", "x4111111111111111x",
         "4111111111111111 12/29", "4111.1111.1111.1111", "٤١١١١١١١١١١١١١١١", "4111  1111  1111  1111",
     ],
-    "ssn": ["078-05-1120", "078 05 1120", "ssn:078.05.1120", "078\n05\n1120"],
+    "ssn": [
+        "078-05-1120", "078 05 1120", "ssn:078.05.1120", "078\n05\n1120", "user-078-05-1120", "078-05-1120-",
+        "a.078-05-1120", "111-22-3333111-22-3333", "078-05-1120078-05-1120",
+    ],
     "phone": [
         "+49 30 901820-14", "030 9018201", "(415) 555-0132", "415-555-0132", "1-415-555-0132", "0041 44 668 18 00",
+        "user-415-555-0132", "415-555-0132415-555-0133", "020 7946 0958", "01 23 45 67 89", "06.12.34.56.78",
     ],
-    "ip": ["203.0.113.195", "host-203.0.113.195:80", "2001:db8::1", "fe80::1", "::1", "[2001:db8::1]"],
+    "ip": [
+        "203.0.113.195", "203.0.113.195.", "x.203.0.113.195", "host-203.0.113.195:80", "2001:db8::1", "fe80::1", "::1",
+        "[2001:db8::1]",
+    ],
     "token": [
         "q8Zr2LxV0aT7mKp3WdY9sNc4", "agent:Zx81kQ0vTn4mY7bLp2Rw9sDf6",
         "da39a3ee5e6b4b0d3255bfef95601890afd80709", "q8zr2lxv0at7mkp3wdy9snc4", "Q8ZR2LXV0AT7MKP3WDY9SNC4",
@@ -134,7 +142,7 @@ def is_card(digits: str) -> bool:
     total = 0
     for place, digit in enumerate(reversed(digits)):
         total += sum(map(int, str(int(digit) * (1 + place % 2))))
-    return digits[0] in "23456" and total % 10 == 0
+    return (digits[0] in "3456" or (len(digits) >= 16 and 220 <= int(digits[:3]) <= 272)) and total % 10 == 0
 
 
 @given(st.text("0123456789", min_size=1, max_size=40))
@@ -169,7 +177,7 @@ def test_no_short_cut_loses_anything(text: str) -> None:
     found = detectors.traits(text)
     if len(text) >= detectors.LONG:
         surest = (detector.name for detector in detectors.DETECTORS[:3] if detector.finds(text))
-        assert detectors._surest_in(text) == next(surest, None)
+        assert detectors.surest(text) == next(surest, None)
     for detector in detectors.DETECTORS:
         if detector.finds(text):
             assert detector.needs & found, detector.name

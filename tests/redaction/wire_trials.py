@@ -74,7 +74,7 @@ def wire_trial(seed: int) -> None:
     for signal in chance.choices(SIGNALS, k=2):
         payload = writer.request(signal)
         tenants, debtors = chance.choice(_SENDERS), chance.choice(_DEBTORS)
-        where = f"seed {seed}: policy {number}, {signal}, {tenants}, {payload.hex()}"
+        where = f"seed {seed}: policy {number}, {signal}, {tenants}"
         with patch.object(Memo, "remember", return_value=None):
             expected = outcome(Pass, cold, signal, payload, tenants, debtors)
         for kind in (Walked, Rows):
