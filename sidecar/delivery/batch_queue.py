@@ -97,10 +97,13 @@ class BatchQueue:
     ) -> None:
         path = private_folder(private_folder(state_dir, KEY) / FOLDER_NAME, KEY)
         self._owner = FolderLock(path, KEY)
+        folder: Folder | None = None
         try:
-            self._folder = open_folder(path)
-            found = recover(self._folder, tuple(way.name for way in ways))
+            self._folder = folder = open_folder(path)
+            found = recover(folder, tuple(way.name for way in ways))
         except BaseException as error:
+            if folder is not None:
+                folder.leave()
             self._owner.release()
             if isinstance(error, OSError):
                 raise ConfigurationError(f"{KEY}: cannot read {str(path)!r}: {error.strerror}") from None

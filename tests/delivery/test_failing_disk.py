@@ -229,3 +229,19 @@ def test_what_cannot_be_read_now_is_not_given_up(tmp_path: Path, failing: type[F
     queue = BatchQueue(state, Ledger(), open_folder=failing)
     assert taken_out(queue) == [SMALL.payload]
     queue.release()
+
+
+def test_a_start_that_fails_keeps_nothing_open(tmp_path: Path, failing: type[Failing]) -> None:
+    """Neither a file nor the lock: the next attempt in the same process has both."""
+    queue = BatchQueue(tmp_path / "state", Ledger())
+    assert queue.offer(SMALL) is None
+    queue.release()
+    failing.operation, failing.code = "read", errno.EMFILE
+    for _ in range(3):
+        with pytest.raises(ConfigurationError):
+            BatchQueue(tmp_path / "state", Ledger(), open_folder=failing)
+    assert not [file for file in Path("/proc/self/fd").iterdir() if file.resolve().is_relative_to(tmp_path)]
+    failing.operation = ""
+    queue = BatchQueue(tmp_path / "state", Ledger())
+    assert taken_out(queue) == [SMALL.payload]
+    queue.release()
