@@ -25,12 +25,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ts-") as home:  # a Unix socket's address has 107 bytes at most
-        acknowledged, lost, again = kill_under_load(Path(home), options.kills, random.Random(options.seed))
+        chance = random.Random(options.seed)
+        acknowledged, lost, again = kill_under_load(
+            Path(home), options.kills, chance, lambda number: said(number, options.kills)
+        )
     print(
         f"{options.kills} kills under load: {acknowledged:,} spans acknowledged, {lost} of them lost;"
         f" {again:,} arrived once more than they should"
     )
     return lost != 0
+
+
+def said(number: int, kills: int) -> None:
+    """How far it is, now and then."""
+    if number % 10 == 0:
+        print(f"  {number} of {kills} kills", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -121,8 +121,13 @@ def spans_of(payloads: Iterable[bytes]) -> Counter[int]:
     )
 
 
-def kill_under_load(home: Path, kills: int, chance: random.Random) -> tuple[int, int, int]:
+def kill_under_load(
+    home: Path, kills: int, chance: random.Random, killed: Callable[[int], None] = lambda number: None
+) -> tuple[int, int, int]:
     """Kill a sidecar with two upstreams, one over gRPC that is out most of the time and one over HTTP.
+
+    Args:
+        killed: is told how often so far.
 
     Returns:
         How many spans were acknowledged, how many of these one of the upstreams did not have in the end, and how many
@@ -139,11 +144,12 @@ def kill_under_load(home: Path, kills: int, chance: random.Random) -> tuple[int,
         )
         senders = Senders(f"unix:{home}/in/otlp.sock")
         try:
-            for _ in range(kills):
+            for number in range(1, kills + 1):
                 with running(home, "--upstreams-file", str(file)) as process:
                     senders.wait_for_more(chance.randrange(1, 60))
                     process.send_signal(signal.SIGKILL)
                     process.wait()
+                killed(number)
         finally:
             senders.stop()
         upstream.always = lambda context: b""

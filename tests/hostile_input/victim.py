@@ -236,6 +236,12 @@ def bodies(sidecar: Victim, connections: int) -> int:
     return sidecar.rss("VmHWM") - before
 
 
+def said(number: int, of: int, what: str) -> None:
+    """How far a long one is, tenth by tenth."""
+    if of >= 100 and number * 10 % of == 0:
+        print(f"  {number:,} of {of:,} {what}", flush=True)
+
+
 def crowd(sidecar: Victim, tenants: int, each: int = 500) -> tuple[int, int]:
     """A span of each of so many tenants; KiB after the first tenth, and after the last one."""
     early = 0
@@ -243,6 +249,7 @@ def crowd(sidecar: Victim, tenants: int, each: int = 500) -> tuple[int, int]:
         call = channel.unary_unary(TRACES.method, None, None)
         for start in range(0, tenants, each):
             until_taken(call, _spans(range(start, start + each)))
+            said(start + each, tenants, "tenants")
             if not early and start >= tenants / 10:
                 sidecar.page("/metrics"), sidecar.page("/status")
                 early = sidecar.rss()
@@ -275,6 +282,7 @@ def reloads(sidecar: Victim, times: int) -> tuple[int, int]:
             sidecar.process.send_signal(signal.SIGHUP)
             seen.add(waited(lambda: (now := sidecar.status()["policy"]["digest"]) not in seen and now))
             waited(lambda: senders.taken > taken)  # noqa: B023  # called before the next round
+            said(number + 1, times, "reloads")
             if number == times // 10:
                 before = sidecar.rss()
     sidecar.policy.write_text(text)
