@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -97,7 +98,7 @@ def main() -> None:
         children = stack.enter_context(applications(watching.endpoint, watching.folder, 2))
         watching.wait_for(2)
 
-        phases = {
+        phases: dict[str, Callable[[], object]] = {
             f"{asked.seconds:.0f} s idle": lambda: time.sleep(asked.seconds),
             f"{asked.seconds:.0f} s beside two busy processes": lambda: busy(asked.seconds),
             f"{asked.times} restarts of two applications": lambda: restart_applications(watching, asked.times),

@@ -215,6 +215,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["application"]:
-        application(*sys.argv[2:6], int(sys.argv[6]))
+        endpoint, cells, kind, loop, rounds = sys.argv[2:]
+        application(endpoint, cells, kind, loop, int(rounds))
     else:
         main()

@@ -1,19 +1,22 @@
 """What is made once on a machine and kept in the user's cache: a folder below the hash of what it is made from.
 
 Changed sources are another folder, so nothing is ever made again or out of date. It appears in one step, whole: what is
-made is made in a scratch folder beside it. What a maker fetches, it fetches with the tool of its ecosystem.
+made is made in a scratch folder beside it, by one process at a time, and the next one removes what a killed one left
+there. What a maker fetches, it fetches with the tool of its ecosystem.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +51,28 @@ class Cached:
         arguments.add_argument("--where", action="store_true", help="print the path, make nothing")
         if not arguments.parse_args().where and not self.folder.is_dir():
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            print(f"Making {self.folder} (once, {self.cost}) ...", flush=True)
-            with tempfile.TemporaryDirectory(dir=self.folder.parent) as scratch:
-                try:
-                    self.make(Path(scratch)).rename(self.folder)
-                except subprocess.CalledProcessError as error:
-                    sys.exit(f"{self.name} could not be made: {error}")
+            with _scratch(self.folder.parent) as scratch:
+                if not self.folder.is_dir():  # another process may have made it, for which this one waited
+                    print(f"Making {self.folder} (once, {self.cost}) ...", flush=True)
+                    try:
+                        self.make(scratch).rename(self.folder)
+                    except subprocess.CalledProcessError as error:
+                        sys.exit(f"{self.name} could not be made: {error}")
         print(self.folder / self.program)
+
+
+@contextlib.contextmanager
+def _scratch(cache: Path) -> Iterator[Path]:
+    """A scratch folder in the cache, the only one: those of makers that were killed are removed."""
+    held = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for left in cache.glob(f"{tempfile.gettempprefix()}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            yield Path(scratch)
+    finally:
+        os.close(held)
 
 
 def tool(name: str, needed: str, *, beyond_path: str = "") -> str:

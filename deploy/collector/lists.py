@@ -5,14 +5,14 @@ python -m deploy.collector.lists            write both
 python -m deploy.collector.lists --check    exit 1 if one is not up to date
 
 Between a comment `>>> NAME` and the next `<<<`, nothing is written by hand. Each name has a line of its own, so that
-two people who add a name each do not get into each other's way. Nothing in deploy/gateway/common.yaml is.
+two people who add a name each do not get into each other's way. deploy/gateway/common.yaml is written as a whole.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -52,8 +52,8 @@ def numbers() -> Iterator[str]:
 
 def none(of: str) -> Iterator[str]:
     """Of everything else: what is no text stands on spans only; but see `none_but_alerts`."""
-    for attribute in (*_NOT_TEXT, *(() if of == "log" else _NO_TEXT_IN_ALERTS)):
-        yield f'- delete_key({of}.attributes, "{attribute.name}")'
+    for name in (*(each.name for each in _NOT_TEXT), *(each.name for each in _NO_TEXT_IN_ALERTS if of != "log")):
+        yield f'- delete_key({of}.attributes, "{name}")'
 
 
 def none_but_alerts() -> Iterator[str]:
@@ -66,7 +66,8 @@ def none_but_alerts() -> Iterator[str]:
 
 def allowed() -> Iterator[str]:
     """Every attribute that may pass."""
-    yield from (f"- {attribute.name}" for attribute in (*conventions.ATTRIBUTES, *ALERT_ATTRIBUTES))
+    yield from (f"- {attribute.name}" for attribute in conventions.ATTRIBUTES)
+    yield from (f"- {attribute.name}" for attribute in ALERT_ATTRIBUTES)
     yield from (f"- {name}" for name in conventions.RESOURCE_ATTRIBUTES)
 
 
@@ -85,7 +86,7 @@ def one_of(values: list[str], path: str) -> Iterator[str]:
     yield f"  ], {path})"
 
 
-BLOCKS: Final = {
+BLOCKS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "numbers": numbers,
     "numbers of events": lambda: none("spanevent"),
     "numbers of points": lambda: none("datapoint"),

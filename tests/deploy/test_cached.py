@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,3 +75,34 @@ def test_half_of_it_is_never_there(thing: Cached) -> None:
     with pytest.raises(SystemExit, match="thing could not be made"):
         broken.main()
     assert list(broken.folder.parent.iterdir()) == []
+
+
+def test_what_a_killed_maker_left_is_removed(thing: Cached) -> None:
+    """By the next one that makes something; what was made stays."""
+    thing.main()
+    left = thing.folder.parent / "tmpkilled"
+    left.mkdir()
+    (left / "half").write_text("of a build")
+    other = replace(thing, made_from=b"version 2")
+    other.main()
+    assert set(thing.folder.parent.iterdir()) == {thing.folder, other.folder}
+
+
+def test_two_makers_at_once_make_it_once(thing: Cached, made: list[Path]) -> None:
+    """The second waits for the first, which has not been killed, and finds what it made."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(scratch: Path) -> Path:
+        begun.set()
+        assert go_on.wait(10)
+        return thing.make(scratch)
+
+    makers = [threading.Thread(target=replace(thing, make=slowly).main), threading.Thread(target=thing.main)]
+    makers[0].start()
+    assert begun.wait(10)
+    makers[1].start()
+    go_on.set()
+    for maker in makers:
+        maker.join(10)
+    assert len(made) == 1
+    assert list(thing.folder.parent.iterdir()) == [thing.folder]
