@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redaction_samples import CONTENT, ENCODINGS, RARE_ENCODINGS, SECRETS, TEXTS
 
-from sidecar.redaction import guilt
+from sidecar.redaction import Policy, Redactor, guilt
+from sidecar.redaction.bounds import Spent, allowance
 from sidecar.redaction.detectors import detect
 from sidecar.redaction.guilt import surest_among
 from sidecar.redaction.innocence import innocent_among
 from sidecar.redaction.kinds import UNSETTLED, Kind, Kinds
+from sidecar.redaction.patterns import Patterns
 from sidecar.redaction.rules import AttributeRule, BoolValue, DoubleValue, IntValue, StringValue
-from sidecar.redaction.shapes import SHAPES
-from sidecar.redaction.texts import DOUBT, Text
+from sidecar.redaction.shapes import SHAPES, operation
+from sidecar.redaction.texts import DOUBT, Refused, Text
 from sidecar.redaction.wire_format import delimited, varint
 
 RULES: dict[str, AttributeRule] = {
@@ -85,6 +87,36 @@ def test_most_keys_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guilt, "surest", None)
     found = surest_among([f"planner.bob{number}:AKIAA1B2C3D4A1B2C3D4".encode() for number in range(200)])
     assert {*found.values()} == {"key"}
+
+
+def test_what_is_told_together_is_charged() -> None:
+    """Or keys by the thousand would be looked for at no price."""
+    texts = [f"planner.bob{number}:AKIAA1B2C3D4A1B2C3D4".encode() for number in range(64)]
+    with allowance(64 * 30), pytest.raises(Spent):
+        surest_among(texts)
+
+
+def test_a_digit_is_not_any_digit_where_the_policy_says_which() -> None:
+    """What passed says nothing of the same with other digits: not of a policy's words, nor of its patterns."""
+    worded = Text(operation(["v2"]), 40)
+    assert worded.judge(b"v2 planner") is None
+    with pytest.raises(Refused, match="shape"):
+        worded.judge(b"v3 planner")
+    patterned = Text(SHAPES["identifier"], 40, patterns=Patterns({"project": "n123"}))
+    assert patterned.judge(b"n124") is None
+    masked = patterned.judge(b"n123")
+    assert masked is not None
+    assert masked.reason == "project"
+
+
+def test_a_form_takes_new_letters_when_it_has_too_many() -> None:
+    """What senders can do to values is bounded, but not by little."""
+    form = Redactor(Policy.default())._plans["traces"][10][2][18][2][18][2].everybody.form
+    before = form.kinds
+    for number in range(5_000):
+        before.letter(Kind(0, ((("drop", "unlisted"), number),)))
+    assert form.kinds is not before
+    assert form.kinds is form.kinds
 
 
 _VALUES = st.one_of(

@@ -203,3 +203,14 @@ def test_records_beyond_the_bounds_are_refused_both_ways() -> None:
     """Fifty thousand and one; a hundred thousand parts and one."""
     assert same(spans(*[b"\x30\x01"] * 50_001)) is TooMuch
     assert same(spans(*[delimited(11, b"\x09" + bytes(8) + b"\x12\x01x") * 100] * 1_001)) is TooMuch
+
+
+def test_the_second_of_a_key_is_a_second_whatever_is_wrong_with_it() -> None:
+    """And more attributes than a record may have are too many, also where each is told by its key."""
+    fine, misfit = string("gen_ai.tool.name", "web"), string("gen_ai.tool.name", "two words")
+    *_, actions, _, _ = same(spans(*[head() + fine + misfit] * 9))
+    assert actions == {("drop", "duplicate"): 9}
+    *_, actions, _, _ = same(spans(*[head() + misfit + fine] * 9))
+    assert actions == {("drop", "shape"): 9}
+    _, _, records_out, dropped, *_ = same(spans(*[head() + string("x", "y") * 1_001] * 9))
+    assert (records_out, dropped) == (0, {"fields": 9})
