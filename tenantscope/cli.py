@@ -168,7 +168,7 @@ def top(arguments: Sequence[str]) -> int:
 
 
 def console(arguments: Sequence[str]) -> int:
-    """The same in a browser: tenants, stalls with stacks, who made whom wait, alerts, traces."""
+    """What `top` shows, and more, in a browser: tenants, stalls with stacks, who made whom wait, alerts, traces."""
     parser = Parser(
         prog="tenantscope console",
         description=console.__doc__,

@@ -55,8 +55,7 @@ def test_a_long_slice_is_charged_with_what_others_waited(loops: Loops, any_loop:
 
     waited = totals.suffered[slot("globex")]
     assert waited.sum_ns == 200 * MS
-    assert sum(waited.counts) == 2
-    assert waited.longest_ns == 100 * MS
+    assert [count for count in waited.counts if count] == [2]  # 100 ms each
     assert slot("acme") not in totals.suffered
     assert slot("initech") not in totals.suffered
     unknown = totals.suffered[slot("unknown")]  # `main` itself, which nobody bound
@@ -222,14 +221,14 @@ def test_the_heartbeat_tells_how_late_the_loop_is(loops: Loops, virtual_loop: An
         await asyncio.sleep(0.5)
         before = loops.totals().delay
         assert sum(before.counts) >= 8
-        assert before.longest_ns < 1 * MS
+        assert before.sum_ns < 1 * MS
         (account,) = loops._accounts.values()
         beats = sum(account.delay.counts)
         while sum(account.delay.counts) == beats:  # until right after the next beat
             await asyncio.sleep(0.0005)
         clock.advance(130)
         await asyncio.sleep(0.2)
-        assert loops.totals().delay.longest_ns == pytest.approx(80 * MS, abs=1 * MS)
+        assert loops.totals().delay.since(before).sum_ns == pytest.approx(80 * MS, abs=1 * MS)
         assert account.words[layout.HEARTBEAT] > 0
 
     virtual_loop.run_until_complete(main())
