@@ -1,8 +1,8 @@
-"""What the C library keeps of the memory that a request has needed: enough for the next one, and no more.
+"""What the C library keeps of the memory that a request has needed: most of what the next one's objects need, no more.
 
-A request of half a megabyte takes a few megabytes for some milliseconds. Left to itself, glibc gives them back to the
-system after each request and has every page of them anew for the next; and it gives each thread a store of its own, of
-which forty threads that take turns each keep what their largest request has needed.
+A request of half a megabyte takes a few megabytes for some milliseconds. Left to itself, glibc gives each thread a store
+of its own, so that each of the threads that take turns keeps what its largest request has needed; and it puts large
+blocks among small ones as soon as one was freed.
 
 It refuses nothing: where there is no glibc, or its variables are set, memory is had as that says.
 """
@@ -20,7 +20,7 @@ _MMAP_THRESHOLD: Final = (-3, "MALLOC_MMAP_THRESHOLD_")
 _ARENA_MAX: Final = (-8, "MALLOC_ARENA_MAX")
 
 #: Free memory at the end of a store that stays with the process.
-KEPT_BYTES: Final = 8 * 1024 * 1024
+KEPT_BYTES: Final = 2 * 1024 * 1024
 #: What is larger, a request's body say, is had from the system alone and goes back whole: in a store, it would stand
 #: between small things that stay, and the store would grow.
 ALONE_BYTES: Final = 256 * 1024

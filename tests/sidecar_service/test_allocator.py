@@ -16,7 +16,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def request():
-    return [bytes(100_000) for _ in range(40)]
+    return [bytes(100_000) for _ in range(15)]
 
 if sys.argv[1] == "configured":
     allocator.configure()
@@ -55,10 +55,10 @@ def run(how: str, **environment: str) -> tuple[int, int]:
 def test_memory_of_a_request_is_there_for_the_next() -> None:
     """Not had from the system page by page again; and threads that take turns share what they keep."""
     pages, stores = run("configured")
-    assert pages < 500
+    assert pages < 200
     assert stores <= 2
     left_alone, of_threads = run("left alone")
-    assert left_alone > 5000
+    assert left_alone > 2000
     assert of_threads > 2
 
 
@@ -66,5 +66,5 @@ def test_memory_of_a_request_is_there_for_the_next() -> None:
 def test_the_operators_own_settings_win() -> None:
     """What glibc's variables say is left as it is."""
     pages, stores = run("configured", MALLOC_ARENA_MAX="5", MALLOC_TRIM_THRESHOLD_="131072")
-    assert pages > 5000
+    assert pages > 2000
     assert stores > 2
