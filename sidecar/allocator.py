@@ -1,8 +1,8 @@
 """What the C library keeps of the memory that a request has needed: most of what the next one's objects need, no more.
 
-A request of half a megabyte takes a few megabytes for some milliseconds. Left to itself, glibc gives each thread a store
-of its own, so that each of the threads that take turns keeps what its largest request has needed; and it puts large
-blocks among small ones as soon as one was freed.
+A request of half a megabyte takes a few megabytes for some milliseconds. Left to itself, glibc gives each thread a
+store of its own, so that each of the threads that take turns keeps what its largest request has needed; and it puts
+large blocks among small ones as soon as one was freed.
 
 It refuses nothing: where there is no glibc, or its variables are set, memory is had as that says.
 """
