@@ -16,6 +16,7 @@ from sidecar.redaction.detectors import detect
 from sidecar.redaction.guilt import surest_among
 from sidecar.redaction.innocence import innocent_among
 from sidecar.redaction.kinds import UNSETTLED, Kind, Kinds
+from sidecar.redaction.memo import GENERATION, Memo
 from sidecar.redaction.patterns import Patterns
 from sidecar.redaction.rules import AttributeRule, BoolValue, DoubleValue, IntValue, StringValue
 from sidecar.redaction.shapes import SHAPES, operation
@@ -107,6 +108,17 @@ def test_a_digit_is_not_any_digit_where_the_policy_says_which() -> None:
     masked = patterned.judge(b"n123")
     assert masked is not None
     assert masked.reason == "project"
+
+
+def test_of_many_that_are_remembered_together_some_are_kept() -> None:
+    """However many at a time, and however often: a memo is of two generations, and what was new last is in it."""
+    memo = Memo()
+    for start in range(0, 10 * GENERATION, GENERATION // 2):
+        memo.remember_all({b"%d" % number: 1 for number in range(start, start + GENERATION // 2)})
+        assert memo.recall(b"%d" % start) == 1
+    memo.remember_all({b"x%d" % number: 1 for number in range(3 * GENERATION)})
+    assert len(memo.recent) <= GENERATION
+    assert len(memo) <= 2 * GENERATION
 
 
 def test_a_form_takes_new_letters_when_it_has_too_many() -> None:
