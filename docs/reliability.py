@@ -151,7 +151,7 @@ FAULTS: Final[dict[str, tuple[Fault, ...]]] = {
         Fault("cannot be read for a while", (DISK + "what_cannot_be_read_now_is_not_given_up",)),
         Fault(
             "a flipped bit",
-            (DAMAGED + "a_flip_of_every_bit", DAMAGED + "a_flip_of_every_bit_of_a_segment_that_was_not_finished"),
+            (DAMAGED + "a_flip_of_every_bit", DAMAGED + "a_flip_in_every_byte_of_a_segment_that_was_not_finished"),
             "each bit of the file, one by one",
         ),
         Fault("cut off", (DAMAGED + "a_cut_at_every_offset",), "each length of the file"),

@@ -114,20 +114,19 @@ def test_a_flip_of_every_bit(copies: Copies) -> None:
             assert set(ledger.reasons()["traces"]["dropped"]) <= {"queue_corrupt"}
 
 
-def test_a_flip_of_every_bit_of_a_segment_that_was_not_finished(copies: Copies) -> None:
+def test_a_flip_in_every_byte_of_a_segment_that_was_not_finished(copies: Copies) -> None:
     """A process that was killed leaves no footer: the start reads all of it, and counts in bytes."""
     for offset in range(FRAMES):
-        for bit in range(8):
-            state = copies.new()
-            file = state / "queue" / FIRST
-            damaged = bytearray(file.read_bytes()[:FRAMES])
-            damaged[offset] ^= 1 << bit
-            file.write_bytes(damaged)
-            payloads, lost, counts, _ = reopened(state)
-            whole = max(0, (offset - HEADER) // FRAME)
-            assert payloads == expected(whole, copies), (offset, bit)
-            assert lost == (FRAMES if offset < 4 else FRAMES - HEADER - whole * FRAME), (offset, bit)
-            assert counts["recovered"] == counts["forwarded"], (offset, bit)
+        state = copies.new()
+        file = state / "queue" / FIRST
+        damaged = bytearray(file.read_bytes()[:FRAMES])
+        damaged[offset] ^= 1 << offset % 8
+        file.write_bytes(damaged)
+        payloads, lost, counts, _ = reopened(state)
+        whole = max(0, (offset - HEADER) // FRAME)
+        assert payloads == expected(whole, copies), offset
+        assert lost == (FRAMES if offset < 4 else FRAMES - HEADER - whole * FRAME), offset
+        assert counts["recovered"] == counts["forwarded"], offset
 
 
 def test_zeros_at_the_end_are_what_a_power_cut_leaves(copies: Copies) -> None:
