@@ -9,11 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
 
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, SpanFlags
-from opentelemetry.proto.trace.v1.trace_pb2 import Status as StatusMessage
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     MetricExporter,
@@ -24,15 +20,12 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from . import conventions, lifecycle
+from . import lifecycle
 from .hooks.runtime import Resolver
 from .settings import Settings
+from .telemetry.spans import ActivitySpan
 
-_SCOPE: Final = InstrumentationScope(conventions.SCOPE)
-_SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)  # as all are that are exported
 Point = NumberDataPoint | HistogramDataPoint
 
 
@@ -41,40 +34,12 @@ class _Spans:
         self.kept: list[ReadableSpan] = []
         self.resource = Resource({})
 
-    def export(self, spans: list[bytes]) -> SpanExportResult:
-        sent = ScopeSpans.FromString(b"".join(spans)).spans
-        self.kept.extend(_readable(span, self.resource) for span in sent)
+    def export(self, spans: list[ActivitySpan]) -> SpanExportResult:
+        self.kept.extend(span.readable(self.resource) for span in spans)
         return SpanExportResult.SUCCESS
 
     def shutdown(self) -> None:
         return None
-
-
-def _readable(span: Span, resource: Resource) -> ReadableSpan:
-    """A span as the SDK's own types have it, from what is sent."""
-    trace_id = int.from_bytes(span.trace_id, "big")
-    parent = None
-    if span.parent_span_id:
-        is_remote = bool(span.flags & SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
-        parent = SpanContext(trace_id, int.from_bytes(span.parent_span_id, "big"), is_remote, _SAMPLED)
-    return ReadableSpan(
-        name=span.name,
-        context=SpanContext(trace_id, int.from_bytes(span.span_id, "big"), False, _SAMPLED),
-        parent=parent,
-        resource=resource,
-        attributes={attribute.key: _value(attribute.value) for attribute in span.attributes},
-        kind=SpanKind(span.kind - 1),  # OTLP counts from `unspecified`, the API from `internal`
-        status=Status(StatusCode.ERROR if span.status.code == StatusMessage.STATUS_CODE_ERROR else StatusCode.UNSET),
-        start_time=span.start_time_unix_nano,
-        end_time=span.end_time_unix_nano,
-        instrumentation_scope=_SCOPE,
-    )
-
-
-def _value(value: AnyValue) -> Any:
-    if value.HasField("array_value"):
-        return tuple(_value(item) for item in value.array_value.values)
-    return getattr(value, value.WhichOneof("value") or "string_value")
 
 
 class _Metrics(MetricExporter):

@@ -7,8 +7,9 @@ while that task cannot run, whole tenants wait, and not one callback of theirs i
 from __future__ import annotations
 
 import asyncio
+import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -26,26 +27,11 @@ def queue_of(runtime: Any) -> Any:
     return () if queue is None else queue._queue  # noqa: SLF001
 
 
-class _Dispatching(weakref.ref[Any]):
-    """A runtime, and the loop on which it dispatches.
-
-    Attributes:
-        key: of the entry.
-    """
-
-    __slots__ = ("key", "loop")
-
-    key: int
-    loop: weakref.ref[Any]
-
-
 class Waiting:
     """The runtimes that dispatch, each with the loop it does so on; neither is kept alive."""
 
     def __init__(self) -> None:
-        known: dict[int, _Dispatching] = {}
-        self._runtimes = known
-        self._gone: Callable[[_Dispatching], object] = lambda runtime: known.pop(runtime.key, None)
+        self._runtimes: dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
 
     def dispatches(self, runtime: Any) -> None:
         """`runtime` is about to take a message out of its queue, on the running loop. Never raises."""
@@ -53,23 +39,22 @@ class Waiting:
             loop = asyncio.get_running_loop()
             key = id(runtime)
             known = self._runtimes.get(key)
-            if known is None or known() is not runtime or known.loop() is not loop:
-                found = _Dispatching(runtime, self._gone)
-                found.key, found.loop = key, weakref.ref(loop)
-                self._runtimes[key] = found
+            if known is None or known[0]() is not runtime or known[1]() is not loop:
+                gone = functools.partial(self._runtimes.pop, key)
+                self._runtimes[key] = (weakref.ref(runtime, gone), weakref.ref(loop))
         except BaseException as error:
             fault("waiting", error)
 
     def runtimes(self) -> list[Any]:
         """Those that have dispatched and are still alive."""
-        found = (known() for known in list(self._runtimes.values()))
+        found = (runtime_ref() for runtime_ref, _ in list(self._runtimes.values()))
         return [runtime for runtime in found if runtime is not None]
 
     def on(self, loop: asyncio.AbstractEventLoop) -> Iterator[tuple[int, int]]:
         """(tenant slot, when it was sent in monotonic nanoseconds) of every message that waits on this loop."""
-        for known in list(self._runtimes.values()):
-            runtime = known()
-            if runtime is not None and known.loop() is loop:
+        for runtime_ref, loop_ref in list(self._runtimes.values()):
+            runtime = runtime_ref()
+            if runtime is not None and loop_ref() is loop:
                 for envelope in list(islice(queue_of(runtime), _LIMIT)):
                     passport = envelope.metadata
                     if type(passport) is Passport and passport.sent_ns is not None:

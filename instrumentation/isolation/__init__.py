@@ -14,7 +14,6 @@ whose caller got it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -28,22 +27,6 @@ ANSWER_CROSSED: Final = "answer_crossed"
 _MAX_AGENTS: Final = 10_000
 
 
-class _First(weakref.ref[object]):
-    """An agent, and the tenant whose message it handled first. One object for the garbage collector to count, where a
-    reference, its callback and what both know would be six: a team's run has as many as it has agents.
-
-    Attributes:
-        key: of the entry.
-        reported: it has handled messages of others, too.
-    """
-
-    __slots__ = ("key", "reported", "tenant")
-
-    key: int
-    reported: bool
-    tenant: Tenant
-
-
 class Isolation:
     """Remembers who an agent works for, for 10,000 agents at a time, and only while they live."""
 
@@ -51,9 +34,7 @@ class Isolation:
         self._recorder = recorder
         # By the instance, and not by its id: a runtime for each tenant has agents of the same ids. The reference keeps
         # none alive, and takes the entry out before the address can come to mean another agent.
-        known: dict[int, _First] = {}
-        self._first = known
-        self._gone: Callable[[_First], object] = lambda first: known.pop(first.key, None)
+        self._first: dict[int, tuple[weakref.ref[object], Tenant, bool]] = {}
 
     def handled(self, agent: object, tenant: Tenant) -> None:
         """An agent is about to handle a message of this tenant's."""
@@ -64,11 +45,9 @@ class Isolation:
         if known is None:
             if len(self._first) < _MAX_AGENTS:
                 with suppress(TypeError):  # a class with slots, whose instances cannot be watched like that
-                    first = _First(agent, self._gone)
-                    first.key, first.tenant, first.reported = key, tenant, False
-                    self._first[key] = first
-        elif not known.reported and known.tenant.name != tenant.name:
-            known.reported = True
+                    self._first[key] = (weakref.ref(agent, lambda _: self._first.pop(key, None)), tenant, False)
+        elif not known[2] and known[1].name != tenant.name:
+            self._first[key] = (known[0], known[1], True)  # reported
             self._recorder.finding(tenant.id, AGENT_SHARED)
 
     def forged(self) -> None:
@@ -87,4 +66,4 @@ class Isolation:
     def first_tenant(self, agent: object) -> Tenant:
         """Whose message the agent handled first; `unknown` when it is not remembered."""
         known = self._first.get(id(agent))
-        return TABLE.unknown if known is None or known() is not agent else known.tenant
+        return TABLE.unknown if known is None or known[0]() is not agent else known[1]

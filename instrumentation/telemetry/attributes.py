@@ -1,4 +1,4 @@
-"""What an activity's attributes are: its tenant, its labels, which other activities have too, and its own figures.
+"""What an activity's attributes are: its labels, which other activities have too, and its figures, which are its own.
 
 The labels follow from a tuple of fields alone. So whoever makes something of them, the encoder for one, may keep it by
 that tuple: the spans of an application differ in times, sizes and conversations, and seldom in anything else.
@@ -54,7 +54,7 @@ _PASS_CONTROL: Final = "pass_control"  # noqa: S105  # control, not a credential
 
 Labels = tuple[Any, ...]
 _LABELS: Final = (
-    "kind", "name", "outcome", "error_type", "agent", "transfer_target", "stop_reason", "budget",
+    "kind", "tenant.id", "name", "outcome", "error_type", "agent", "transfer_target", "stop_reason", "budget",
     "abandoned", "message_type", "message_kind", "sender",
 )  # fmt: skip
 _LABELS_OF_ALL: Final[Callable[[Activity], Labels]] = attrgetter(*_LABELS)
@@ -94,23 +94,19 @@ _FIGURES: Final[dict[Kind, tuple[tuple[str, str], ...]]] = {
 
 def attributes_of(activity: Activity) -> dict[str, AttributeValue]:
     """An activity's attributes, as far as they are known by now."""
-    return {
-        names.TENANT_ID: activity.tenant.id,
-        **attributes_of_labels(labels_of(activity)),
-        **dict(figures_of(activity)),
-    }
+    return {**attributes_of_labels(labels_of(activity)), **dict(figures_of(activity))}
 
 
 def labels_of(activity: Activity) -> Labels:
-    """The fields that `attributes_of_labels` wants: kind, name, outcome, and what is nobody else's business."""
+    """The fields that `attributes_of_labels` wants: kind, tenant, name, outcome, and what is nobody else's business."""
     return _LABELS_OF.get(type(activity), _LABELS_OF_ALL)(activity)
 
 
 def attributes_of_labels(labels: Labels) -> dict[str, AttributeValue]:
     """The attributes that follow from these alone."""
-    kind, name, outcome, error_type, agent, transfer_target, stop_reason, budget = labels[:8]
-    abandoned, message_type, message_kind, sender, *more = labels[8:]
-    found: dict[str, AttributeValue | None] = {NAME_ATTRIBUTES[kind]: name}
+    kind, tenant, name, outcome, error_type, agent, transfer_target, stop_reason, budget = labels[:9]
+    abandoned, message_type, message_kind, sender, *more = labels[9:]
+    found: dict[str, AttributeValue | None] = {names.TENANT_ID: tenant, NAME_ATTRIBUTES[kind]: name}
     if kind is Kind.PROCESS:
         found[names.MESSAGE_TYPE] = message_type
         found[names.MESSAGE_KIND] = message_kind

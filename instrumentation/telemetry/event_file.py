@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -26,7 +26,7 @@ _KEPT: Final = 5  # files that were set aside
 
 
 class EventFile:
-    """Writes ended spans to one file; all but `note` is called by one thread at a time.
+    """Writes ended spans to one file; called by one thread at a time.
 
     Args:
         path: of the file; its folder must exist.
@@ -36,20 +36,15 @@ class EventFile:
     def __init__(self, path: Path, most_bytes: int) -> None:
         self._path = path
         self._most_bytes = most_bytes
-        self._noted: deque[ActivitySpan] = deque()
         self._file: int | None = None
         self._size = 0
 
-    def note(self, span: ActivitySpan) -> None:
-        """The span has ended; from any thread. It waits for `write`, and whoever notes more than that bounds them."""
-        self._noted.append(span)
-
-    def write(self) -> None:
-        """Append a line for each span that was noted. Never raises."""
+    def write(self, spans: Iterable[ActivitySpan]) -> None:
+        """Append a line for each span. Never raises."""
         lines = []
-        for _ in range(len(self._noted)):
+        for span in spans:
             try:
-                lines.append(_line(self._noted.popleft()))
+                lines.append(_line(span))
             except Exception as error:
                 count("event_log.unwritable")
                 fault("event_log.line", error)

@@ -2,9 +2,9 @@
 
 The exporters are OpenTelemetry's; the SDK's batch processor in front of them is not used, because an exception in a
 processor reaches the application, its flush and shutdown take as long as the peer likes (21 s were measured against a
-closed port), and one span that cannot be encoded takes its whole batch with it. Here `emit` encodes the span, appends
-it to a deque and returns; everything else happens in the thread, which makes the channel itself when there is something
-to send, so that nothing of gRPC exists in a process that forks at its start.
+closed port), and one span that cannot be encoded takes its whole batch with it. Here `emit` appends to a deque and
+returns; everything else happens in the thread, which makes the channel itself when there is something to send, so that
+nothing of gRPC exists in a process that forks at its start.
 
 Nothing is lost uncounted: `export.queue_full`, `export.failed`, `export.unencodable`, `export.stopped`.
 """
@@ -24,7 +24,6 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 
 from instrumentation.diagnostics import count, fault, log
 from instrumentation.settings import Settings
-from instrumentation.telemetry.encoding import encoded
 from instrumentation.telemetry.event_file import EventFile
 from instrumentation.telemetry.spans import ActivitySpan
 
@@ -40,9 +39,9 @@ _EXPORTER_LOGGERS: Final = (
 
 
 class SpanSink(Protocol):
-    """Takes `encoded` spans to where they go; called in the export thread only, and may raise."""
+    """Takes ended spans to where they go; called in the export thread only, and may raise."""
 
-    def export(self, spans: list[bytes], /) -> SpanExportResult:
+    def export(self, spans: list[ActivitySpan], /) -> SpanExportResult:
         """Deliver them, or say that it failed."""
 
     def shutdown(self) -> None:
@@ -56,7 +55,7 @@ class Exporter:
         settings: sizes and intervals.
         make_exporters: called in the thread, once.
         collect: the metrics of this moment, or None; called in the thread.
-        event_file: gets every span that is queued, whatever becomes of the export.
+        event_file: gets every span too, whatever becomes of the export.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Exporter:
         self._make_exporters = make_exporters
         self._collect = collect
         self._event_file = event_file
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[ActivitySpan] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -89,7 +88,7 @@ class Exporter:
             elif self._stopping:
                 count("export.stopped")
             else:
-                self._put(span)
+                self._queue.append(span)
                 if self._thread is None:
                     self.start()
                 elif len(self._queue) % self._settings.span_batch == 0:
@@ -97,17 +96,6 @@ class Exporter:
                         self._changed.notify_all()
         except BaseException as error:
             fault("export.queue", error)
-
-    def _put(self, span: ActivitySpan) -> None:
-        try:
-            record = encoded(span)
-        except Exception as error:
-            count("export.unencodable")
-            fault("export.encode", error)
-            return
-        if self._event_file is not None:
-            self._event_file.note(span)
-        self._queue.append(record)
 
     def start(self) -> None:
         """Start the thread, unless it runs.
@@ -201,17 +189,26 @@ class Exporter:
                 return
 
     def _export_spans(self) -> None:
-        if self._event_file is not None:
-            self._event_file.write()
         for _ in range(1 + len(self._queue) // self._settings.span_batch):
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._settings.span_batch))]
             if not batch:
                 return
+            if self._event_file is not None:
+                self._event_file.write(batch)
             try:
-                self._note(self._connected()[0].export(batch) is SpanExportResult.SUCCESS, len(batch))
-            except Exception as error:
-                count("export.failed", len(batch))
-                fault("export.spans", error)
+                self._send_spans(batch)
+            except Exception:
+                # One span that cannot be encoded: find it, drop it alone.
+                for span in batch:
+                    try:
+                        self._send_spans([span])
+                    except Exception as error:
+                        count("export.unencodable")
+                        fault("export.encode", error)
+
+    def _send_spans(self, batch: list[ActivitySpan]) -> None:
+        result = self._connected()[0].export(batch)
+        self._note(result is SpanExportResult.SUCCESS, len(batch))
 
     def _export_metrics(self) -> None:
         try:

@@ -25,6 +25,7 @@ from instrumentation import channels
 from instrumentation.settings import Settings
 from instrumentation.telemetry.encoding import key_value, request_of
 from instrumentation.telemetry.export import SpanSink
+from instrumentation.telemetry.spans import ActivitySpan
 
 
 def otlp_exporters(settings: Settings, resource: Resource) -> tuple[SpanSink, MetricExporter]:
@@ -52,7 +53,7 @@ class _Stub:
 
 
 class _SpanExporter(OTLPSpanExporter):
-    """A `SpanSink`: the SDK's exporter, fed with spans that are encoded."""
+    """A `SpanSink`: the SDK's exporter, fed with ended activities."""
 
     def __init__(self, resource: Resource, **common: Any) -> None:
         super().__init__(**common)
@@ -60,8 +61,8 @@ class _SpanExporter(OTLPSpanExporter):
         self._client = _Stub(self._channel)  # type: ignore[assignment]
         self._about = ResourceMessage(attributes=[key_value(*item) for item in resource.attributes.items()])
 
-    def export(self, spans: Sequence[bytes], /) -> SpanExportResult:  # type: ignore[override]
+    def export(self, spans: Sequence[ActivitySpan], /) -> SpanExportResult:  # type: ignore[override]
         return super().export(spans)  # type: ignore[arg-type]  # only `_translate_data` looks at them
 
-    def _translate_data(self, data: Sequence[bytes]) -> bytes:  # type: ignore[override]
+    def _translate_data(self, data: Sequence[ActivitySpan]) -> bytes:  # type: ignore[override]
         return request_of(data, self._about)

@@ -1,9 +1,9 @@
-"""Spans that cannot hold content.
+"""Spans that cannot hold content, and what an ended one looks like in OpenTelemetry.
 
 While an activity runs, its span is an `opentelemetry.trace.NonRecordingSpan`: whatever looks for the current span finds
 the right ids to hang its own spans under, and whatever tries to write onto it (the application, another
-instrumentation, AutoGen itself) writes nothing. What is exported is made from the Activity alone, when it has
-ended (`encoding`). It is also cheap: the SDK's recording span costs 15 us on the event loop, this one about 1.
+instrumentation, AutoGen itself) writes nothing. What is exported is made from the Activity alone, later, in the
+export thread. It is also cheap: the SDK's recording span costs 15 us on the event loop, this one about 1.
 
 Sampling is the SDK's: the sampler of `OTEL_TRACES_SAMPLER` decides.
 """
@@ -15,13 +15,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     INVALID_SPAN,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
+    Status,
+    StatusCode,
     TraceFlags,
     TraceState,
     get_current_span,
@@ -29,14 +33,19 @@ from opentelemetry.trace import (
 )
 
 from instrumentation import chance
-from instrumentation.activity import Activity, Kind
+from instrumentation import conventions as names
+from instrumentation.activity import Activity, Kind, Outcome
 
 from .attributes import attributes_of
 
 #: Under which a context holds its span: found out from one that does, for the API keeps the key to itself.
 SPAN_KEY: Final = next(iter(set_span_in_context(INVALID_SPAN, Context())))
+_SCOPE: Final = InstrumentationScope(names.SCOPE)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _UNSAMPLED: Final = TraceFlags(TraceFlags.DEFAULT)
+_UNSET: Final = Status(StatusCode.UNSET)
+# The description stays empty: an exception's message would be content.
+_ERROR: Final = Status(StatusCode.ERROR)
 KINDS: Final = {
     Kind.PROCESS: SpanKind.CONSUMER,
     Kind.CREATE: SpanKind.INTERNAL,
@@ -60,7 +69,7 @@ KINDS: Final = {
 
 
 class ActivitySpan(NonRecordingSpan):
-    """The span of an activity, from its begin until it has ended and is handed on.
+    """The span of an activity, from its begin until it is exported.
 
     The rest of the process sees a span that records nothing. Its `SpanContext` is made when somebody asks for it: our
     own spans, which are most of those that come under it, take the ids as they are.
@@ -104,6 +113,26 @@ class ActivitySpan(NonRecordingSpan):
 
     def __repr__(self) -> str:
         return f"NonRecordingSpan({self.get_span_context()!r})"
+
+    def readable(self, resource: Resource) -> ReadableSpan:
+        """The span as the SDK's own types have it."""
+        activity = self.activity
+        parent = None
+        if self.parent_id is not None:
+            parent = SpanContext(self.trace_id, self.parent_id, self.parent_is_remote, self.flags, self.state)
+        return ReadableSpan(
+            name=f"{activity.kind.value} {activity.name}",
+            context=self.get_span_context(),
+            parent=parent,
+            resource=resource,
+            attributes=attributes_of(activity),
+            kind=KINDS[activity.kind],
+            status=_ERROR if activity.outcome is Outcome.ERROR else _UNSET,
+            start_time=self.started_ns,
+            # Not a second reading of the wall clock, which may have been set in between.
+            end_time=self.started_ns + self.duration_ns,
+            instrumentation_scope=_SCOPE,
+        )
 
 
 class SpanFactory:
