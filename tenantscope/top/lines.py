@@ -36,6 +36,7 @@ def _known(look: Look, status: Status, view: View) -> dict[str, Any]:
         "pid": status.pid,
         "destination": status.destination,
         "records": status.records,
+        "store_fault": status.store_fault,
         "faults": status.faults,
         "loops": [
             {

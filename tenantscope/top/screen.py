@@ -139,6 +139,9 @@ def _header(look: Look, status: Status, view: View, where: str, now: float) -> l
     ]
     if look.error:
         lines.append(Text(f"no answer for {duration(max(0.0, now - look.answered_at))}: {look.error}", "bold yellow"))
+    if status.store_fault:
+        what = f"the store cannot be read ({status.store_fault})"
+        lines.append(Text(f"{what}: totals and findings are missing", "bold yellow"))
     if status.faults:
         what = counted(status.faults, "value")
         lines.append(Text(f"{what} of the status made no sense and count as empty", "yellow"))

@@ -145,6 +145,7 @@ class Status:
     Attributes:
         records: by signal, what came in and what became of it.
         forwarded: spans that arrived, by the name of each destination.
+        store_fault: why the sidecar's store cannot be read; what it knows of tenants is missing then.
         faults: values that were not what they should be.
     """
 
@@ -158,6 +159,7 @@ class Status:
     alerts: tuple[Alert, ...] = ()
     tenants: tuple[Stored, ...] = ()
     findings: tuple[Finding, ...] = ()
+    store_fault: str = ""
     faults: int = 0
 
 
@@ -192,6 +194,7 @@ def read(body: bytes) -> Status:
         alerts=tuple(map(_alert, status.each("alerts"))),
         tenants=tuple(map(_stored, status.each("tenants"))),
         findings=tuple(map(_finding, status.each("findings"))),
+        store_fault=status.text("store_fault"),
         faults=len(faults),
     )
 

@@ -184,6 +184,15 @@ def test_a_status_with_wrong_values_says_so() -> None:
     assert "1 value of the status made no sense and count as empty" in "\n".join(printed(look(as_status(document))))
 
 
+def test_a_store_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
+    """Rows without totals would look as if nothing had happened."""
+    document: Any = recorded(CALM)
+    assert "store cannot be read" not in "\n".join(printed(look(as_status(document))))
+    document["store_fault"] = "sqlite_cantopen"
+    page = "\n".join(printed(look(as_status(document))))
+    assert "the store cannot be read (sqlite_cantopen): totals and findings are missing" in page
+
+
 def test_without_an_answer_the_last_picture_stays_and_says_how_old_it_is() -> None:
     """A sidecar that restarts does not blank the screen."""
     page = "\n".join(printed(look(as_status(recorded(STALLED)), error="connection refused")))
