@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -195,17 +196,18 @@ class Watchdog:
 
     def _told(self, stream: Stream, caller: Caller) -> Iterator[bytes]:
         """What the application is told, until its stream ends. Raises ClosedError, and Unknown as soon as it is."""
+        looked = time.monotonic()
         while True:
-            try:
+            with contextlib.suppress(Empty):
                 message = stream.outbox.get(timeout=_RENEW_SECONDS)
-            except Empty:
+                if message is None:
+                    return
+                if isinstance(message, ClosedError):
+                    raise message
+                yield message
+            if time.monotonic() - looked >= _RENEW_SECONDS:
                 caller.look()
-                continue
-            if message is None:
-                return
-            if isinstance(message, ClosedError):
-                raise message
-            yield message
+                looked = time.monotonic()
 
     def _turn_away(self, context: grpc.ServicerContext) -> NoReturn:
         self._room.unauthenticated(self._clock())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,27 @@ def test_who_is_no_client_any_more_loses_the_stream(desk: Desk, partner: Talker)
     assert partner.ended() is grpc.StatusCode.UNAUTHENTICATED
     assert desk.tenants() == {"unknown"}
     assert services(desk.watchdog) == ["partner"]  # the cell tells when it is over
+
+
+def test_it_loses_the_stream_also_while_it_has_answers_to_be_given_all_the_time(desk: Desk, partner: Talker) -> None:
+    """Who it is, is asked by the clock, and not when there is nothing else to do."""
+    enough = threading.Event()
+
+    def talk() -> None:
+        while not enough.wait(0.02):
+            announce = wire.Announce(loop_id=9, service_name="partner", pid=os.getpid(), cell_path="/none")
+            partner.say(wire.Report(announce=announce))  # it is asked to relay this loop, each time
+            partner.withdraw(9)
+
+    talking = threading.Thread(target=talk)
+    talking.start()
+    try:
+        desk.write("all", new_token()[1])
+        assert partner.ended() is grpc.StatusCode.UNAUTHENTICATED
+        assert len(partner.told) > 1
+    finally:
+        enough.set()
+        talking.join()
 
 
 def test_a_client_that_loses_a_tenant_names_it_no_more(desk: Desk, partner: Talker) -> None:
