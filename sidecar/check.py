@@ -11,11 +11,9 @@ from pathlib import Path
 
 from . import intake
 from .configuration.ownership import check_private_folder, is_kept_in_memory
-from .configuration.settings import ConfigurationError, Settings
-from .configuration.table import SETTINGS
+from .configuration.settings import ConfigurationError, Settings, listeners
 from .destinations import Destinations
 from .loading import load_certificate, load_secret
-from .network.address import Address
 from .policy.in_force import STATE_SETTING
 from .policy.version import load_policies
 from .senders.clients import Clients
@@ -52,11 +50,10 @@ def check(settings: Settings) -> list[str]:
 
 def _socket_folders(settings: Settings) -> None:
     errors: list[str] = []
-    for setting in SETTINGS:
-        address = getattr(settings, setting.field, None)
-        if isinstance(address, Address) and address.path is not None:
+    for key, address in listeners(lambda field: getattr(settings, field, None)):
+        if address.path is not None:
             try:
-                check_private_folder(address.path.parent, setting.key)
+                check_private_folder(address.path.parent, key)
             except ConfigurationError as error:
                 errors += error.lines
     if errors:

@@ -13,7 +13,6 @@ any name, as Prometheus and a kubelet do, and refuses the pages that name more t
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import json
 import re
@@ -202,8 +201,8 @@ class _Server(ThreadingHTTPServer):
         try:
             return super().get_request()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                time.sleep(_PAUSE_SECONDS)  # who waits stays there: to try again at once would take a core
+            if not sockets.is_about_one(error):
+                time.sleep(_PAUSE_SECONDS)  # who waits stays there
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,13 +142,20 @@ def _about_addresses(values: Mapping[str, Any]) -> list[str]:
     """Listeners that would be in each other's way."""
     errors: list[str] = []
     taken: dict[Address, str] = {}
-    for setting in SETTINGS:
-        address = values.get(setting.field)
-        if isinstance(address, Address) and (address.path is not None or address.port):
+    for key, address in listeners(values.get):
+        if address.path is not None or address.port:
             if address in taken:
-                errors.append(f"{setting.key}: is where {taken[address]} is already")
-            taken.setdefault(address, setting.key)
+                errors.append(f"{key}: is where {taken[address]} is already")
+            taken.setdefault(address, key)
     return errors
+
+
+def listeners(value_of: Callable[[str], object]) -> Iterator[tuple[str, Address]]:
+    """Where the sidecar is to listen, each with the key that says so; `value_of` gives the value of a field."""
+    for setting in SETTINGS:
+        address = value_of(setting.field)
+        if isinstance(address, Address):
+            yield setting.key, address
 
 
 def _about_listener(values: Mapping[str, Any]) -> list[str]:

@@ -8,15 +8,24 @@ What it refuses: a folder that others may enter, and a path at which something e
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 from pathlib import Path
+from typing import Final
 
 from sidecar.network.address import Address
 
 from .ownership import private_folder
 from .settings import ConfigurationError
+
+_ABOUT_ONE: Final = frozenset(
+    {
+        errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENONET,
+        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
+    }
+)  # fmt: skip
 
 
 def listen(address: Address, key: str, backlog: int) -> tuple[socket.socket, Address]:
@@ -48,6 +57,12 @@ def listen(address: Address, key: str, backlog: int) -> tuple[socket.socket, Add
         listening.close()
         raise ConfigurationError(f"{key}: cannot listen on {address.target}: {error.strerror}") from None
     return listening, address if address.path is not None else Address(address.host, listening.getsockname()[1])
+
+
+def is_about_one(error: OSError) -> bool:
+    """Whether something went wrong with one connection before it was taken, see accept(2). If not, and there was no
+    stop, the machine is short of something that others may give back: to try again at once would take a core."""
+    return error.errno in _ABOUT_ONE
 
 
 def leave(address: Address) -> None:

@@ -95,13 +95,12 @@ def _examine(
             here = at is not None and (at.number, at.segment) == (segment.number, segment.id)
             held[name] = Stretch(segment, at.offset if at is not None and here else HEADER_BYTES, Counter())
         footer = frames.read_footer(read, segment.id, segment.size)
-        if footer is not None and all(stretch.start in (HEADER_BYTES, footer[0]) for stretch in held.values()):
-            segment.end = footer[0]
-            for stretch in held.values():
-                stretch.held += footer[1] if stretch.start == HEADER_BYTES else Counter()
-            return _something(held, segment)
         end = segment.size if footer is None else footer[0]
         segment.end = min(stretch.start for stretch in held.values())
+        if footer is not None and all(stretch.start in (HEADER_BYTES, end) for stretch in held.values()):
+            segment.end = end  # nothing is left to be read
+            for stretch in held.values():
+                stretch.held += footer[1] if stretch.start == HEADER_BYTES else Counter()
         while segment.end < end:
             frame = frames.read_frame(read, segment.id, segment.end, end)
             for stretch in held.values():
@@ -123,8 +122,4 @@ def _examine(
     finally:
         if descriptor >= 0:
             folder.close(descriptor)
-    return _something(held, segment)
-
-
-def _something(held: Mapping[str, Stretch], segment: Segment) -> dict[str, Stretch]:
     return {name: stretch for name, stretch in held.items() if stretch.start < segment.end}

@@ -12,7 +12,6 @@ inflated; heads over 16 KiB; requests of web pages, which send an `Origin`; and 
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import socket
 import threading
@@ -21,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from sidecar.configuration.sockets import leave, listen
+from sidecar.configuration.sockets import is_about_one, leave, listen
 from sidecar.ledger import Ledger
 from sidecar.network.address import Address
 
@@ -34,14 +33,6 @@ KEY: Final = "TENANTSCOPE_LISTEN_HTTP"
 MAX_CONNECTIONS: Final = 128
 _BACKLOG: Final = 128
 _PAUSE_SECONDS: Final = 0.1
-# What went wrong with one connection before it was taken, see accept(2). Anything else while there was no stop: the
-# machine is short of something that others may give back.
-_OF_ONE: Final = frozenset(
-    {
-        errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENONET,
-        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH,
-    }
-)  # fmt: skip
 
 log = structlog.get_logger("sidecar.intake")
 
@@ -125,7 +116,7 @@ class HttpIntake:
             try:
                 accepted, peer = listening.accept()
             except OSError as error:
-                if error.errno not in _OF_ONE:
+                if not is_about_one(error):
                     self._stopping.wait(_PAUSE_SECONDS)
                 continue
             # At a Unix socket nobody has an address: connections are told apart by their numbers.

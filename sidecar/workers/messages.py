@@ -19,7 +19,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sidecar.redaction import Redacted
@@ -43,6 +43,17 @@ class Ended(Exception):  # noqa: N818  # a finding, part of ordinary work
     """The other end is gone, or says what it never would."""
 
 
+@contextlib.contextmanager
+def _told_apart() -> Iterator[None]:
+    """That time is up, which the system says as if the call would block, from that nobody is there."""
+    try:
+        yield
+    except (BlockingIOError, TimeoutError):
+        raise TimeoutError from None
+    except OSError:
+        raise Ended from None
+
+
 class Link:
     """One end of the pair."""
 
@@ -62,7 +73,7 @@ class Link:
         """
         head = _HEAD.pack(kind, len(parts)) + struct.pack(f"<{len(parts)}I", *map(len, parts))
         waiting = [memoryview(part) for part in (head, *parts) if part]
-        try:
+        with _told_apart():
             while waiting:
                 self._limit(socket.SO_SNDTIMEO, by)
                 sent = self._socket.sendmsg(waiting)
@@ -70,12 +81,6 @@ class Link:
                     sent -= len(waiting.pop(0))
                 if waiting:
                     waiting[0] = waiting[0][sent:]
-        except BlockingIOError:
-            raise TimeoutError from None
-        except TimeoutError:
-            raise
-        except OSError:
-            raise Ended from None
 
     def receive(self, by: float | None = None) -> tuple[int, list[bytes]]:
         """The next message: its kind and parts. As `send`."""
@@ -90,7 +95,7 @@ class Link:
     def _exactly(self, size: int, by: float | None) -> bytes:
         """So many bytes. The system fills them in where they stay: a request is not copied once more."""
         pieces = []
-        try:
+        with _told_apart():
             while size:
                 self._limit(socket.SO_RCVTIMEO, by)
                 piece = self._socket.recv(size, socket.MSG_WAITALL)
@@ -98,12 +103,6 @@ class Link:
                     raise Ended
                 pieces.append(piece)
                 size -= len(piece)
-        except BlockingIOError:
-            raise TimeoutError from None
-        except TimeoutError:
-            raise
-        except OSError:
-            raise Ended from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _limit(self, which: int, by: float | None) -> None:

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from otlp_peers import PATIENCE, export, sum_request, trace_request
 from prometheus_client.parser import text_string_to_metric_families
+from sidecars import configured
 
 from sidecar.admin import scope
-from sidecar.configuration.settings import Settings
 from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
 
@@ -53,17 +53,7 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 def running(folder: Path, tenants: Iterable[str], **more: str) -> Iterator[Sidecar]:
     """One that has had three spans and a point of each tenant."""
     (folder / "clients.yaml").write_text(CLIENTS)
-    made = Sidecar(
-        Settings.from_environment(
-            {
-                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                "TENANTSCOPE_STATE_DIR": str(folder / "state"),
-                "TENANTSCOPE_CLIENTS_FILE": str(folder / "clients.yaml"),
-                **more,
-            }
-        )
-    )
+    made = Sidecar(configured(folder, CLIENTS_FILE=str(folder / "clients.yaml"), **more))
     made.start()
     try:
         metadata = [("authorization", f"Bearer {TOKENS['operator'][0]}")]
@@ -168,7 +158,7 @@ def test_what_several_tenants_are_shown_as_is_no_clients_own(tmp_path: Path, rul
     """A policy that gives all tenants one mask, or the first letters of their ids, has told nobody which are whose."""
     source = Path(str(files("sidecar.redaction") / "policies" / "default.yaml")).read_text()
     (tmp_path / "policy.yaml").write_text(re.sub(r"tenant\.id: .*", f"tenant.id: {rule}", source, count=1))
-    policy = {"TENANTSCOPE_POLICY": str(tmp_path / "policy.yaml")}
+    policy = {"POLICY": str(tmp_path / "policy.yaml")}
     with running(tmp_path, ("acme", "acme-two"), **policy) as sidecar:
         assert [span["tenant"] for span in see(sidecar, "/spans", "operator")["spans"]] == [shown] * 6
         assert see(sidecar, "/spans", "acme")["spans"] == []

@@ -16,11 +16,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from otlp_peers import PATIENCE, running_upstream
 from otlp_peers import Upstream as Peer
+from sidecars import configured
 
 from sidecar import conventions
 from sidecar.alerts import Alert, Records
 from sidecar.alerts.records import MAX_BATCH, MAX_STACK, MAX_WAITING, record
-from sidecar.configuration.settings import Settings
 from sidecar.conventions import POLICIES
 from sidecar.redaction import Policy, Redactor
 from sidecar.service import Sidecar
@@ -222,17 +222,7 @@ def test_an_alert_goes_the_way_of_telemetry(tmp_path: Path, rule: str, expected:
         "{type: string, shape: identifier, max_length: 64}\n"
     )
     with running_upstream() as upstream:
-        sidecar = Sidecar(
-            Settings.from_environment(
-                {
-                    "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                    "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                    "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-                    "TENANTSCOPE_UPSTREAM": upstream.url,
-                    "TENANTSCOPE_POLICY": str(policy),
-                }
-            )
-        )
+        sidecar = Sidecar(configured(tmp_path, UPSTREAM=upstream.url, POLICY=str(policy)))
         sidecar.start()
         try:
             face = sidecar._faces.of("acme")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from alert_receiver import PATIENCE, Receiver, answer, firing, running_receiver
 from prometheus_client.parser import text_string_to_metric_families
+from sidecars import configured
 
 from sidecar.alerts import Alert
 from sidecar.alerts.signature import HEADER, sign
@@ -38,15 +39,7 @@ class Inbox:
 def running_sidecar(
     folder: Path, listen: str = "127.0.0.1:0", inbox: queue.Queue[Alert] | None = None, **more: str
 ) -> Iterator[Sidecar]:
-    settings = Settings.from_environment(
-        {
-            "TENANTSCOPE_LISTEN": listen,
-            "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-            "TENANTSCOPE_STATE_DIR": str(folder / "state"),
-            **{f"TENANTSCOPE_{key}": value for key, value in more.items()},
-        }
-    )
-    sidecar = Sidecar(settings)
+    sidecar = Sidecar(configured(folder, LISTEN=listen, **more))
     if inbox is not None:
         sidecar._alerts._sinks += (Inbox(inbox),)
     sidecar.start()

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sidecar.configuration.settings import Settings
+from sidecars import configured
+
 from sidecar.service import Sidecar
 from tenantscope.console.server import Console
 from tenantscope.view.client import Admin
@@ -39,16 +40,7 @@ def playing(folder: Path, clients: str = "", token: str | None = None) -> Iterat
     (folder / "cells").mkdir(mode=0o700)
     if clients:
         (folder / "clients.yaml").write_text(clients)
-    sidecar = Sidecar(
-        Settings.from_environment(
-            {
-                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                "TENANTSCOPE_STATE_DIR": str(folder / "state"),
-                **({"TENANTSCOPE_CLIENTS_FILE": str(folder / "clients.yaml")} if clients else {}),
-            }
-        )
-    )
+    sidecar = Sidecar(configured(folder, **({"CLIENTS_FILE": str(folder / "clients.yaml")} if clients else {})))
     sidecar.start()
     endpoint = f"http://{sidecar.listen_address.target}"
     command = [sys.executable, str(APPLICATION), endpoint, str(folder / "cells")]

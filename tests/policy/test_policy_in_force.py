@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from otlp_peers import PATIENCE
+from sidecars import configured
 
-from sidecar.configuration.settings import Settings
 from sidecar.conventions import POLICIES
 from sidecar.redaction import Policy
 from sidecar.service import Sidecar
@@ -27,16 +27,7 @@ def page(sidecar: Sidecar, path: str) -> str:
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_policy_in_force_is_told_by_its_digest(tmp_path: Path, name: str) -> None:
     """A shipped policy is picked by name; status and metrics agree on its digest, and there is only one."""
-    sidecar = Sidecar(
-        Settings.from_environment(
-            {
-                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-                "TENANTSCOPE_POLICY": name,
-            }
-        )
-    )
+    sidecar = Sidecar(configured(tmp_path, POLICY=name))
     sidecar.start()
     try:
         status, metrics = json.loads(page(sidecar, "/status")), page(sidecar, "/metrics")
@@ -51,15 +42,7 @@ def test_the_policy_in_force_is_told_by_its_digest(tmp_path: Path, name: str) ->
 
 def test_tenants_are_shown_alike_on_both_ways(tmp_path: Path) -> None:
     """An id that the policy masks in telemetry is not in the status, the alerts or the log by way of the cell."""
-    sidecar = Sidecar(
-        Settings.from_environment(
-            {
-                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-            }
-        )
-    )
+    sidecar = Sidecar(configured(tmp_path))
     sidecar.start()
     try:
         tenants = ("acme", "jane.doe@corp.example", "bob@corp.example")

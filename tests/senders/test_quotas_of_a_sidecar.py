@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 import pytest
 from otlp_peers import PATIENCE, export, log_request, trace_request
+from sidecars import configured
 
-from sidecar.configuration.settings import Settings
 from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
 
@@ -40,15 +40,11 @@ def sidecar(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sidecar]
     limits.write_text(LIMITS)
     clients.write_text(CLIENTS)
     made = Sidecar(
-        Settings.from_environment(
-            {
-                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                "TENANTSCOPE_LISTEN_HTTP": "127.0.0.1:0",
-                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-                "TENANTSCOPE_LIMITS": str(limits),
-                **({"TENANTSCOPE_CLIENTS_FILE": str(clients)} if request.param == "clients" else {}),
-            }
+        configured(
+            tmp_path,
+            LISTEN_HTTP="127.0.0.1:0",
+            LIMITS=str(limits),
+            **({"CLIENTS_FILE": str(clients)} if request.param == "clients" else {}),
         )
     )
     made.start()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from otlp_peers import PATIENCE, Upstream, export, running_upstream, trace_request
 from prometheus_client import CollectorRegistry
+from sidecars import configured
 
-from sidecar.configuration.settings import Settings
 from sidecar.pulse import PATIENCE as DEADLINES
 from sidecar.pulse import Busy, Pulse, Pulses
 from sidecar.service import Sidecar
@@ -111,16 +111,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def sidecar(tmp_path: Path, upstream: Upstream) -> Iterator[Sidecar]:
-    made = Sidecar(
-        Settings.from_environment(
-            {
-                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-                "TENANTSCOPE_UPSTREAM": upstream.url,
-            }
-        )
-    )
+    made = Sidecar(configured(tmp_path, UPSTREAM=upstream.url))
     made.start()
     yield made
     made.stop(PATIENCE)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from otlp_peers import PATIENCE, export, trace_request
+from sidecars import configured
 
 from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.senders.clients import new_token
@@ -25,8 +26,7 @@ NAMES = ("otlp", "http", "admin")
 
 def settings(folder: Path, **more: str) -> Settings:
     sockets = dict(zip(("LISTEN", "LISTEN_HTTP", "ADMIN"), (f"unix:{folder}/run/{n}.sock" for n in NAMES), strict=True))
-    given = {**sockets, "STATE_DIR": str(folder / "state"), **more}
-    return Settings.from_environment({f"TENANTSCOPE_{key}": value for key, value in given.items()})
+    return configured(folder, **(sockets | more))
 
 
 @contextmanager

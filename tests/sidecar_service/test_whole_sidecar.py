@@ -33,22 +33,12 @@ from otlp_peers import (
     sum_request,
     trace_request,
 )
+from sidecars import configured
 
-from sidecar.configuration.settings import ConfigurationError, Settings
+from sidecar.configuration.settings import ConfigurationError
 from sidecar.service import Sidecar
 
 SECRET = "sk-live-4242"
-
-
-def configured(tmp_path: Path, **more: str) -> Settings:
-    return Settings.from_environment(
-        {
-            "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-            "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-            "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-            **{f"TENANTSCOPE_{key}": value for key, value in more.items()},
-        }
-    )
 
 
 def page(sidecar: Sidecar, path: str) -> tuple[int, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sidecars import configured
 
-from sidecar.configuration.settings import Settings
 from sidecar.senders.clients import new_token
 from sidecar.service import Sidecar
 from tenantscope.cli import main
@@ -22,16 +22,7 @@ TOKEN, DIGEST = new_token()
 def guarded(tmp_path: Path) -> Iterator[Sidecar]:
     clients = tmp_path / "clients.yaml"
     clients.write_text(f'clients: {{operator: {{tokens: ["{DIGEST}"], tenants: all}}}}')
-    made = Sidecar(
-        Settings.from_environment(
-            {
-                "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-                "TENANTSCOPE_CLIENTS_FILE": str(clients),
-            }
-        )
-    )
+    made = Sidecar(configured(tmp_path, CLIENTS_FILE=str(clients)))
     made.start()
     yield made
     made.stop(0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sidecars import configured
 
 from sidecar.answers import version
-from sidecar.configuration.settings import Settings
 from sidecar.service import Sidecar
 from tenantscope.view.client import Admin
 from tenantscope.view.status import WAYS_TO_END
@@ -15,20 +15,13 @@ from tenantscope.view.status import WAYS_TO_END
 
 @pytest.mark.parametrize(
     ("setting", "destination"),
-    [({}, "embedded store"), ({"TENANTSCOPE_UPSTREAM": "https://collector.example:4317"}, "collector.example:4317")],
+    [({}, "embedded store"), ({"UPSTREAM": "https://collector.example:4317"}, "collector.example:4317")],
 )
 def test_a_sidecar_says_who_it_is_and_where_telemetry_goes(
     setting: dict[str, str], destination: str, tmp_path: Path
 ) -> None:
     """Over its own admin listener, on a port that it chose."""
-    settings = Settings.from_environment(
-        {
-            "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-            "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-            "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-            **setting,
-        }
-    )
+    settings = configured(tmp_path, **setting)
     sidecar = Sidecar(settings)
     sidecar.start()
     try:

@@ -17,6 +17,7 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otlp_peers import PATIENCE, export, running_upstream, trace_request
+from sidecars import configured
 
 from sidecar.configuration.settings import Settings
 from sidecar.policy.in_force import PolicyInForce
@@ -110,17 +111,7 @@ def test_each_record_is_under_one_policy_whatever_becomes_of_workers(tmp_path: P
 def test_without_workers_exports_are_put_off_and_nothing_goes_on(tmp_path: Path) -> None:
     """The sender is told to come again, the reason is counted, readiness says no."""
     with running_upstream() as upstream:
-        sidecar = Sidecar(
-            Settings.from_environment(
-                {
-                    "TENANTSCOPE_LISTEN": "127.0.0.1:0",
-                    "TENANTSCOPE_ADMIN": "127.0.0.1:0",
-                    "TENANTSCOPE_STATE_DIR": str(tmp_path / "state"),
-                    "TENANTSCOPE_UPSTREAM": upstream.url,
-                    "TENANTSCOPE_WORKERS": "1",
-                }
-            )
-        )
+        sidecar = Sidecar(configured(tmp_path, UPSTREAM=upstream.url, WORKERS="1"))
         sidecar.start()
         try:
             assert sidecar.answers.readiness()["workers"]
