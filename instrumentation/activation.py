@@ -18,13 +18,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import autogen_core._single_threaded_agent_runtime as runtime_module
-from autogen_core import EVENT_LOGGER_NAME, ComponentBase, SingleThreadedAgentRuntime
+from autogen_core import EVENT_LOGGER_NAME, ComponentBase, RoutedAgent, SingleThreadedAgentRuntime
 from autogen_core._runtime_impl_helpers import SubscriptionManager
 from autogen_core._telemetry import _genai as genai_module
 
 from . import budgets, tenancy
 from .diagnostics import fault
-from .hooks import agents_and_tools, event_log, host, run_loop, seams, states, worker
+from .hooks import agents_and_tools, event_log, host, run_loop, seams, states, unread_lines, worker
 from .hooks.construction import InstantiationTap
 from .hooks.interception import First, TransparentHandler, quiet_about
 from .hooks.methods import all_subclasses, in_place_of, is_a_method, passed_over, unbound
@@ -203,6 +203,8 @@ class Activation:
         self._put(runtime_module, "get_telemetry_envelope_metadata", issue_passport)
         self._put(runtime_module, "MessageEvent", event_log.made_if_read(make_event))
         self._put(runtime_module, "AgentInstantiationContext", InstantiationTap(instantiation, recorder))
+        for change in (*unread_lines.changes(runtime), *unread_lines.changes(RoutedAgent)):
+            self._put(*change)
 
     # Agents and tools -----------------------------------------------------------------------------------------------
     def _attach_trace_spans(self) -> None:

@@ -21,6 +21,7 @@ from instrumentation.activity import Outcome, name_of
 from instrumentation.diagnostics import fault
 from instrumentation.telemetry.recorder import Recorder
 
+from . import unread_lines
 from .arrival import of_event
 from .tracestate import Wire
 
@@ -49,6 +50,8 @@ class Host:
             (servicer, "_process_event", self._process_event(servicer._process_event)),  # noqa: SLF001
             (servicer, "_process_response", self._process_response(servicer._process_response)),  # noqa: SLF001
             (servicer, "_wait_and_send_response", self._wait(servicer._wait_and_send_response)),  # noqa: SLF001
+            *unread_lines.changes(module.ChannelConnection),
+            *unread_lines.changes(servicer),
         ]
 
     def _process_request(self, original: Callable[..., Any]) -> Callable[..., Any]:

@@ -34,6 +34,7 @@ from instrumentation.diagnostics import fault
 from instrumentation.isolation import Isolation
 from instrumentation.telemetry.recorder import Recorder
 
+from . import unread_lines
 from .arrival import ARRIVED, Arrival, Came, about_handling, known_sender, of_event, of_request
 from .construction import InstantiationTap
 from .methods import in_place_of
@@ -109,6 +110,7 @@ class Worker:
             (runtime, "_process_response", self._process_response(runtime._process_response)),  # noqa: SLF001
             (module, "get_telemetry_grpc_metadata", self._metadata(module.get_telemetry_grpc_metadata)),
             (module, "AgentInstantiationContext", InstantiationTap(module.AgentInstantiationContext, self._recorder)),
+            *unread_lines.changes(module.HostConnection),
         ]
 
     # The connection -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from autogen_core import (
     AgentId,
     ComponentBase,
     DefaultInterventionHandler,
+    RoutedAgent,
     SingleThreadedAgentRuntime,
 )
 from autogen_core._telemetry import _genai
@@ -29,8 +30,8 @@ from instrumentation.hooks.interception import TransparentHandler
 from instrumentation.testing import capture
 
 OWNERS = (
-    SingleThreadedAgentRuntime, runtime_module, _genai, ComponentBase, ChatCompletionClient, ReplayChatCompletionClient,
-    teams.BaseGroupChat, asyncio.events.Handle, asyncio.events.TimerHandle,
+    SingleThreadedAgentRuntime, RoutedAgent, runtime_module, _genai, ComponentBase, ChatCompletionClient,
+    ReplayChatCompletionClient, teams.BaseGroupChat, asyncio.events.Handle, asyncio.events.TimerHandle,
 )  # fmt: skip
 
 
