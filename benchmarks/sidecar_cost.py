@@ -15,6 +15,7 @@ whole: what the whole has beyond it is the price of having them together.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import socket
@@ -22,10 +23,12 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from benchmarks import processors
 from benchmarks.sidecar_neighbour import neighbour
 from benchmarks.sidecar_process import Sent, Sidecar, send, sidecar, upstream
 from benchmarks.sidecar_stages import line, stages
@@ -170,6 +173,14 @@ def drained(running: Sidecar, payloads: list[bytes], seconds: float) -> None:
     line("put off meanwhile", f"{sum(each.refused for each in sent)} requests")
 
 
+@contextlib.contextmanager
+def told_of_processors() -> Iterator[None]:
+    """Say how fast they were meanwhile."""
+    with processors.watched() as speeds:
+        yield
+        line("  the processors' speeds meanwhile, of their best", str(speeds))
+
+
 def main() -> None:
     """Print the table."""
     parts = ("cost", "stages", "rate", "outage", "neighbour")
@@ -190,7 +201,7 @@ def main() -> None:
     )
     for part in given.only:
         for workers in given.workers if part in ("cost", "rate") else [0]:
-            with tempfile.TemporaryDirectory(prefix="ts-", dir=given.folder) as name:
+            with tempfile.TemporaryDirectory(prefix="ts-", dir=given.folder) as name, told_of_processors():
                 folder = Path(name)
                 match part:
                     case "cost":
