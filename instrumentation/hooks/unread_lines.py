@@ -69,8 +69,8 @@ def _asking_first(cls: type) -> Iterator[tuple[str, Any]]:
     names = METHODS[cls.__name__]
     tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
     # What a method is compiled to depends on what its module imports, and on no other definition in there.
-    tree.body = [node for node in tree.body if not isinstance(node, _Definition) or _is(node, cls.__name__)]
-    (body,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    (body,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+    tree.body = [node for node in tree.body if not isinstance(node, _Definition) or node is body]
     body.body = [node for node in body.body if isinstance(node, _Definition) and node.name in names]
     as_it_runs = _compiled(tree, cls)
     asking = _compiled(_Asking().visit(tree), cls)
@@ -80,10 +80,6 @@ def _asking_first(cls: type) -> Iterator[tuple[str, Any]]:
         if isinstance(function, FunctionType) and function.__code__ == as_it_runs.get(name):
             ours = _with_code(function, _reading(asking[name]))
             yield name, staticmethod(ours) if isinstance(method, staticmethod) else ours
-
-
-def _is(node: _Definition, name: str) -> bool:
-    return isinstance(node, ast.ClassDef) and node.name == name
 
 
 def _compiled(tree: ast.Module, cls: type) -> dict[str, CodeType]:

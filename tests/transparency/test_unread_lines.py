@@ -7,23 +7,14 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import autogen_ext.runtimes.grpc._worker_runtime as worker_module
 import autogen_ext.runtimes.grpc._worker_runtime_host_servicer as host_module
 import pytest
-from autogen_apps import ask_runtime
-from autogen_core import (
-    AgentId,
-    DefaultTopicId,
-    MessageContext,
-    RoutedAgent,
-    SingleThreadedAgentRuntime,
-    default_subscription,
-    message_handler,
-)
+from autogen_apps import Ask, Asked, Note, Noted, ask_runtime
+from autogen_core import AgentId, RoutedAgent, SingleThreadedAgentRuntime
 
 from instrumentation.hooks import unread_lines
 from instrumentation.testing import capture
@@ -40,30 +31,6 @@ class Shown(str):
     def __repr__(self) -> str:
         Shown.times += 1
         return "shown"
-
-
-@dataclass
-class Told:
-    """A message."""
-
-    text: str
-
-
-@dataclass
-class Unknown(Told):
-    """One that nobody has a handler for."""
-
-
-@default_subscription
-class Listener(RoutedAgent):
-    """Answers what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__("listener")
-
-    @message_handler
-    async def on_told(self, message: Told, ctx: MessageContext) -> Told:
-        return message
 
 
 class Kept(logging.Handler):
@@ -88,13 +55,11 @@ def kept() -> Iterator[Kept]:
 
 
 async def application() -> None:
-    """Sends, publishes, and says what nobody handles."""
-    app = await ask_runtime(listener=Listener)
-    await Listener.register(app, "subscribed", Listener)
+    """Sends, is answered, publishes, and says what nobody handles."""
+    app = await ask_runtime(asked=Asked, noted=lambda: Noted([]))
     app.start()
-    await app.send_message(Told(Shown("x")), AgentId("listener", "k"))
-    await app.send_message(Unknown(Shown("x")), AgentId("listener", "k"))
-    await app.publish_message(Told(Shown("x")), DefaultTopicId())
+    await app.send_message(Ask(Shown("x")), AgentId("asked", "k"))
+    await app.send_message(Note(Shown("x")), AgentId("asked", "k"))
     await app.stop_when_idle()
     await app.close()
 
