@@ -27,10 +27,12 @@ class Cut(NamedTuple):
 
     Attributes:
         heads: the match of each head.
+        behind: where each head ends.
         fields: of each, those behind the head, with tag and length; or `NO_FIELDS`.
     """
 
     heads: list[re.Match[bytes]]
+    behind: list[int]
     fields: list[list[bytes]]
 
 
@@ -55,12 +57,14 @@ def framed(data: bytes, pos: int, end: int, tag: int) -> list[Frame]:
 def cut(form: Form, data: bytes, frames: Iterable[Frame]) -> Cut:
     """Their fields."""
     head_of, fields_of = form.head.match, form.fields.findall
-    found = Cut([], [])
-    heads, fields = found
+    found = Cut([], [], [])
+    heads, behind, fields = found
     for _, start, stop in frames:
         head: Any = head_of(data, start, stop)  # all of it is optional
-        some = fields_of(data, head.end(), stop)
+        end = head.end()
+        some = fields_of(data, end, stop)
         heads.append(head)
+        behind.append(end)
         # What is no field ends in a piece of one byte.
         fields.append(NO_FIELDS if some and len(some[-1]) == 1 else some)
     return found

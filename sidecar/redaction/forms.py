@@ -21,13 +21,15 @@ from typing import Final, NamedTuple
 from .gates import AttributeGate, TextGate
 from .kinds import Kinds
 from .memo import Memo
+from .rules import NO_LEAD
 from .steps import ATTRIBUTE, DROP, FIXED, ID, INTEGER, PACKED_FIXED, PACKED_VARINTS, PART, TEXT, Plan
 from .wire_format import varint
 
 #: Fields with a longer content are in no form.
 MAX_LENGTH: Final = 1023
 TIME_BYTES: Final = 8
-_GROUP: Final = 16
+_GROUP: Final = 24
+_TRIES: Final = 4
 _NO_FIELD: Final = b".+(?=.)|."
 _LENGTH_DELIMITED: Final = 2
 _ONE_BYTE: Final = 0x80
@@ -52,6 +54,34 @@ class Part(NamedTuple):
     @property
     def plain(self) -> re.Pattern[bytes]:
         return _compiled(self.expression)
+
+
+class Beginnings(dict[int, bytes]):
+    """How fields begin that are attributes under one key, by their size, up to the value itself; made when one of a
+    size is met. A field whose length takes two bytes begins like none.
+
+    Args:
+        tag: of the attribute.
+        start: how the content begins: the key with its tag and length.
+        leads: how the value behind it begins, by its size.
+
+    Attributes:
+        at: where values start, with their tags.
+    """
+
+    def __init__(self, tag: int, start: bytes, leads: tuple[bytes, ...]) -> None:
+        super().__init__()
+        self.start = start
+        self.at = 2 + len(start)
+        self._tag = tag
+        self._leads = leads
+
+    def __missing__(self, size: int) -> bytes:
+        beginning = NO_LEAD
+        if self.at <= size < _ONE_BYTE + 2:
+            beginning = bytes((self._tag, size - 2)) + self.start + self._leads[size - self.at]
+        self[size] = beginning
+        return beginning
 
 
 class Form:
@@ -97,6 +127,7 @@ class Form:
             self.bits.update(dict.fromkeys(run, self.bits[run[0]]))
         self._fields = tuple(_run(run, plan) for run in runs)
         self._kinds = Kinds()
+        self._beginnings: dict[bytes, Beginnings] = {}  # as many as there are keys with a rule
         self.memo = Memo()
         self._delimited = bytes((self.attributes, *self.behind, *self.parts, *self.dropped))
 
@@ -106,6 +137,21 @@ class Form:
         if self._kinds.full:
             self._kinds = Kinds()
         return self._kinds
+
+    def beginnings(self, fields: Iterable[bytes]) -> Beginnings | None:
+        """Of the attributes under a key that one of the first of these fields has; None when they have none, or none
+        that the policy lists. Other keys are never remembered: there may be content in them."""
+        for field in itertools.islice(fields, _TRIES):
+            if field[0] == self.attributes and len(field) > 4 and field[1] < _ONE_BYTE:
+                start = field[2 : field[3] + 4]
+                found = self._beginnings.get(start)
+                if found is None and self.attribute_gate.lists(start):
+                    leads = self.attribute_gate.leads(start)
+                    if leads is not None:
+                        found = self._beginnings[start] = Beginnings(self.attributes, start, leads)
+                if found is not None:
+                    return found
+        return None
 
     @property
     def head(self) -> re.Pattern[bytes]:
@@ -218,10 +264,10 @@ def _sized(sizes: range) -> bytes:
     for high, some in itertools.groupby(sizes, lambda size: size >> 7):
         if high:
             lows = [size & 0x7F | 0x80 for size in some]
-            two_bytes = ((low, rb"\x%02x\x%02x.{%d}" % (low, high, high << 7 | low & 0x7F)) for low in lows)
+            two_bytes = ((low, rb"\x%02x\x%02x.{%d}+" % (low, high, high << 7 | low & 0x7F)) for low in lows)
             expressions.append(rb"(?=[\x80-\xff]\x%02x)(?:%b)" % (high, b"|".join(_grouped(two_bytes))))
         else:
-            expressions += _grouped((size, rb"\x%02x.{%d}" % (size, size)) for size in some)
+            expressions += _grouped((size, rb"\x%02x.{%d}+" % (size, size)) for size in some)
     return b"(?:%b)" % b"|".join(expressions)
 
 

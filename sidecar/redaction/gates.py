@@ -8,7 +8,7 @@ exception each would cost more than all else that is done about them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from .memo import Memo
@@ -48,22 +48,18 @@ _UNLISTED: Final = ("drop", UNLISTED)
 _DENIED: Final = ("drop", POLICY)
 
 
-class Lot(NamedTuple):
-    """Fields of attributes with one key, and what becomes of all of them.
+class Fate(NamedTuple):
+    """What becomes of attributes under one key.
 
     Attributes:
-        fields: each with its tag and its length.
         bit: of the key; 0 without a rule.
         to: what leaves in the place of the content; None for nothing.
         done: what was done. Nothing: they leave as they stand.
-        again: whether it pays to remember them.
     """
 
-    fields: list[bytes]
     bit: int
     to: bytes | None = None
     done: Done | None = None
-    again: bool = False
 
 
 class AttributeGate:
@@ -87,50 +83,66 @@ class AttributeGate:
         #: The gate for the records of a tenant.
         self.of_tenant: Callable[[bytes], AttributeGate] = lambda _tenant: self
 
-    def sift(self, start: bytes, cut: int, fields: list[bytes]) -> tuple[list[Lot], list[bytes]]:
+    def leads(self, start: bytes) -> tuple[bytes, ...] | None:
+        """How values under a key begin that `sift` can be asked about, by their size; None where each is to be judged
+        alone.
+
+        Args:
+            start: what entries begin with: if it is as it should be, the key with its tag and length.
+        """
+        bit, rule = self._siftable.get(start, (0, None))
+        if (bit and rule is None) or start[:1] != _KEY_TAG or start[1] != len(start) - 2 or start[1] >= _SHORT:
+            return None
+        return _LEADS if rule is None else _STRING_LEADS if isinstance(rule, Rewrite) else rule.leads
+
+    def lists(self, start: bytes) -> bool:
+        """Whether there is a rule for the key with which entries begin."""
+        return start in self._siftable
+
+    def reads(self, start: bytes) -> bool:
+        """Whether it depends on a value under a key that is led as it should be what becomes of it."""
+        rule = self._siftable.get(start, (0, None))[1]
+        return rule is not None and not isinstance(rule, Rewrite)
+
+    def sift(self, start: bytes, at: int, fields: Sequence[bytes]) -> list[str | None]:
         """Judge many entries under one key, as far as that is cheap; those that name a tenant must not be among them
         if it matters who sent them.
 
         Args:
-            start: what each entry begins with: if it is as it should be, the key with its tag and length.
-            cut: where the values start in the fields.
+            start: what each entry begins with: the key with its tag and length.
+            at: where the values start in the fields, each of which begins as `leads` says.
             fields: entries, each behind a tag of one byte and its length.
 
         Returns:
-            What becomes of them, by the lot; and those that are to be judged one by one.
+            Of each, None or a word, which `fate` explains; `DOUBT` for those that are to be judged one by one.
         """
-        bit, rule = self._siftable.get(start, (0, None))
-        if (bit and rule is None) or start[:1] != _KEY_TAG or start[1] != len(start) - 2 or start[1] >= _SHORT:
-            return [], fields
-        leads = _LEADS if rule is None else _STRING_LEADS if isinstance(rule, Rewrite) else rule.leads
-        alone = [field for field in fields if not field.startswith(leads[len(field) - cut], cut)]
-        if alone:
-            odd = {*alone}
-            fields = [field for field in fields if field not in odd]
-        if not fields:
-            return [], alone
+        rule = self._siftable.get(start, (0, None))[1]
         if rule is None:
-            return [Lot(fields, 0, None, _UNLISTED)], alone
+            return [UNLISTED] * len(fields)
         if isinstance(rule, Rewrite):
-            dropped = rule.action is Action.DROP
-            return [Lot(fields, bit, None, _DENIED) if dropped else self._lot(start[2:], bit, POLICY, fields)], alone
-        behind = cut + rule.lead
+            return [POLICY] * len(fields)
+        behind = at + rule.lead
         told = rule.sift([field[behind:] for field in fields])
-        if told.count(None) == len(told):
-            return [Lot(fields, bit, again=rule.repeats)], alone
-        lots: dict[str | None, list[bytes]] = {}
-        for field, reason in zip(fields, told, strict=True):
-            lots.setdefault(reason, []).append(field)
-        alone += lots.pop(DOUBT, ())
         if rule.told_apart and self._names is not None:  # each has a mask of its own
-            alone += [field for reason in [*filter(None, lots)] for field in lots.pop(reason)]
-        stay = Lot(lots.pop(None, []), bit, again=rule.repeats)
-        return [stay, *(self._lot(start[2:], bit, reason, some) for reason, some in lots.items() if reason)], alone
+            return [None if word is None else DOUBT for word in told]
+        return told
 
-    def _lot(self, key: bytes, bit: int, reason: str, fields: list[bytes]) -> Lot:
-        """Those that are masked for one reason."""
-        written = self._mask(key, mask_for(reason))
-        return Lot(fields, bit, written.content, (written.action, written.reason))
+    def fate(self, start: bytes, word: str | None) -> Fate:
+        """What becomes of attributes under a key of which `sift` says so."""
+        bit, rule = self._siftable.get(start, (0, None))
+        if word is None:
+            return Fate(bit)
+        if rule is None:
+            return Fate(0, None, _UNLISTED)
+        if isinstance(rule, Rewrite) and rule.action is Action.DROP:
+            return Fate(bit, None, _DENIED)
+        written = self._mask(start[2:], mask_for(word))
+        return Fate(bit, written.content, (written.action, written.reason))
+
+    def repeats(self, start: bytes) -> bool:
+        """Whether values under a key come again, so that it pays to remember those that leave as they stand."""
+        rule = self._siftable.get(start, (0, None))[1]
+        return rule is not None and not isinstance(rule, Rewrite) and rule.repeats
 
     def _mask(self, key: bytes, masked: Masked) -> Masked:
         """A mask as it is written under a key."""

@@ -10,7 +10,7 @@ What it refuses: to say that something was found. Names in doubt are for the det
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import re2
@@ -57,27 +57,30 @@ def _search(alternatives: tuple[str, ...]) -> Callable[[bytes], object]:
 _SEARCHES: Final = tuple(map(_search, _DOUBTS))
 
 
-def innocent_among(names: list[bytes]) -> set[bytes]:
-    """Those of the names of which `detect` certainly says nothing, whatever is looked for."""
+def doubtful_among(names: list[bytes]) -> list[int]:
+    """The places of those of the names of which `detect` may say something; of the others it certainly says nothing,
+    whatever is looked for."""
     digits = b"\n".join(names).translate(None, _LETTERS).split(b"\n")
     if len(digits) != len(names):  # there are line breaks in some
         digits = [name.translate(None, _LETTERS) for name in names]
-    short = [
-        name for name, rest in zip(names, digits, strict=True) if not rest or (len(rest) <= _MOST and rest.isdigit())
-    ]
-    found: set[bytes] = set()
-    for start in range(0, len(short), _TOGETHER):
-        for innocent in _without_doubt(short[start : start + _TOGETHER]):
-            found.update(innocent)
-    return found
+    doubtful: list[int] = []
+    places: Sequence[int] = range(len(names))
+    if any(digits):
+        doubtful = [at for at, rest in enumerate(digits) if rest and not (len(rest) <= _MOST and rest.isdigit())]
+        places = [*{*places}.difference(doubtful)]
+    for start in range(0, len(places), _TOGETHER):
+        doubtful += _in_doubt(names, places[start : start + _TOGETHER])
+    return doubtful
 
 
-def _without_doubt(names: list[bytes]) -> Iterator[list[bytes]]:
-    """The names by halves, as long as there is doubt about one."""
-    together = b"\n".join(names)
+def _in_doubt(names: list[bytes], places: Sequence[int]) -> Iterator[int]:
+    """Those of the places at which there is doubt about a name. Looked for by halves."""
+    together = b"\n".join(map(names.__getitem__, places))
     if all(search(together) is None for search in _SEARCHES):
-        yield names
-    elif len(names) > 1:
-        middle = len(names) // 2
-        yield from _without_doubt(names[:middle])
-        yield from _without_doubt(names[middle:])
+        return
+    if len(places) == 1:
+        yield places[0]
+        return
+    middle = len(places) // 2
+    yield from _in_doubt(names, places[:middle])
+    yield from _in_doubt(names, places[middle:])

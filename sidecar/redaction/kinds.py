@@ -9,7 +9,6 @@ What it refuses: to know content. A kind is the place of a field and the words f
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -43,16 +42,12 @@ class Row(NamedTuple):
     """What is to be done about records with these fields.
 
     Attributes:
-        actions: what is done to them, and how often; nothing: they leave as they stand.
-        leaves: of each, whether anything leaves in its place.
-        rewritten: among those, the places of the ones that are written anew.
-        parts: how many are messages.
+        leaves: of each, whether anything leaves in its place; nothing, if they all leave as they stand.
+        rewritten: among those that leave, the places of the ones that are written anew.
     """
 
-    actions: tuple[tuple[Action, int], ...]
     leaves: tuple[bool, ...]
     rewritten: tuple[int, ...]
-    parts: int
 
 
 _leaves = attrgetter("leaves")
@@ -97,9 +92,7 @@ class Kinds:
         bits = [kind.bit for kind in kinds if kind.bit]
         if len(set(bits)) < len(bits):
             return None
-        actions: Counter[Action] = Counter()
-        for kind in kinds:
-            actions.update(dict(kind.actions))
+        if not any(kind.actions for kind in kinds):
+            return Row((), ())
         rewritten = [at for at, kind in enumerate(filter(_leaves, kinds)) if kind.actions]
-        leaves = tuple(map(_leaves, kinds))
-        return Row(tuple(actions.items()), leaves, tuple(rewritten), sum(kind.part for kind in kinds))
+        return Row(tuple(map(_leaves, kinds)), tuple(rewritten))

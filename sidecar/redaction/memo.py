@@ -11,7 +11,7 @@ collection of secrets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
@@ -50,11 +50,12 @@ class Memo:
             self._older, self.recent = self.recent, {}
         self.recent[entry] = number
 
-    def remember_all(self, entries: Mapping[bytes, int]) -> None:
+    def remember_some(self, entries: Iterable[bytes], number: int, most: int) -> None:
         """As `remember`, of many at once; of too many, some."""
-        if len(self.recent) + len(entries) > GENERATION:
+        some = dict.fromkeys(islice(entries, min(most, GENERATION)), number)
+        if len(self.recent) + len(some) > GENERATION:
             self._older, self.recent = self.recent, {}
-        self.recent.update(islice(entries.items(), GENERATION))
+        self.recent.update(some)
 
     def __len__(self) -> int:
         return len(self.recent) + len(self._older)

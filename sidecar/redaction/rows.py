@@ -9,19 +9,20 @@ A fault in here costs time and nothing else.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+import functools
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import compress, repeat
 from re import Match
 from typing import ClassVar, Final, NamedTuple
 
 from .bounds import Spent
-from .bulk import Judged, Verdicts
-from .cutting import Frame, cut, framed, is_cut
+from .bulk import Verdicts
+from .columns import Judged
+from .cutting import Cut, Frame, cut, framed, is_cut
 from .engine import IN_DEBT, Pass
 from .forms import Form, Part
 from .gates import AttributeGate, TextGate
-from .kinds import Row
 from .owners import claims, proven, tenant_in
 from .plan import TenantPlans
 from .questions import is_harmless
@@ -49,13 +50,32 @@ class _Lot(NamedTuple):
     claims: list[bytes]
 
 
+class _Judged(NamedTuple):
+    """What was found out about the records of a lot; no verdicts where they are not to leave."""
+
+    lot: _Lot
+    records: Cut
+    verdicts: Verdicts | None
+
+
 class _Refused:
     """In the place of what becomes of a record: its tenant is in debt."""
 
 
+class _Stays:
+    """In the place of a record's new content: it leaves as it stands."""
+
+
 _REFUSED: Final = _Refused()
-# What is to be done about a record, its head, its fields, and what becomes of those. None: it must be walked.
-_Fate = tuple[Row, Match[bytes], list[bytes], Verdicts] | _Refused | None
+_STAYS: Final = _Stays()
+# What becomes of a record. None: it must be walked.
+_Fate = bytes | _Stays | _Refused | None
+
+
+@functools.lru_cache(maxsize=4096)
+def _header(tag: int, size: int) -> bytes:
+    """How a field begins whose content has so many bytes."""
+    return varint(tag) + varint(size)
 
 
 class RowsPass(Pass):
@@ -64,11 +84,13 @@ class RowsPass(Pass):
     Attributes:
         LEAST: records of a lot for which it pays to be one: to begin with, a lot costs as much as to walk some.
         LEAST_ASKED: the same where the walk has to find out whose each is.
+        LEAST_ALIKE: records of a lot with equally many fields for which it pays to be judged by the column.
     """
 
     __slots__ = ()
     LEAST: ClassVar[int] = 32
     LEAST_ASKED: ClassVar[int] = 12
+    LEAST_ALIKE: ClassVar[int] = 24
 
     def run(self, plan: Plan) -> bytes:
         """As `Pass.run`."""
@@ -81,20 +103,29 @@ class RowsPass(Pass):
             frames = framed(self._data, pos, end, tag)
             least = self.LEAST_ASKED if self._asks(plans) else self.LEAST
             lots, accounts = self._lots(plans, frames) if len(frames) >= least else ((), repeat(b""))
-            fates, verdicts = self._fates([lot for lot in lots if lot.in_debt or len(lot.numbers) >= least], frames)
+            judged = [self._judged(lot, frames) for lot in lots if lot.in_debt or len(lot.numbers) >= least]
         except Exception as error:  # noqa: BLE001  # then the long way, which fails for one value at a time
             self._report(error)
             self._in_rows = False
             return pos, None
         # What comes in another form costs more to cut than to walk.
-        settled = sum(map(self._count_all, verdicts))
-        self._in_rows = 2 * settled >= sum(len(some.words) for some in verdicts)
-        data = self._data
+        seen = [some.verdicts for some in judged if some.verdicts is not None]
+        self._in_rows = 2 * sum(map(self._count_all, seen)) >= sum(len(verdicts.words) for verdicts in seen)
+        fates: list[_Fate] = [None] * len(frames)
+        for some in judged:
+            for number, fate in zip(some.lot.numbers, self._fates(some, frames), strict=True):
+                fates[number] = fate
+        return self._spliced(plans, pos, tag, zip(frames, fates, accounts, strict=False))
+
+    def _spliced(
+        self, plans: TenantPlans, pos: int, tag: int, records: Iterable[tuple[Frame, _Fate, bytes]]
+    ) -> tuple[int, bytes | None]:
+        """The same from what becomes of each record, and whom it is charged to."""
+        data, began, kept = self._data, pos, pos
         charged: defaultdict[bytes, list[int]] = defaultdict(list)
         pieces: list[bytes] = []
-        kept = pos
         outcome: Outcome
-        for (begin, start, stop), fate, account in zip(frames, fates, accounts, strict=False):
+        for (begin, start, stop), fate, account in records:
             pos = stop
             if fate is None:
                 outcome = self._record(plans, start, stop)
@@ -103,18 +134,19 @@ class RowsPass(Pass):
                 self.refused[account] += 1
                 outcome = self._lost(IN_DEBT)
             else:
+                outcome = None if isinstance(fate, _Stays) else fate
                 if account:
                     charged[account].append(stop - start)
-                outcome = self._written(fate, start, stop)
             if outcome is None:
                 continue
-            pieces.append(data[kept:begin])
+            if kept < begin:
+                pieces.append(data[kept:begin])
             if isinstance(outcome, bytes):
-                pieces += (data[begin : begin + 1], varint(len(outcome)), outcome)
+                pieces += (_header(tag, len(outcome)), outcome)
             kept = stop
         for account, sizes in charged.items():
             self._charge(account, len(sizes), sum(sizes))
-        if not pieces:
+        if kept == began:
             return pos, None
         pieces.append(data[kept:pos])
         return pos, b"".join(pieces)
@@ -143,53 +175,51 @@ class RowsPass(Pass):
                 lot.claims.append(claim)
         return lots.values(), map(account_of.__getitem__, claimed)
 
-    def _fates(self, lots: Iterable[_Lot], frames: list[Frame]) -> tuple[list[_Fate], list[Verdicts]]:
-        """What becomes of each record, and all that was found out for it."""
-        fates: list[_Fate] = [None] * len(frames)
-        found: list[Verdicts] = []
-        for lot in lots:
-            records = cut(lot.form, self._data, map(frames.__getitem__, lot.numbers))
-            if lot.claims:
-                records = proven(records, lot.claims)
-            if lot.in_debt:
-                for number, fields in zip(lot.numbers, records.fields, strict=True):
-                    fates[number] = _REFUSED if is_cut(fields) else None
-                continue
-            self._tenant = lot.tenant
-            try:
-                verdicts = Verdicts(lot.form, self, records)
-            finally:
-                self._tenant = b""
-            found.append(verdicts)
-            rows = map(verdicts.rows.__getitem__, verdicts.words)
-            for number, row, head, fields in zip(lot.numbers, rows, records.heads, records.fields, strict=True):
-                fates[number] = None if row is None else (row, head, fields, verdicts)
-        return fates, found
+    def _judged(self, lot: _Lot, frames: list[Frame]) -> _Judged:
+        """What is found out about the records of a lot."""
+        records = cut(lot.form, self._data, map(frames.__getitem__, lot.numbers))
+        if lot.claims:
+            records = proven(records, lot.claims)
+        if lot.in_debt:
+            return _Judged(lot, records, None)
+        self._tenant = lot.tenant
+        try:
+            return _Judged(lot, records, Verdicts(lot.form, self, records, self.LEAST_ALIKE))
+        finally:
+            self._tenant = b""
 
     def _count_all(self, verdicts: Verdicts) -> int:
-        """Count records, by their words, and what was done to their fields; how many need not be walked."""
-        before = self.records_out
-        for word, times in Counter(verdicts.words).items():
-            row = verdicts.rows[word]
-            if row is not None:
-                self._count_records(times)
-                self._count_parts(times * row.parts)
-                self.records_out += times
-                for done, often in row.actions:
-                    self._count(done, times * often)
-        return self.records_out - before
+        """Count records and what was done to their fields; how many need not be walked."""
+        records, parts, actions = verdicts.counts()
+        self._count_records(records)
+        self._count_parts(parts)
+        self.records_out += records
+        for done, times in actions.items():
+            self._count(done, times)
+        return records
 
-    def _written(self, fate: tuple[Row, Match[bytes], list[bytes], Verdicts], start: int, stop: int) -> bytes | None:
-        """A record's new content; None when it stays."""
-        row, head, fields, verdicts = fate
-        beginning = self._head(head, verdicts) if verdicts.texts else None
-        if row.actions:
-            some = [self._data[start : head.end()] if beginning is None else beginning]
-            some += compress(fields, row.leaves)
-            for at in row.rewritten:
-                some[at + 1] = verdicts.changed[some[at + 1]]
-            return b"".join(some)
-        return None if beginning is None else beginning + self._data[head.end() : stop]
+    def _fates(self, judged: _Judged, frames: list[Frame]) -> Iterator[_Fate]:
+        """What becomes of each record of a lot."""
+        lot, records, verdicts = judged
+        if verdicts is None:
+            yield from (_REFUSED if is_cut(fields) else None for fields in records.fields)
+            return
+        data, changed = self._data, verdicts.changed
+        rows = map(verdicts.rows.__getitem__, verdicts.words)
+        where = map(frames.__getitem__, lot.numbers)
+        for row, (_, start, stop), head, behind, fields in zip(rows, where, *records, strict=True):
+            if row is None:
+                yield None
+                continue
+            beginning = self._head(head, verdicts) if verdicts.texts else None
+            leaves, rewritten = row
+            if leaves:
+                some = [data[start:behind] if beginning is None else beginning, *compress(fields, leaves)]
+                for at in rewritten:
+                    some[at + 1] = changed[some[at + 1]]
+                yield b"".join(some)
+            else:
+                yield _STAYS if beginning is None else beginning + data[behind:stop]
 
     def _head(self, head: Match[bytes], verdicts: Verdicts) -> bytes | None:
         """A record's new head; None when it stays."""

@@ -8,6 +8,7 @@ does.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,7 @@ from .bounds import Spent
 from .detectors import LONG, REASONS, detect, is_name
 from .encodings import ALL_DIGITS
 from .guilt import surest_among
-from .innocence import innocent_among
+from .innocence import doubtful_among
 from .memo import Memo
 from .patterns import Patterns
 from .shapes import ENUM, Shape
@@ -123,19 +124,19 @@ class Text:
         """The same of ASCII texts without line breaks, which `lines` has one behind the other."""
         if self.shape.scanned and self.patterns is not None:
             return [DOUBT] * len(raws)
+        told: list[str | None] = [None] * len(raws)
+        places: Sequence[int] = range(len(raws))
         fitting = raws
         if max(map(len, raws), default=0) > self.max_length or not self.shape.fit(lines):
             fits = self.shape.fits
-            fitting = [raw for raw in raws if len(raw) <= self.max_length and fits(raw.decode("ascii"))]
-        told: dict[bytes, str | None] = dict.fromkeys(raws, DOUBT) if fitting is not raws else {}
-        if not self.shape.scanned:
-            return [*map(told.get, raws)] if told else [None] * len(raws)
-        innocent = innocent_among(fitting)
-        if len(innocent) == len(raws):
-            return [None] * len(raws)
-        told.update(dict.fromkeys(innocent))
-        told.update(self._guilty([raw for raw in fitting if raw not in innocent]))
-        return [*map(told.__getitem__, raws)]
+            told = [None if len(raw) <= self.max_length and fits(raw.decode("ascii")) else DOUBT for raw in raws]
+            places = [at for at, said in enumerate(told) if said is None]
+            fitting = [raws[at] for at in places]
+        if self.shape.scanned and (doubtful := doubtful_among(fitting)):
+            found = self._guilty([fitting[at] for at in doubtful])
+            for at in doubtful:
+                told[places[at]] = found[fitting[at]]
+        return told
 
     def _guilty(self, raws: list[bytes]) -> dict[bytes, str | None]:
         """What is found in texts that fit, without their readings: if anything is, `scan` finds that, too."""
