@@ -74,7 +74,7 @@ def _run(settings: Settings) -> int:
     # no handler ever runs in the middle of something.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    allocator.configure()
+    allocator.configure(several=settings.workers > 0)
     from .check import kept_in_memory_warning
     from .service import GRACE_SECONDS, Sidecar
 

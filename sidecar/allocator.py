@@ -19,8 +19,10 @@ _TRIM_THRESHOLD: Final = (-1, "MALLOC_TRIM_THRESHOLD_")
 _MMAP_THRESHOLD: Final = (-3, "MALLOC_MMAP_THRESHOLD_")
 _ARENA_MAX: Final = (-8, "MALLOC_ARENA_MAX")
 
-#: Free memory at the end of a store that stays with the process.
-KEPT_BYTES: Final = 2 * 1024 * 1024
+#: Free memory at the end of a store that stays with the process: what a request needs, for one process; less where
+#: several share the memory that all may have.
+KEPT_BYTES: Final = 8 * 1024 * 1024
+KEPT_BYTES_OF_SEVERAL: Final = 2 * 1024 * 1024
 #: What is larger, a request's body say, is had from the system alone and goes back whole: in a store, it would stand
 #: between small things that stay, and the store would grow.
 ALONE_BYTES: Final = 256 * 1024
@@ -28,14 +30,18 @@ ALONE_BYTES: Final = 256 * 1024
 STORES: Final = 2
 
 
-def configure() -> None:
-    """To be called once, before there are threads."""
+def configure(*, several: bool) -> None:
+    """To be called once, before there are threads.
+
+    Args:
+        several: whether there are other processes to do the work, or this is one of those.
+    """
     if "GLIBC_TUNABLES" in os.environ:
         return
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for (parameter, variable), value in (
-            (_TRIM_THRESHOLD, KEPT_BYTES),
+            (_TRIM_THRESHOLD, KEPT_BYTES_OF_SEVERAL if several else KEPT_BYTES),
             (_MMAP_THRESHOLD, ALONE_BYTES),
             (_ARENA_MAX, STORES),
         ):

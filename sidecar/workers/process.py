@@ -112,7 +112,7 @@ def end_with_parent(parent: int) -> None:
 def main(descriptor: int, parent: int) -> int:
     """The exit code."""
     end_with_parent(parent)
-    allocator.configure()
+    allocator.configure(several=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -117,7 +117,11 @@ def test_all_of_a_column_may_stand_out(what: str, at: int) -> None:
 MUTANTS: dict[str, tuple[object, str, object]] = {
     "all begin alike": (forms.Beginnings, "__missing__", lambda _self, _size: b"\x4a"),
     "all values begin as they should": (gates.AttributeGate, "leads", lambda _self, _start: (b"",) * 2048),
-    "what is told of one is told of all": (columns, "merged", lambda chosen, letters, _: [letters[0]] * len(chosen)),
+    "what is told of one is told of all": (
+        columns,
+        "merged",
+        lambda chosen, *letters: [[*letters[0], *letters[1]][0]] * len(chosen),
+    ),
     "one word for all": (bulk, "across", lambda columns: repeat(next(iter(across(columns))))),
     "nobody is in doubt": (texts, "doubtful_among", lambda _: []),
 }

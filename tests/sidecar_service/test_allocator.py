@@ -16,10 +16,10 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def request():
-    return [bytes(100_000) for _ in range(15)]
+    return [bytes(100_000) for _ in range(int(sys.argv[2]))]
 
-if sys.argv[1] == "configured":
-    allocator.configure()
+if sys.argv[1] != "left alone":
+    allocator.configure(several=sys.argv[1] == "one of several")
 request()
 before = faults()
 for _ in range(10):
@@ -42,29 +42,36 @@ libc.fflush(None)
 """
 
 
-def run(how: str, **environment: str) -> tuple[int, int]:
-    """Pages had from the system for ten requests after the first; stores of all threads."""
+def run(how: str, blocks: int = 15, **environment: str) -> tuple[int, int]:
+    """Pages had from the system for ten requests of so many blocks after the first; stores of all threads."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_"))}
-    printed = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how], env=inherited | environment, capture_output=True, text=True, check=True
-    ).stdout
+    command = [sys.executable, "-c", PROGRAM, how, str(blocks)]
+    printed = subprocess.run(command, env=inherited | environment, capture_output=True, text=True, check=True).stdout
     return int(printed.split("\n", 1)[0]), printed.count("<heap nr=")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own")
 def test_memory_of_a_request_is_there_for_the_next() -> None:
     """Not had from the system page by page again; and threads that take turns share what they keep."""
-    pages, stores = run("configured")
-    assert pages < 200
-    assert stores <= 2
+    for how in ("alone", "one of several"):
+        pages, stores = run(how)
+        assert pages < 200
+        assert stores <= 2
     left_alone, of_threads = run("left alone")
     assert left_alone > 2000
     assert of_threads > 2
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own")
+def test_of_several_processes_none_keeps_what_one_alone_would() -> None:
+    """What all may have together is bounded."""
+    assert run("alone", 60)[0] < 1000
+    assert run("one of several", 60)[0] > 2000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's own")
 def test_the_operators_own_settings_win() -> None:
     """What glibc's variables say is left as it is."""
-    pages, stores = run("configured", MALLOC_ARENA_MAX="5", MALLOC_TRIM_THRESHOLD_="131072")
+    pages, stores = run("alone", MALLOC_ARENA_MAX="5", MALLOC_TRIM_THRESHOLD_="131072")
     assert pages > 2000
     assert stores > 2
