@@ -11,18 +11,20 @@ left as it stood, within the bounds of a memo.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from itertools import chain, islice, repeat
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .columns import Columns, Judge, as_field
-from .cutting import NO_FIELDS, Cut
+from .cutting import Cut
 from .forms import Form
 from .gates import TextGate
 from .kinds import MAX_FIELDS, UNSETTLED, Row
 from .letters import across
 from .steps import Action
+
+_FEW: Final = 256
 
 
 class Counts(NamedTuple):
@@ -54,8 +56,9 @@ class Verdicts:
         self._unknown: set[bytes] = set()
         texts = [head.groups() for head in records.heads]
         for gate, some in zip(form.texts, zip(*texts, strict=True), strict=True):
-            for text in {*some}.difference((None,)):
-                self._take_text(gate, text)
+            for text in dict.fromkeys(some):
+                if text is not None:
+                    self._take_text(gate, text)
         self.words = self._words(records.fields, alike)
         if self._unknown:
             self.words = [
@@ -70,9 +73,12 @@ class Verdicts:
         if None in self.rows.values():
             words = [word for word in words if self.rows[word] is not None]
         letters, parts, actions = "".join(words), 0, Counter[Action]()
-        for letter, kind in self._columns.used.items():
-            if kind.part or kind.actions:
-                times = letters.count(letter)
+        used = self._columns.used
+        # The first is cheaper for a few, the second for any number.
+        times_of = letters.count if len(used) < _FEW else Counter(letters).__getitem__
+        for letter, kind in used.items():
+            times = times_of(letter) if kind.part or kind.actions else 0
+            if times:
                 parts += times * kind.part
                 for done, often in kind.actions:
                     actions[done] += times * often
@@ -97,19 +103,15 @@ class Verdicts:
 
     def _words(self, records: list[list[bytes]], alike: int) -> list[str]:
         words = [UNSETTLED] * len(records)
-        by_size: defaultdict[int, list[int]] = defaultdict(list)
-        for number, fields in enumerate(records):
-            if fields is not NO_FIELDS and len(fields) <= MAX_FIELDS:
-                by_size[len(fields)].append(number)
+        sizes = [*map(len, records)]
         few: list[int] = []
-        for numbers in by_size.values():
+        for size in {*sizes}.intersection(range(MAX_FIELDS + 1)):
+            numbers = [number for number, each in enumerate(sizes) if each == size]
             if len(numbers) < alike:
                 few += numbers
                 continue
-            columns = zip(*map(records.__getitem__, numbers), strict=True)
-            for number, word in zip(
-                numbers, across([self._columns.column(column) for column in columns]), strict=False
-            ):
+            columns = map(self._columns.column, zip(*map(records.__getitem__, numbers), strict=True))
+            for number, word in zip(numbers, across(columns), strict=False):
                 words[number] = word
         if few:
             letters = self._columns.mixed([*chain.from_iterable(map(records.__getitem__, few))])

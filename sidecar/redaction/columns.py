@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import compress
-from operator import itemgetter, not_
+from itertools import compress, repeat
+from operator import eq, itemgetter, not_
 from typing import Final, Protocol
 
 from .forms import TIME_BYTES, Form, Part
-from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate
+from .gates import TENANT_KEY, UNLISTED, VICTIM_KEY, AttributeGate, TextGate
 from .kinds import UNSETTLED, Kind
 from .letters import Letters, by_field, merged, of_groups
 from .memo import MAX_ENTRY
@@ -90,16 +90,16 @@ class Columns:
     def _repeated(self, fields: Sequence[bytes], keys: int) -> Letters:
         """The same of fields some of which came before, or come again."""
         letters: dict[bytes, str] = {}
-        rest = {*fields}
+        rest = [*dict.fromkeys(fields)]  # in their order: whose turn it is decides what is still looked at
         if self._judge.asks_for_names:  # each time, whatever was allowed before
             named = [field for field in rest if _names(field)]
             letters.update(by_field(named, self._sorted(named, alone=True)))
-            rest.difference_update(named)
+            rest = [field for field in rest if field not in letters]
         known = self._form.memo.recent
-        new = [*rest.difference(known)]
-        for field in rest.difference(new):
-            letters[field] = self._stays(known[field])
+        new = [field for field in rest if field not in known]
         self._worth = _TRIED + _MORE * (len(rest) - len(new))
+        if len(new) < len(rest):
+            letters.update((field, self._stays(known[field])) for field in rest if field in known)
         letters.update(by_field(new, self._new(new, keys)))
         found = {*letters.values()}
         return found.pop() if len(found) == 1 else [*map(letters.__getitem__, fields)]
@@ -135,29 +135,34 @@ class Columns:
             return merged(enough, self._sorted([*compress(fields, enough)]), others)
         # How entries begin: with the key, by and large.
         starts = [field[2 : field[3] + 4] if field[1] < _SHORT else field[3 : field[4] + 5] for field in fields]
-        if starts.count(starts[0]) == len(starts):
-            return self._of_one_key(starts[0], fields)
+        gate = self._form.attribute_gate
+        # There may be as many keys without a rule as there are fields, and one thing becomes of them all.
+        unlisted = _led(
+            fields, starts, {start: None if gate.lists(start) else gate.leads(start) for start in {*starts}}
+        )
+        if all(unlisted):
+            return self._told(starts[0], UNLISTED, fields)
         by_key: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for start, field in zip(starts, fields, strict=True):
+        for start, field in compress(zip(starts, fields, strict=True), map(not_, unlisted)):
             by_key[start].append(field)
-        return of_groups(fields, ((some, self._of_one_key(start, some)) for start, some in by_key.items()))
+        rest = [*compress(fields, map(not_, unlisted))]
+        of_rest = of_groups(rest, ((some, self._of_one_key(start, some)) for start, some in by_key.items()))
+        if len(rest) == len(fields):
+            return of_rest
+        first = next(compress(starts, unlisted))
+        return merged(unlisted, self._told(first, UNLISTED, compress(fields, unlisted)), of_rest)
 
     def _of_one_key(self, start: bytes, fields: Sequence[bytes]) -> Letters:
         """The same of attributes that begin with the same, as a key does."""
         leads = self._form.attribute_gate.leads(start)
         if leads is None:
             return [*map(self._entry, fields)]
-        # The value behind it starts two bytes further on, or three.
-        short, long = 2 + len(start), 3 + len(start)
-        led = [
-            field.startswith(leads[len(field) - short], short)
-            if field[1] < _SHORT
-            else field.startswith(leads[len(field) - long], long)
-            for field in fields
-        ]
+        led = _led(fields, repeat(start), {start: leads})
         if not all(led):
             others = [*map(self._entry, compress(fields, map(not_, led)))]
             return merged(led, self._of_one_key(start, [*compress(fields, led)]), others)
+        # The value behind it starts two bytes further on, or three.
+        short, long = 2 + len(start), 3 + len(start)
         if not self._form.attribute_gate.reads(start):
             return self._sifted(start, short, fields)
         is_short = [field[1] < _SHORT for field in fields]
@@ -174,12 +179,15 @@ class Columns:
         if told[0] != DOUBT and told.count(told[0]) == len(told):
             return self._told(start, told[0], fields)
         of_word = {
-            word: self._told(start, word, (field for field, said in zip(fields, told, strict=True) if said == word))
+            word: self._told(start, word, compress(fields, map(eq, told, repeat(word))))
             for word in {*told}
             if word != DOUBT
         }
-        letters = [*map(of_word.get, told)]
-        return [self._entry(field) if letter is None else letter for letter, field in zip(letters, fields, strict=True)]
+        if DOUBT not in told:
+            return [*map(of_word.__getitem__, told)]
+        return [
+            self._entry(field) if word == DOUBT else of_word[word] for word, field in zip(told, fields, strict=True)
+        ]
 
     def _told(self, start: bytes, word: str | None, fields: Iterable[bytes]) -> str:
         """The letter of attributes under one key of which one thing was said."""
@@ -217,7 +225,9 @@ class Columns:
         if first in form.parts:
             return self._parts(form.parts[first], form.bits.get(first, 0), fields)
         if first in form.behind:
-            letters = {field: self._behind(form.behind[first], form.bits[first], field) for field in {*fields}}
+            letters = {
+                field: self._behind(form.behind[first], form.bits[first], field) for field in dict.fromkeys(fields)
+            }
             return [*map(letters.__getitem__, fields)]
         if first in form.dropped:
             return self._changed(fields, 0, b"", ("drop", form.dropped[first]))
@@ -242,33 +252,31 @@ class Columns:
             if all(plain):
                 return stays
             return merged(plain, stays, [self._part(part, bit, field) for field in compress(fields, map(not_, plain))])
-        # Each has its own time, on which nothing depends.
-        skipped = len(part.time) + TIME_BYTES if part.time else 0
-        said: list[bytes] = []
-        for field in fields:
-            start = 2 if field[1] < _SHORT else 3
-            timed = field.startswith(part.time, start) and len(field) > start + skipped
-            said.append(field[start + skipped :] if timed else b"")
-        if said[0] and said.count(said[0]) == len(said) and self._passes(part, bit, said[0], fields[0]):
-            return stays
-        each = {what: field for what, field in zip(said, fields, strict=True) if what}
-        passing = {what for what, field in each.items() if self._passes(part, bit, what, field)}
-        return [
-            stays if what in passing else self._part(part, bit, field) for what, field in zip(said, fields, strict=True)
-        ]
+        said = _said(part.time, fields)
+        passing = {what: stays for what in dict.fromkeys(said) if self._may_know(what) and part.memo.recall(what)}
+        letters: list[str] = []
+        for what, field in zip(said, fields, strict=True):
+            letter = passing.get(what)
+            if letter is None:
+                letter = self._part(part, bit, field)
+                if letter == stays and self._may_know(what):
+                    part.memo.remember(what)
+                    passing[what] = stays
+            letters.append(letter)
+        return stays if letters.count(stays) == len(letters) else letters
 
-    def _passes(self, part: Part, bit: int, said: bytes, field: bytes) -> bool:
-        """Whether messages that say the same, and one of which is this field, leave as they stand."""
-        if self._judge.asks_for_names and _names(said):
-            return False
-        if part.memo.recall(said) is None:
-            if self._part(part, bit, field) != self._stays(bit, part=True):
-                return False
-            part.memo.remember(said)
-        return True
+    def _may_know(self, said: bytes) -> bool:
+        """Whether messages that say this may be known by it; it is nothing where they have no time."""
+        return bool(said) and not (self._judge.asks_for_names and _names(said))
 
     def _part(self, part: Part, bit: int, field: bytes) -> str:
-        """A message."""
+        letter = self._alone.get(field)
+        if letter is None:
+            letter = self._alone[field] = self._judged_part(part, bit, field)
+        return letter
+
+    def _judged_part(self, part: Part, bit: int, field: bytes) -> str:
+        """A message, by itself."""
         found = self._judge.judge_part(part, _content(field))
         if found is None:
             return UNSETTLED
@@ -290,6 +298,32 @@ class Columns:
         letter = self.alphabet.letter(kind)
         self.used[letter] = kind
         return letter
+
+
+def _led(
+    fields: Sequence[bytes], starts: Iterable[bytes], leads_of: Mapping[bytes, tuple[bytes, ...] | None]
+) -> list[bool]:
+    """Whether values begin as they should, of attributes that begin with a key each."""
+    led: list[bool] = []
+    for field, start in zip(fields, starts, strict=False):
+        leads, at = leads_of[start], len(start) + (2 if field[1] < _SHORT else 3)
+        led.append(leads is not None and field.startswith(leads[len(field) - at], at))
+    return led
+
+
+def _said(time: bytes, messages: Sequence[bytes]) -> list[bytes]:
+    """What messages say behind their time, on which nothing depends; nothing, where there is none."""
+    skipped = len(time) + TIME_BYTES if time else 0
+    # As nearly all are: short, with a time.
+    is_usual = 2 + skipped < min(map(len, messages)) and max(map(len, messages)) < _SHORT + 2
+    if is_usual and {*map(itemgetter(slice(2, 2 + len(time))), messages)} == {time}:
+        return [*map(itemgetter(slice(2 + skipped, None)), messages)]
+    said: list[bytes] = []
+    for message in messages:
+        start = 2 if message[1] < _SHORT else 3
+        timed = message.startswith(time, start) and len(message) > start + skipped
+        said.append(message[start + skipped :] if timed else b"")
+    return said
 
 
 def as_field(tag: bytes, content: bytes | None) -> bytes:

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from .forms import Form
+from .kinds import MAX_FIELDS
 
 #: Records that are looked at together.
 TOGETHER: Final = 512
-#: In the place of the fields of a record that is not in the form.
-NO_FIELDS: Final = [b""]
+#: In the place of the fields of a record that is not in the form: more than there may be.
+NO_FIELDS: Final = [b""] * (MAX_FIELDS + 1)
 _SHORT: Final = 0x80
 
 # Where a record's tag is, where its content is, and where it ends.

@@ -9,6 +9,7 @@ exception each would cost more than all else that is done about them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from .memo import Memo
@@ -121,8 +122,7 @@ class AttributeGate:
             return [UNLISTED] * len(fields)
         if isinstance(rule, Rewrite):
             return [POLICY] * len(fields)
-        behind = at + rule.lead
-        told = rule.sift([field[behind:] for field in fields])
+        told = rule.sift([*map(itemgetter(slice(at + rule.lead, None)), fields)])
         if rule.told_apart and self._names is not None:  # each has a mask of its own
             return [None if word is None else DOUBT for word in told]
         return told

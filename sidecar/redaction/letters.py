@@ -30,7 +30,7 @@ def across(columns: Iterable[Letters]) -> Iterable[str]:
 def merged(chosen: Sequence[bool], letters: Letters, others: Letters) -> list[str]:
     """The letters of the fields that were chosen and of the others, in the order of all."""
     some, rest = (repeat(each) if isinstance(each, str) else iter(each) for each in (letters, others))
-    return [next(some) if is_chosen else next(rest) for is_chosen in chosen]
+    return [*map(next, map((rest, some).__getitem__, chosen))]
 
 
 def of_groups(fields: Sequence[bytes], groups: Iterable[tuple[Sequence[bytes], Letters]]) -> Letters:

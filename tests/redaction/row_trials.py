@@ -116,7 +116,7 @@ def outcome(
     except (Broken, Refused, TooMuch) as error:
         return type(error)
     assert faults == [], faults
-    counts = (+work.dropped, +work.actions, dict(work.taken), +work.refused)
+    counts = (dict(work.dropped), dict(work.actions), dict(work.taken), dict(work.refused))
     return left, work.records_in, work.records_out, *counts
 
 

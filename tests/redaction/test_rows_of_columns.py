@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 import uuid
 from itertools import repeat
 from typing import Any
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from otlp_peers import attributes
 from row_trials import Rows, SomeColumns, outcome
 
-from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor, bulk, columns, forms, gates, texts
+from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor, bulk, columns, engine, forms, gates, texts
 from sidecar.redaction.engine import Pass
 from sidecar.redaction.forms import Form
 from sidecar.redaction.letters import across
@@ -187,3 +190,63 @@ def test_what_is_in_doubt_is_judged_once_however_often_it_is_there(monkeypatch: 
     ]
     work.redact("traces", request(spans))
     assert seen.count(b"Plan%6eer") == 1
+
+
+def events(kinds: int, spans: int) -> bytes:
+    """Spans with so many events each, in which a number is found; of the first spans, each has a time of its own."""
+    chance = random.Random(4)
+
+    def event(kind: int, span: int) -> bytes:
+        said = attributes({"exception.type": "5" * 110 + f"{kind:02}"})[0].SerializeToString()
+        return delimited(11, b"\x09" + (chance.randbytes(8) if span < 16 else bytes(8)) + delimited(3, said))
+
+    return request([[event(kind, span) for kind in range(kinds)] for span in range(spans)])
+
+
+@pytest.mark.parametrize("spans", [16, 60])
+def test_each_message_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, spans: int) -> None:
+    """What is looked at is bounded for a request: the walk's share is enough, and what is told of one is so of all."""
+    payload = events(12, spans)
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "MAX_SCANNED", 2 * 12 * 17 * 120)  # a value is looked at in two readings
+        left, _, _, _, actions, *_ = outcome(Rows, redactor(), "traces", payload)
+    assert sum(actions.values()) == left.count(b"[redacted:") == 12 * spans
+
+
+PROGRAM = """
+import hashlib, random
+from test_rows_of_columns import events, engine, field, outcome, redactor, request, RowsPass
+engine.MAX_SCANNED = 20_000
+payload = request([[field("gen_ai.agent.name", "5" * 110 + f"{number // 2:05}")] for number in range(1000)])
+left, _, _, _, actions, *_ = outcome(RowsPass, redactor(), "traces", payload)
+print(hashlib.sha256(left).hexdigest(), actions)
+"""
+
+
+def test_what_a_request_has_had_its_share_before_is_the_same_in_every_process() -> None:
+    """Two workers, or a second try, come to the same bytes: nothing depends on the order of a set."""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    (said,) = printed
+    assert "budget" in said
+
+
+def test_of_many_kinds_of_events_each_is_counted() -> None:
+    """However many there are: as many as change in another way."""
+    keys = [f"key{number}" for number in range(9)]
+    spans = []
+    for number in range(400):
+        chosen = [key for at, key in enumerate(keys) if number >> at & 1]
+        said = b"".join(delimited(3, attributes({key: "x"})[0].SerializeToString()) for key in chosen)
+        stack = delimited(3, attributes({"exception.type": "a" * (number % 7) + "@b.org"})[0].SerializeToString())
+        spans.append([delimited(11, b"\x09" + bytes(8) + said + stack * (number % 5))])
+    payload = request(spans)
+    assert outcome(RowsPass, redactor(), "traces", payload) == outcome(Pass, redactor(), "traces", payload)
