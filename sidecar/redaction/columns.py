@@ -135,13 +135,13 @@ class Columns:
             return merged(enough, self._sorted([*compress(fields, enough)]), others)
         # How entries begin: with the key, by and large.
         starts = [field[2 : field[3] + 4] if field[1] < _SHORT else field[3 : field[4] + 5] for field in fields]
+        if starts.count(starts[0]) == len(starts):
+            return self._of_one_key(starts[0], fields)
         gate = self._form.attribute_gate
         # There may be as many keys without a rule as there are fields, and one thing becomes of them all.
         unlisted = _led(
             fields, starts, {start: None if gate.lists(start) else gate.leads(start) for start in {*starts}}
         )
-        if all(unlisted):
-            return self._told(starts[0], UNLISTED, fields)
         by_key: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for start, field in compress(zip(starts, fields, strict=True), map(not_, unlisted)):
             by_key[start].append(field)
@@ -149,20 +149,25 @@ class Columns:
         of_rest = of_groups(rest, ((some, self._of_one_key(start, some)) for start, some in by_key.items()))
         if len(rest) == len(fields):
             return of_rest
-        first = next(compress(starts, unlisted))
-        return merged(unlisted, self._told(first, UNLISTED, compress(fields, unlisted)), of_rest)
+        told = self._told(next(compress(starts, unlisted)), UNLISTED, compress(fields, unlisted))
+        return merged(unlisted, told, of_rest) if rest else told
 
     def _of_one_key(self, start: bytes, fields: Sequence[bytes]) -> Letters:
         """The same of attributes that begin with the same, as a key does."""
         leads = self._form.attribute_gate.leads(start)
         if leads is None:
             return [*map(self._entry, fields)]
-        led = _led(fields, repeat(start), {start: leads})
+        # The value behind it starts two bytes further on, or three.
+        short, long = 2 + len(start), 3 + len(start)
+        led = [
+            field.startswith(leads[len(field) - short], short)
+            if field[1] < _SHORT
+            else field.startswith(leads[len(field) - long], long)
+            for field in fields
+        ]
         if not all(led):
             others = [*map(self._entry, compress(fields, map(not_, led)))]
             return merged(led, self._of_one_key(start, [*compress(fields, led)]), others)
-        # The value behind it starts two bytes further on, or three.
-        short, long = 2 + len(start), 3 + len(start)
         if not self._form.attribute_gate.reads(start):
             return self._sifted(start, short, fields)
         is_short = [field[1] < _SHORT for field in fields]
@@ -301,11 +306,11 @@ class Columns:
 
 
 def _led(
-    fields: Sequence[bytes], starts: Iterable[bytes], leads_of: Mapping[bytes, tuple[bytes, ...] | None]
+    fields: Sequence[bytes], starts: Sequence[bytes], leads_of: Mapping[bytes, tuple[bytes, ...] | None]
 ) -> list[bool]:
     """Whether values begin as they should, of attributes that begin with a key each."""
     led: list[bool] = []
-    for field, start in zip(fields, starts, strict=False):
+    for field, start in zip(fields, starts, strict=True):
         leads, at = leads_of[start], len(start) + (2 if field[1] < _SHORT else 3)
         led.append(leads is not None and field.startswith(leads[len(field) - at], at))
     return led
