@@ -78,9 +78,6 @@ def _run(settings: Settings) -> int:
     from .check import kept_in_memory_warning
     from .service import GRACE_SECONDS, Sidecar
 
-    # The watchdog must look every 2 ms while redaction computes; by default a computing thread keeps the GIL
-    # for 5 ms.
-    sys.setswitchinterval(0.001)
     # The soft limit is for programs that use `select`.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FILES:

@@ -22,7 +22,7 @@ from sidecar.wire import CONNECTED
 from sidecar.wire import watchdog_pb2 as wire
 from sidecar.wire.limits import Limits
 
-from .bell import Bell, come_first
+from .bell import Bell, be_quick, come_first
 from .holders import Shown
 from .parties import party_of
 from .poll import Poll
@@ -144,6 +144,7 @@ class Watchdog:
                 if now >= self._sweep_at:
                     self._sweep_at = now + _SWEEP_NS
                     self._room.end_silent(now)
+                be_quick(watching=len(self._poll) > 0)
                 self._pulse.beat()
             except Exception as error:  # noqa: BLE001  # nothing may end the watch
                 _log.error("a look at the loops failed", error=type(error).__name__)
@@ -151,6 +152,7 @@ class Watchdog:
             next_look = self._poll.next_look
             pause = _IDLE_SECONDS if next_look is None else (next_look - self._clock()) / 1e9
             self._news.wait(pause if pause > 0 else self._poll_seconds)
+        be_quick(watching=False)
 
     def _ask(self, asked: Asked, answer: Answer) -> None:
         """An alert may be waiting for it."""

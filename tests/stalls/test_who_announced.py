@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -102,6 +103,22 @@ def test_who_is_no_client_any_more_loses_the_stream(desk: Desk, partner: Talker)
     assert partner.ended() is grpc.StatusCode.UNAUTHENTICATED
     assert desk.tenants() == {"unknown"}
     assert services(desk.watchdog) == ["partner"]  # the cell tells when it is over
+
+
+def test_threads_change_often_for_as_long_as_there_is_something_to_watch(
+    desk: Desk, make_cell: Callable[[int], Cell]
+) -> None:
+    """A loop that stalls is looked at every 2 ms; a sidecar that watches none has no use for that, and its price."""
+    wait_until(lambda: sys.getswitchinterval() == 0.005)
+    cell = make_cell(1)
+    with grpc.insecure_channel(desk.target) as channel:
+        talker = Talker(channel, "partner", desk.token)
+        talker.announce(cell)
+        wait_until(lambda: sys.getswitchinterval() == 0.001)
+        cell.words[layout.CLOSED] = 1
+        talker.withdraw(1)
+        wait_until(lambda: sys.getswitchinterval() == 0.005)
+        talker.close()
 
 
 def test_it_loses_the_stream_also_while_it_has_answers_to_be_given_all_the_time(desk: Desk, partner: Talker) -> None:
