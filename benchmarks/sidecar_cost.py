@@ -20,6 +20,7 @@ import os
 import random
 import socket
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -197,7 +198,8 @@ def main() -> None:
     payloads = [stated(chance) for _ in range(BATCHES)]
     size = sum(map(len, payloads)) / BATCHES / SPANS
     print(
-        f"{SPANS} spans of {size:,.0f} bytes a request, a fifth of the attributes dropped, a tenth masked, all text new"
+        f"Python {sys.version.split()[0]}, {SPANS} spans of {size:,.0f} bytes a request, "
+        "a fifth of the attributes dropped, a tenth masked, all text new"
     )
     for part in given.only:
         for workers in given.workers if part in ("cost", "rate") else [0]:
