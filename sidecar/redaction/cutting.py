@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import repeat
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from .forms import Form
@@ -40,7 +42,9 @@ class Cut(NamedTuple):
 def framed(data: bytes, pos: int, end: int, tag: int) -> list[Frame]:
     """The records from `pos` on, as many as stand one behind the other, but not more than some hundred."""
     frames: list[Frame] = []
-    while pos + 2 < end and data[pos] == tag and len(frames) < TOGETHER:
+    for _ in range(TOGETHER):
+        if pos + 2 >= end or data[pos] != tag:
+            break
         size, start = data[pos + 1], pos + 2
         if size >= _SHORT:
             high = data[start]
@@ -57,18 +61,15 @@ def framed(data: bytes, pos: int, end: int, tag: int) -> list[Frame]:
 
 def cut(form: Form, data: bytes, frames: Iterable[Frame]) -> Cut:
     """Their fields."""
-    head_of, fields_of = form.head.match, form.fields.findall
-    found = Cut([], [], [])
-    heads, behind, fields = found
-    for _, start, stop in frames:
-        head: Any = head_of(data, start, stop)  # all of it is optional
-        end = head.end()
-        some = fields_of(data, end, stop)
-        heads.append(head)
-        behind.append(end)
-        # What is no field ends in a piece of one byte.
-        fields.append(NO_FIELDS if some and len(some[-1]) == 1 else some)
-    return found
+    some = [*frames]
+    starts, stops = [*map(itemgetter(1), some)], [*map(itemgetter(2), some)]
+    heads: list[Any] = [*map(form.head.match, repeat(data), starts, stops)]  # each is found: all of it is optional
+    behind = [*map(re.Match.end, heads)]
+    fields = [*map(form.fields.findall, repeat(data), behind, stops)]
+    # What is no field ends in a piece of one byte.
+    if 1 in map(len, map(itemgetter(-1), filter(None, fields))):
+        fields = [NO_FIELDS if pieces and len(pieces[-1]) == 1 else pieces for pieces in fields]
+    return Cut(heads, behind, fields)
 
 
 def is_cut(fields: list[bytes]) -> bool:

@@ -129,12 +129,12 @@ class RowsPass(Pass):
             pos = stop
             if fate is None:
                 outcome = self._record(plans, start, stop)
-            elif isinstance(fate, _Refused):
+            elif fate is _REFUSED:
                 self._count_records(1)
                 self.refused[account] += 1
                 outcome = self._lost(IN_DEBT)
             else:
-                outcome = None if isinstance(fate, _Stays) else fate
+                outcome = fate if isinstance(fate, bytes) else None  # it stays
                 if account:
                     charged[account].append(stop - start)
             if outcome is None:
@@ -204,14 +204,14 @@ class RowsPass(Pass):
         if verdicts is None:
             yield from (_REFUSED if is_cut(fields) else None for fields in records.fields)
             return
-        data, changed = self._data, verdicts.changed
+        data, changed, texts = self._data, verdicts.changed, verdicts.texts
         rows = map(verdicts.rows.__getitem__, verdicts.words)
         where = map(frames.__getitem__, lot.numbers)
         for row, (_, start, stop), head, behind, fields in zip(rows, where, *records, strict=True):
             if row is None:
                 yield None
                 continue
-            beginning = self._head(head, verdicts) if verdicts.texts else None
+            beginning = self._head(head, verdicts) if texts else None
             leaves, rewritten = row
             if leaves:
                 some = [data[start:behind] if beginning is None else beginning, *compress(fields, leaves)]

@@ -14,9 +14,10 @@ from typing import Final
 
 _NICE: Final = -10
 # For how long a thread that computes may keep the interpreter when others wait for it: while there are loops, one of
-# which may have to be looked at every 2 ms; and otherwise, as by default. A change of threads costs what caches held.
+# which may have to be looked at every 2 ms; and otherwise. A change of threads costs what caches held; by default it is
+# 5 ms, for which a small request would wait for a large one.
 _WATCHING_SECONDS: Final = 0.001
-_NOTHING_TO_WATCH_SECONDS: Final = 0.005
+_NOTHING_TO_WATCH_SECONDS: Final = 0.002
 
 
 class Bell:

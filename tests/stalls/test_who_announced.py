@@ -109,7 +109,7 @@ def test_threads_change_often_for_as_long_as_there_is_something_to_watch(
     desk: Desk, make_cell: Callable[[int], Cell]
 ) -> None:
     """A loop that stalls is looked at every 2 ms; a sidecar that watches none has no use for that, and its price."""
-    wait_until(lambda: sys.getswitchinterval() == 0.005)
+    wait_until(lambda: sys.getswitchinterval() == 0.002)
     cell = make_cell(1)
     with grpc.insecure_channel(desk.target) as channel:
         talker = Talker(channel, "partner", desk.token)
@@ -117,7 +117,7 @@ def test_threads_change_often_for_as_long_as_there_is_something_to_watch(
         wait_until(lambda: sys.getswitchinterval() == 0.001)
         cell.words[layout.CLOSED] = 1
         talker.withdraw(1)
-        wait_until(lambda: sys.getswitchinterval() == 0.005)
+        wait_until(lambda: sys.getswitchinterval() == 0.002)
         talker.close()
 
 
