@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import chain, islice, repeat
+from itertools import chain, compress, islice, repeat
 from typing import Final, NamedTuple
 
 from .columns import Columns, Judge, as_field
@@ -105,9 +105,11 @@ class Verdicts:
         words = [UNSETTLED] * len(records)
         sizes = [*map(len, records)]
         few: list[int] = []
-        for size in {*sizes}.intersection(range(MAX_FIELDS + 1)):
-            numbers = [number for number, each in enumerate(sizes) if each == size]
-            if len(numbers) < alike:
+        for size, times in Counter(sizes).items():
+            if size > MAX_FIELDS:
+                continue
+            numbers = [*compress(range(len(sizes)), map(size.__eq__, sizes))]
+            if times < alike:
                 few += numbers
                 continue
             columns = map(self._columns.column, zip(*map(records.__getitem__, numbers), strict=True))

@@ -62,7 +62,7 @@ class Columns:
     Attributes:
         changed: by field that does not leave as it stands, what leaves in its place, if anything does.
         alphabet: what the letters stand for.
-        used: those letters that were used.
+        used: those letters that were used for what there is to be counted.
     """
 
     def __init__(self, form: Form, judge: Judge) -> None:
@@ -89,18 +89,22 @@ class Columns:
 
     def _repeated(self, fields: Sequence[bytes], keys: int) -> Letters:
         """The same of fields some of which came before, or come again."""
+        known = self._form.memo.recent.get
         letters: dict[bytes, str] = {}
-        rest = [*dict.fromkeys(fields)]  # in their order: whose turn it is decides what is still looked at
         if self._judge.asks_for_names:  # each time, whatever was allowed before
-            named = [field for field in rest if _names(field)]
+            named = [field for field in dict.fromkeys(fields) if _names(field)]
             letters.update(by_field(named, self._sorted(named, alone=True)))
-            rest = [field for field in rest if field not in letters]
-        known = self._form.memo.recent
-        new = [field for field in rest if field not in known]
+        elif None not in (numbers := {*map(known, fields)}):
+            of_number = {number: self._stays(number or 0) for number in numbers}
+            return of_number.popitem()[1] if len(numbers) == 1 else [*map(of_number.__getitem__, map(known, fields))]
+        # In their order: whose turn it is decides what is still looked at.
+        rest = [field for field in dict.fromkeys(fields) if field not in letters]
+        bits = [*map(known, rest)]
+        new = [field for field, bit in zip(rest, bits, strict=True) if bit is None]
         self._worth = _TRIED + _MORE * (len(rest) - len(new))
-        if len(new) < len(rest):
-            letters.update((field, self._stays(known[field])) for field in rest if field in known)
-        letters.update(by_field(new, self._new(new, keys)))
+        letters.update((field, self._stays(bit)) for field, bit in zip(rest, bits, strict=True) if bit is not None)
+        if new:
+            letters.update(by_field(new, self._new(new, keys)))
         found = {*letters.values()}
         return found.pop() if len(found) == 1 else [*map(letters.__getitem__, fields)]
 
@@ -292,7 +296,7 @@ class Columns:
         return self._letter(Kind(bit, tuple(sorted(actions.items())), leaves=to is not None, part=True))
 
     def _stays(self, bit: int, *, part: bool = False) -> str:
-        return self._letter(Kind(bit, part=part))
+        return self._letter(Kind(bit, part=True)) if part else self.alphabet.stays(bit)
 
     def _changed(self, fields: Iterable[bytes], bit: int, to: bytes, done: Action) -> str:
         if to:

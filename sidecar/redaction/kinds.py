@@ -60,6 +60,7 @@ class Kinds:
         self._numbers = itertools.count(1)
         self._letters: dict[Kind, str] = {}
         self._kinds: dict[str, Kind] = {}
+        self._staying: dict[int, str] = {}  # by bit
         self._words: dict[str, Row | None] = {}
 
     @property
@@ -73,6 +74,13 @@ class Kinds:
             letter = chr(next(self._numbers))
             self._kinds[letter] = kind  # before anybody can hold it
             self._letters[kind] = letter
+        return letter
+
+    def stays(self, bit: int) -> str:
+        """The letter of a field that leaves as it stands."""
+        letter = self._staying.get(bit)
+        if letter is None:
+            letter = self._staying[bit] = self.letter(Kind(bit))
         return letter
 
     def row(self, word: str) -> Row | None:

@@ -15,7 +15,7 @@ from test_redaction_rows import redactor, same
 
 from sidecar.conventions import Signal
 from sidecar.network.otlp import SERVICES
-from sidecar.redaction import columns, forms
+from sidecar.redaction import forms, kinds
 from sidecar.redaction.engine import Pass
 from sidecar.redaction.forms import Part
 from sidecar.redaction.kinds import Kind
@@ -172,7 +172,7 @@ def test_odd_numbers_come_out_as_one_by_one(kind: str) -> None:
 
 MUTANTS: dict[str, tuple[object, str, object]] = {
     "all is plain": (Part, "plain", re.compile(b".*", re.DOTALL)),
-    "nothing stands twice": (columns, "Kind", lambda bit, *said, **more: Kind(0 * bit, *said, **more)),
+    "nothing stands twice": (kinds, "Kind", lambda bit, *said, **more: Kind(0 * bit, *said, **more)),
     "any length will do": (forms, "_sized", lambda _: forms._ANY_LENGTH),
 }
 
