@@ -28,6 +28,8 @@ from .wire_format import varint
 #: Fields with a longer content are in no form.
 MAX_LENGTH: Final = 1023
 TIME_BYTES: Final = 8
+#: Bytes of the shortest field that is an attribute with a key and a value.
+LEAST_ENTRY: Final = 5
 _GROUP: Final = 24
 _TRIES: Final = 4
 _NO_FIELD: Final = b".+(?=.)|."
@@ -142,7 +144,7 @@ class Form:
         """Of the attributes under a key that one of the first of these fields has; None when they have none, or none
         that the policy lists. Other keys are never remembered: there may be content in them."""
         for field in itertools.islice(fields, _TRIES):
-            if field[0] == self.attributes and len(field) > 4 and field[1] < _ONE_BYTE:
+            if field[0] == self.attributes and len(field) >= LEAST_ENTRY and field[1] < _ONE_BYTE:
                 start = field[2 : field[3] + 4]
                 found = self._beginnings.get(start)
                 if found is None and self.attribute_gate.lists(start):

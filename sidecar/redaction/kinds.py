@@ -1,7 +1,8 @@
 """What is to be done about a field as one letter, so that of a record it is one word.
 
 Records of one application are of few such words, whatever is in them. What follows from a word (whether the record
-stays as it is, what is counted for it, whether it must be walked because something stands twice) is found out once.
+stays as it is, which of its fields leave, whether it must be walked because something stands twice) is found out once;
+what there is to be counted follows from how often there is each letter.
 
 What it refuses: to know content. A kind is the place of a field and the words for what was done, nothing of the field.
 """

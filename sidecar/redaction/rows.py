@@ -50,7 +50,7 @@ class _Lot(NamedTuple):
     claims: list[bytes]
 
 
-class _Judged(NamedTuple):
+class _Found(NamedTuple):
     """What was found out about the records of a lot; no verdicts where they are not to leave."""
 
     lot: _Lot
@@ -103,16 +103,16 @@ class RowsPass(Pass):
             frames = framed(self._data, pos, end, tag)
             least = self.LEAST_ASKED if self._asks(plans) else self.LEAST
             lots, accounts = self._lots(plans, frames) if len(frames) >= least else ((), repeat(b""))
-            judged = [self._judged(lot, frames) for lot in lots if lot.in_debt or len(lot.numbers) >= least]
+            found = [self._find(lot, frames) for lot in lots if lot.in_debt or len(lot.numbers) >= least]
         except Exception as error:  # noqa: BLE001  # then the long way, which fails for one value at a time
             self._report(error)
             self._in_rows = False
             return pos, None
         # What comes in another form costs more to cut than to walk.
-        seen = [some.verdicts for some in judged if some.verdicts is not None]
+        seen = [some.verdicts for some in found if some.verdicts is not None]
         self._in_rows = 2 * sum(map(self._count_all, seen)) >= sum(len(verdicts.words) for verdicts in seen)
         fates: list[_Fate] = [None] * len(frames)
-        for some in judged:
+        for some in found:
             for number, fate in zip(some.lot.numbers, self._fates(some, frames), strict=True):
                 fates[number] = fate
         return self._spliced(plans, pos, tag, zip(frames, fates, accounts, strict=False))
@@ -175,16 +175,16 @@ class RowsPass(Pass):
                 lot.claims.append(claim)
         return lots.values(), map(account_of.__getitem__, claimed)
 
-    def _judged(self, lot: _Lot, frames: list[Frame]) -> _Judged:
+    def _find(self, lot: _Lot, frames: list[Frame]) -> _Found:
         """What is found out about the records of a lot."""
         records = cut(lot.form, self._data, map(frames.__getitem__, lot.numbers))
         if lot.claims:
             records = proven(records, lot.claims)
         if lot.in_debt:
-            return _Judged(lot, records, None)
+            return _Found(lot, records, None)
         self._tenant = lot.tenant
         try:
-            return _Judged(lot, records, Verdicts(lot.form, self, records, self.LEAST_ALIKE))
+            return _Found(lot, records, Verdicts(lot.form, self, records, self.LEAST_ALIKE))
         finally:
             self._tenant = b""
 
@@ -198,9 +198,9 @@ class RowsPass(Pass):
             self._count(done, times)
         return records
 
-    def _fates(self, judged: _Judged, frames: list[Frame]) -> Iterator[_Fate]:
+    def _fates(self, found: _Found, frames: list[Frame]) -> Iterator[_Fate]:
         """What becomes of each record of a lot."""
-        lot, records, verdicts = judged
+        lot, records, verdicts = found
         if verdicts is None:
             yield from (_REFUSED if is_cut(fields) else None for fields in records.fields)
             return
