@@ -18,8 +18,8 @@ from typing import Final, NoReturn
 
 import structlog
 
-from . import allocator
 from . import log as logging
+from . import memory
 from .alerts import printable
 from .configuration.settings import ConfigurationError, Settings
 from .configuration.table import SETTINGS
@@ -74,7 +74,7 @@ def _run(settings: Settings) -> int:
     # no handler ever runs in the middle of something.
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    allocator.configure(several=settings.workers > 0)
+    memory.configure(several=settings.workers > 0)
     from .check import kept_in_memory_warning
     from .service import GRACE_SECONDS, Sidecar
 

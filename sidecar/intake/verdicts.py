@@ -111,21 +111,24 @@ class Verdicts:
                 turn.read()
                 dropped = self._admission.take(signal, request, client, turn)
         except Unknown:
-            refusal = Refusal("unauthenticated", UNAUTHENTICATED, "unknown_client")
+            raise self._refused(signal, Refusal("unauthenticated", UNAUTHENTICATED, "unknown_client")) from None
         except Malformed as malformed:
-            refusal = Refusal("invalid_argument", MALFORMED, malformed.reason)
+            raise self._refused(signal, Refusal("invalid_argument", MALFORMED, malformed.reason)) from None
         except Busy as busy:
-            refusal = Refusal("unavailable", BUSY, busy.reason, busy.retry_after)
-        except Refusal as raised:
-            refusal = raised
+            raise self._refused(signal, Refusal("unavailable", BUSY, busy.reason, busy.retry_after)) from None
+        except Refusal as refusal:
+            self._refused(signal, refusal)
+            raise
         except Exception as error:  # noqa: BLE001  # whatever it is, its text may hold content
             self._report(signal, type(error).__name__)
-            refusal = Refusal("internal", FAULT, "fault")
-        else:
-            self._ledger.answered(signal, "ok")
-            return SERVICES[signal].partial_success(dropped, DROPPED)
+            raise self._refused(signal, Refusal("internal", FAULT, "fault")) from None
+        self._ledger.answered(signal, "ok")
+        return SERVICES[signal].partial_success(dropped, DROPPED)
+
+    def _refused(self, signal: Signal, refusal: Refusal) -> Refusal:
+        """Counted. Whoever raises it must not keep it in a variable: it would hold the frame that holds the body."""
         self._ledger.answered(signal, refusal.status, refusal.reason)
-        raise refusal from None
+        return refusal
 
     def _report(self, signal: Signal, kind: str) -> None:
         """One line for each type of exception; the metric counts requests."""

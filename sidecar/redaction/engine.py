@@ -7,8 +7,8 @@ is judged, and whether it is taken at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
 
 from sidecar.senders.debtors import Debtors
 
@@ -17,7 +17,7 @@ from .plan import TenantPlans
 from .questions import inside, whose
 from .steps import INTO, RECORD, Plan
 from .texts import Refused
-from .walk import GONE, Gone, Outcome, Walk
+from .walk import GONE, Gone, Handler, Outcome, Walk
 from .wire_format import Broken
 
 #: Why the records of a tenant in debt do not leave.
@@ -50,8 +50,6 @@ class Pass(Walk):
     ) -> None:
         super().__init__(data, report, tenants)
         self._debtors = debtors
-        self._handlers[RECORD] = self._record
-        self._handlers[INTO] = self._into
 
     def run(self, plan: Plan) -> bytes:
         """What may leave of the request. Raises `Broken` or `TooMuch`."""
@@ -134,3 +132,5 @@ class Pass(Walk):
         self.records_in += records
         if records > counted:
             self.dropped[reason] += records - counted
+
+    HANDLERS: ClassVar[Mapping[int, Handler]] = {**Walk.HANDLERS, RECORD: _record, INTO: _into}

@@ -11,8 +11,8 @@ take the last, and which one does what is nothing to build privacy on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
 
 from .bounds import MAX_FIELDS, Spent
 from .gates import TENANT_KEY, VICTIM_KEY, AttributeGate, TextGate
@@ -51,7 +51,7 @@ GONE: Final = Gone()
 _NONE: Final[dict[bytes, int]] = {}
 # What to write for a field: new content, nothing at all, or (None) the field as it stands.
 Outcome = bytes | Gone | None
-_Handler = Callable[[Any, int, int], Outcome]
+Handler = Callable[[Any, Any, int, int], Outcome]
 
 
 class Walk(Tally):
@@ -66,7 +66,7 @@ class Walk(Tally):
     What it saw and did is its `Tally`.
     """
 
-    __slots__ = ("_data", "_handlers", "_in_rows", "_report", "_tenant", "_tenants")
+    __slots__ = ("_data", "_in_rows", "_report", "_tenant", "_tenants")
 
     def __init__(
         self,
@@ -80,12 +80,6 @@ class Walk(Tally):
         self._report = report
         self._tenants = tenants
         self._tenant = tenant
-        self._handlers: dict[int, _Handler] = {
-            ID: self._id,
-            PART: self.part,
-            PACKED_FIXED: self._packed_fixed,
-            PACKED_VARINTS: self._packed_varints,
-        }
         self._in_rows = False  # whether records are in the form that is usual for them
 
     def _walk(self, plan: Plan, pos: int, end: int) -> bytes | None:  # noqa: C901  # the one hot loop, in one place
@@ -187,7 +181,7 @@ class Walk(Tally):
                 elif operation == ID and stop - start == operand and not data[start:stop].isascii():
                     outcome = None
                 else:
-                    outcome = self._handlers[operation](operand, start, stop)
+                    outcome = self.HANDLERS[operation](self, operand, start, stop)
                 if outcome is None:
                     pos = stop
                     continue
@@ -275,3 +269,12 @@ class Walk(Tally):
         # Counts below 128, the usual case, are told without looking at each.
         numbers = self._data[start:stop]
         return None if numbers.isascii() or _VARINTS.fullmatch(numbers) else self._drop("wire")
+
+    #: What is called for a field whose operation is not done in the loop. Of the class: an object that had its own
+    #: would hold itself, and the whole request, until the collector comes by.
+    HANDLERS: ClassVar[Mapping[int, Handler]] = {
+        ID: _id,
+        PART: part,
+        PACKED_FIXED: _packed_fixed,
+        PACKED_VARINTS: _packed_varints,
+    }

@@ -19,7 +19,7 @@ import sys
 from collections import OrderedDict
 from typing import Any, Final, cast
 
-from sidecar import allocator
+from sidecar import memory
 from sidecar.conventions import SIGNALS, Signal
 from sidecar.redaction import Malformed, MasterKey, Policy, Pseudonyms, Redactor, log_fault
 
@@ -112,7 +112,7 @@ def end_with_parent(parent: int) -> None:
 def main(descriptor: int, parent: int) -> int:
     """The exit code."""
     end_with_parent(parent)
-    allocator.configure(several=True)
+    memory.configure(several=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from garbage import uncollected
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from structlog.testing import capture_logs
 
@@ -175,3 +176,25 @@ def test_a_redactor_is_shared_by_threads() -> None:
     with ThreadPoolExecutor(8) as threads:
         outputs = list(threads.map(work, range(8)))
     assert outputs == [[alone.redact("traces", made).payload for made in requests(thread)] for thread in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (request(note=SECRET), None),
+        (delimited(1, delimited(2, b"".join([*map(delimited, [2] * 200, [delimited(5, b"x")] * 200)]))), None),
+        (request(note=SECRET)[:-1], "wire"),
+        (b"\x0a\x00" * 100_000, "limits"),
+    ],
+    ids=["one", "many", "broken", "too much"],
+)
+def test_nothing_of_a_request_is_held_when_it_is_done(payload: bytes, reason: str | None) -> None:
+    """Not until the collector comes by, either: what is redacted is gone with its request."""
+    redactor = Redactor(Policy.default())
+    with uncollected() as holders:
+        if reason is None:
+            redactor.redact("traces", payload)
+        else:
+            with pytest.raises(Malformed, match=reason):
+                redactor.redact("traces", payload)
+        assert holders(payload) == []

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+from garbage import uncollected
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -303,3 +304,44 @@ def test_metrics_for_other_machines_are_the_same_figures(tmp_path: Path) -> None
         sidecar.stop(0)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", sidecar.metrics_address.port), PATIENCE)
+
+
+def post(sidecar: Sidecar, payload: bytes) -> int:
+    """The same over HTTP; the status."""
+    assert sidecar.http_address is not None
+    connection = http.client.HTTPConnection("127.0.0.1", sidecar.http_address.port, timeout=PATIENCE)
+    try:
+        connection.request("POST", "/v1/traces", payload, {"Content-Type": "application/x-protobuf"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "status"),
+    [
+        (trace_request(200), None, 200),
+        (trace_request(200)[:-1], grpc.StatusCode.INVALID_ARGUMENT, 400),
+        (b"\x0a\x00" * 100_000, grpc.StatusCode.INVALID_ARGUMENT, 400),
+    ],
+    ids=["taken", "broken", "too much"],
+)
+def test_no_request_is_held_when_it_has_been_answered(
+    tmp_path: Path, payload: bytes, code: grpc.StatusCode | None, status: int
+) -> None:
+    """Taken or refused, its bytes go: nothing of it waits for the collector to come by."""
+    sidecar = Sidecar(configured(tmp_path, LISTEN_HTTP="127.0.0.1:0"))
+    sidecar.start()
+    try:
+        with uncollected() as holders:
+            for _ in range(4):  # the last ones may still be at work when they are answered, the first ones are not
+                if code is None:
+                    export(sidecar.listen_address.target, payload)
+                else:
+                    with pytest.raises(grpc.RpcError) as refused:
+                        export(sidecar.listen_address.target, payload)
+                    assert refused.value.code() is code
+                assert post(sidecar, payload) == status
+            assert holders(payload) == []
+    finally:
+        sidecar.stop(PATIENCE)

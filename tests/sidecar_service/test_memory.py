@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, resource, sys, threading
-from sidecar import allocator
+from sidecar import memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -19,7 +19,7 @@ def request():
     return [bytes(100_000) for _ in range(int(sys.argv[2]))]
 
 if sys.argv[1] != "left alone":
-    allocator.configure(several=sys.argv[1] == "one of several")
+    memory.configure(several=sys.argv[1] == "one of several")
 request()
 before = faults()
 for _ in range(10):

@@ -1,8 +1,12 @@
-"""What the C library keeps of the memory that a request has needed: most of what the next one's objects need, no more.
+"""What is kept of the memory that a request has needed, and when it is looked through.
 
 A request of half a megabyte takes a few megabytes for some milliseconds. Left to itself, glibc gives each thread a
 store of its own, so that each of the threads that take turns keeps what its largest request has needed; and it puts
-large blocks among small ones as soon as one was freed.
+large blocks among small ones as soon as one was freed. What it keeps here is most of what the next request's objects
+need, no more.
+
+Python looks for objects that hold each other, among those that are new, whenever there are 700 more of them: often, in
+a request, and in vain, for nothing that is made for one holds itself. It goes when the request is done.
 
 It refuses nothing: where there is no glibc, or its variables are set, memory is had as that says.
 """
@@ -11,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 from typing import Final
 
@@ -28,6 +33,9 @@ KEPT_BYTES_OF_SEVERAL: Final = 2 * 1024 * 1024
 ALONE_BYTES: Final = 256 * 1024
 #: One for the threads that compute, which do it in turns, and one for gRPC's.
 STORES: Final = 2
+#: New objects, beyond those that went, after which Python looks for those that hold each other: what a request has at
+#: once at most, by and large.
+NEW_OBJECTS: Final = 20_000
 
 
 def configure(*, several: bool) -> None:
@@ -36,6 +44,7 @@ def configure(*, several: bool) -> None:
     Args:
         several: whether there are other processes to do the work, or this is one of those.
     """
+    gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
     if "GLIBC_TUNABLES" in os.environ:
         return
     with contextlib.suppress(OSError, AttributeError):
