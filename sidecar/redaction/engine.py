@@ -54,8 +54,8 @@ class Pass(Walk):
     def run(self, plan: Plan) -> bytes:
         """What may leave of the request. Raises `Broken` or `TooMuch`."""
         with allowance(MAX_SCANNED):
-            rewritten = self._walk(plan, 0, len(self._data))
-        return self._data if rewritten is None else rewritten
+            pieces = self._walk(plan, 0, len(self._data))
+        return self._data if pieces is None else b"".join(pieces)
 
     def _record(self, plans: TenantPlans, start: int, stop: int) -> Outcome:
         self._count_records(1)
@@ -79,7 +79,7 @@ class Pass(Walk):
     def _walked(self, plan: Plan, start: int, stop: int) -> Outcome:
         """The new content of a record under a plan."""
         try:
-            outcome = self._walk(plan, start, stop)
+            pieces = self._walk(plan, start, stop)
         except Refused as refused:
             return self._lost(refused.reason)
         except Broken:
@@ -90,7 +90,7 @@ class Pass(Walk):
             self._report(error)
             return self._lost("error")
         self.records_out += 1
-        return outcome
+        return None if pieces is None else b"".join(pieces)
 
     def _lost(self, reason: str) -> Gone:
         """A record does not leave."""

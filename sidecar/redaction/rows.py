@@ -28,7 +28,7 @@ from .plan import TenantPlans
 from .questions import is_harmless
 from .steps import Action, Plan
 from .texts import Refused
-from .walk import Outcome, Walk
+from .walk import Outcome, Pieces, Walk
 from .wire_format import varint
 
 
@@ -97,7 +97,7 @@ class RowsPass(Pass):
         self._in_rows = True
         return super().run(plan)
 
-    def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:
+    def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, Pieces | None]:
         """What is to be written for the records in a row from `pos` on, and where they stop; None when all stay."""
         try:
             frames = framed(self._data, pos, end, tag)
@@ -119,11 +119,11 @@ class RowsPass(Pass):
 
     def _spliced(
         self, plans: TenantPlans, pos: int, tag: int, records: Iterable[tuple[Frame, _Fate, bytes]]
-    ) -> tuple[int, bytes | None]:
+    ) -> tuple[int, Pieces | None]:
         """The same from what becomes of each record, and whom it is charged to."""
         data, began, kept = self._data, pos, pos
         charged: defaultdict[bytes, list[int]] = defaultdict(list)
-        pieces: list[bytes] = []
+        pieces: Pieces = []
         outcome: Outcome
         for (begin, start, stop), fate, account in records:
             pos = stop
@@ -149,7 +149,7 @@ class RowsPass(Pass):
         if kept == began:
             return pos, None
         pieces.append(data[kept:pos])
-        return pos, b"".join(pieces)
+        return pos, pieces
 
     def _lots(self, plans: TenantPlans, frames: list[Frame]) -> tuple[Iterable[_Lot], Iterable[bytes]]:
         """Records, by what is to be done about them, except those that must be walked; and whom each is charged to."""

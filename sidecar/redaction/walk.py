@@ -49,8 +49,10 @@ class Gone:
 
 GONE: Final = Gone()
 _NONE: Final[dict[bytes, int]] = {}
+#: New content in pieces: of a request all of them are joined at once, for to copy them at each depth takes longer.
+Pieces = list[bytes]
 # What to write for a field: new content, nothing at all, or (None) the field as it stands.
-Outcome = bytes | Gone | None
+Outcome = bytes | Pieces | Gone | None
 Handler = Callable[[Any, Any, int, int], Outcome]
 
 
@@ -82,7 +84,7 @@ class Walk(Tally):
         self._tenant = tenant
         self._in_rows = False  # whether records are in the form that is usual for them
 
-    def _walk(self, plan: Plan, pos: int, end: int) -> bytes | None:  # noqa: C901  # the one hot loop, in one place
+    def _walk(self, plan: Plan, pos: int, end: int) -> Pieces | None:  # noqa: C901  # the one hot loop, in one place
         """The new content of the message from `pos` to `end`, or None when it stays as it is.
 
         Raises:
@@ -93,7 +95,7 @@ class Walk(Tally):
         step_of = plan.get
         seen = keys = gone = 0
         kept = pos  # from here on, everything stays
-        pieces: list[bytes] = []
+        pieces: Pieces = []
         outcome: Outcome
         while pos < end:
             field = pos
@@ -112,7 +114,8 @@ class Walk(Tally):
                 stop, rewritten = self._row(operand, field, end, tag)
                 if stop > field:
                     if rewritten is not None:
-                        pieces += (data[kept:field], rewritten)
+                        pieces.append(data[kept:field])
+                        pieces += rewritten
                         kept = stop
                     pos = stop
                     continue
@@ -188,15 +191,17 @@ class Walk(Tally):
 
             # `pos` is still behind the tag.
             pieces.append(data[kept:field])
-            if not isinstance(outcome, Gone):
+            if isinstance(outcome, bytes):
                 pieces += (data[field:pos], varint(len(outcome)), outcome)
+            elif not isinstance(outcome, Gone):
+                pieces += (data[field:pos], varint(sum(map(len, outcome))), *outcome)
             kept = pos = stop
         if not pieces:
             return None
         pieces.append(data[kept:end])
-        return b"".join(pieces)
+        return pieces
 
-    def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, bytes | None]:
+    def _row(self, plans: TenantPlans, pos: int, end: int, tag: int) -> tuple[int, Pieces | None]:
         """Records in a row, from `pos` on: where those stop that need not be walked, what is to be written for them."""
         raise NotImplementedError
 
@@ -256,11 +261,12 @@ class Walk(Tally):
         """The new content of a message inside a record or beside records."""
         self._count_parts(1)
         try:
-            return self._walk(plan, start, stop)
+            pieces = self._walk(plan, start, stop)
         except Refused as refused:
             return self._drop(refused.reason)
         except Broken:
             return self._drop("wire")
+        return None if pieces is None else b"".join(pieces)
 
     def _packed_fixed(self, width: int, start: int, stop: int) -> Outcome:
         return None if (stop - start) % width == 0 else self._drop("wire")
