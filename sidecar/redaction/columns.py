@@ -111,7 +111,7 @@ class Columns:
         beginnings = self._form.beginnings(fields) if keys else None
         if beginnings is None:
             return self._sorted(fields)
-        begin = [field.startswith(beginnings[len(field)]) for field in fields]
+        begin = [*map(bytes.startswith, fields, map(beginnings.__getitem__, map(len, fields)))]
         start = beginnings.start
         if all(begin):
             return self._sifted(start, beginnings.at, fields)
@@ -135,8 +135,7 @@ class Columns:
             enough = [len(field) >= LEAST_ENTRY for field in fields]
             others = [*map(self._entry, compress(fields, map(not_, enough)))]
             return merged(enough, self._sorted([*compress(fields, enough)]), others)
-        # How entries begin: with the key, by and large.
-        starts = [field[2 : field[3] + 4] if field[1] < _SHORT else field[3 : field[4] + 5] for field in fields]
+        starts = _starts(fields)
         if starts.count(starts[0]) == len(starts):
             return self._of_one_key(starts[0], fields)
         gate = self._form.attribute_gate
@@ -306,6 +305,17 @@ class Columns:
         letter = self.alphabet.letter(kind)
         self.used[letter] = kind
         return letter
+
+
+def _starts(fields: Sequence[bytes]) -> list[bytes]:
+    """How entries begin: with the key, by and large."""
+    sizes = [*map(len, fields)]
+    if max(sizes) < _SHORT + 2 or min(sizes) > _SHORT + 2:  # all have lengths of one byte, or all of two
+        at = 2 if fields[0][1] < _SHORT else 3
+        starts = [*map(itemgetter(slice(at, at + 2 + fields[0][at + 1])), fields)]
+        if starts.count(starts[0]) == len(starts):  # of one key
+            return starts
+    return [field[2 : field[3] + 4] if field[1] < _SHORT else field[3 : field[4] + 5] for field in fields]
 
 
 def _led(

@@ -10,7 +10,6 @@ What it refuses: to know content. A kind is the place of a field and the words f
 from __future__ import annotations
 
 import itertools
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 from .steps import Action
@@ -40,18 +39,17 @@ class Kind(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is to be done about records with these fields.
+    """What is to be done about records with these fields; nothing, if they all leave as they stand.
+
+    The first is at 1, for the head is before them.
 
     Attributes:
-        leaves: of each, whether anything leaves in its place; nothing, if they all leave as they stand.
-        rewritten: among those that leave, the places of the ones that are written anew.
+        rewritten: the places of those in whose place something else leaves.
+        gone: the places of those in whose place nothing does, from the last one on.
     """
 
-    leaves: tuple[bool, ...]
     rewritten: tuple[int, ...]
-
-
-_leaves = attrgetter("leaves")
+    gone: tuple[int, ...]
 
 
 class Kinds:
@@ -101,7 +99,7 @@ class Kinds:
         bits = [kind.bit for kind in kinds if kind.bit]
         if len(set(bits)) < len(bits):
             return None
-        if not any(kind.actions for kind in kinds):
-            return Row((), ())
-        rewritten = [at for at, kind in enumerate(filter(_leaves, kinds)) if kind.actions]
-        return Row(tuple(map(_leaves, kinds)), tuple(rewritten))
+        changed = [(at, kind.leaves) for at, kind in enumerate(kinds, 1) if kind.actions]
+        return Row(
+            tuple(at for at, leaves in changed if leaves), tuple(at for at, leaves in reversed(changed) if not leaves)
+        )

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import compress, repeat
+from collections.abc import Iterable, Mapping
+from itertools import repeat
 from re import Match
 from typing import ClassVar, Final, NamedTuple
 
@@ -113,6 +113,9 @@ class RowsPass(Pass):
         self._in_rows = 2 * sum(map(self._count_all, seen)) >= sum(len(verdicts.words) for verdicts in seen)
         fates: list[_Fate] = [None] * len(frames)
         for some in found:
+            if len(some.lot.numbers) == len(frames):
+                fates = self._fates(some, frames)
+                continue
             for number, fate in zip(some.lot.numbers, self._fates(some, frames), strict=True):
                 fates[number] = fate
         return self._spliced(plans, pos, tag, zip(frames, fates, accounts, strict=False))
@@ -127,16 +130,18 @@ class RowsPass(Pass):
         outcome: Outcome
         for (begin, start, stop), fate, account in records:
             pos = stop
-            if fate is None:
-                outcome = self._record(plans, start, stop)
-            elif fate is _REFUSED:
+            if isinstance(fate, bytes):
+                outcome = fate
+            elif fate is _STAYS:
+                outcome = None
+            elif fate is None:
+                outcome, account = self._record(plans, start, stop), b""
+            else:
                 self._count_records(1)
                 self.refused[account] += 1
-                outcome = self._lost(IN_DEBT)
-            else:
-                outcome = fate if isinstance(fate, bytes) else None  # it stays
-                if account:
-                    charged[account].append(stop - start)
+                outcome, account = self._lost(IN_DEBT), b""
+            if account:
+                charged[account].append(stop - start)
             if outcome is None:
                 continue
             if kept < begin:
@@ -198,28 +203,31 @@ class RowsPass(Pass):
             self._count(done, times)
         return records
 
-    def _fates(self, found: _Found, frames: list[Frame]) -> Iterator[_Fate]:
+    def _fates(self, found: _Found, frames: list[Frame]) -> list[_Fate]:
         """What becomes of each record of a lot."""
         lot, records, verdicts = found
         if verdicts is None:
-            yield from (_REFUSED if is_cut(fields) else None for fields in records.fields)
-            return
+            return [_REFUSED if is_cut(fields) else None for fields in records.fields]
+        fates: list[_Fate] = []
         data, changed, texts = self._data, verdicts.changed, verdicts.texts
         rows = map(verdicts.rows.__getitem__, verdicts.words)
         where = map(frames.__getitem__, lot.numbers)
         for row, (_, start, stop), head, behind, fields in zip(rows, where, *records, strict=True):
             if row is None:
-                yield None
+                fates.append(None)
                 continue
             beginning = self._head(head, verdicts) if texts else None
-            leaves, rewritten = row
-            if leaves:
-                some = [data[start:behind] if beginning is None else beginning, *compress(fields, leaves)]
+            rewritten, gone = row
+            if rewritten or gone:
+                leaving = [data[start:behind] if beginning is None else beginning, *fields]
                 for at in rewritten:
-                    some[at + 1] = changed[some[at + 1]]
-                yield b"".join(some)
+                    leaving[at] = changed[leaving[at]]
+                for at in gone:
+                    del leaving[at]
+                fates.append(b"".join(leaving))
             else:
-                yield _STAYS if beginning is None else beginning + data[behind:stop]
+                fates.append(_STAYS if beginning is None else beginning + data[behind:stop])
+        return fates
 
     def _head(self, head: Match[bytes], verdicts: Verdicts) -> bytes | None:
         """A record's new head; None when it stays."""

@@ -15,6 +15,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import ClassVar, Final, Protocol
 
 from .texts import DOUBT, Masked, Refused, Text, Written, mask
@@ -33,8 +34,10 @@ NO_LEAD: Final = bytes(LONGEST)
 _READ_DOUBLE: Final = struct.Struct("<d").unpack_from
 
 
-# An integer of at most four groups, each in its shortest form.
-_NUMBER: Final = re.compile(rb"[\x80-\xff]{0,3}[\x01-\x7f]|\x00", re.DOTALL).fullmatch
+# Of an integer's bytes: all but the last; and how one ends that is longer than it need be.
+_NOT_THE_LAST: Final = bytes(range(0x80, 0x100))
+_OVERLONG: Final = re.compile(rb"[\x80-\xff]\x00").search
+_last = itemgetter(-1)
 
 
 def _leads(least: int, most: int, lead: Callable[[int], bytes]) -> tuple[bytes, ...]:
@@ -168,7 +171,7 @@ class IntValue:
 
     def sift(self, values: list[bytes]) -> list[str | None]:
         # Numbers of few bytes are in range, whatever they are, if the largest of them is.
-        if self.least <= 0 < self.most >> 7 * max(map(len, values), default=0) and all(map(_NUMBER, values)):
+        if self.least <= 0 < self.most >> 7 * max(map(len, values), default=0) and _are_integers(values):
             return [None] * len(values)
         return [None if self._allows(value) else DOUBT for value in values]
 
@@ -177,6 +180,16 @@ class IntValue:
             return self.judge(_INT_TAG + number) is None
         except (Refused, Broken):
             return False
+
+
+def _are_integers(values: list[bytes]) -> bool:
+    """Whether each is an integer in its shortest form: of its bytes the last is below 128, and no other."""
+    together = b"".join(values)
+    return (
+        bytes(map(_last, values)).isascii()
+        and len(together.translate(None, _NOT_THE_LAST)) == len(values)
+        and _OVERLONG(together) is None
+    )
 
 
 @dataclass(frozen=True, slots=True)
