@@ -28,9 +28,11 @@ _ARENA_MAX: Final = (-8, "MALLOC_ARENA_MAX")
 #: several share the memory that all may have.
 KEPT_BYTES: Final = 8 * 1024 * 1024
 KEPT_BYTES_OF_SEVERAL: Final = 2 * 1024 * 1024
-#: What is larger, a request's body say, is had from the system alone and goes back whole: in a store, it would stand
-#: between small things that stay, and the store would grow.
-ALONE_BYTES: Final = 256 * 1024
+#: What is larger is had from the system alone and goes back whole: in a store, it would stand between small things that
+#: stay, and the store would grow. A usual request's body is in the store where there is room for that: to have it from
+#: the system is to have each page of it cleared.
+ALONE_BYTES: Final = 1024 * 1024
+ALONE_BYTES_OF_SEVERAL: Final = 256 * 1024
 #: One for the threads that compute, which do it in turns, and one for gRPC's.
 STORES: Final = 2
 #: New objects, beyond those that went, after which Python looks for those that hold each other: what a request has at
@@ -51,7 +53,7 @@ def configure(*, several: bool) -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for (parameter, variable), value in (
             (_TRIM_THRESHOLD, KEPT_BYTES_OF_SEVERAL if several else KEPT_BYTES),
-            (_MMAP_THRESHOLD, ALONE_BYTES),
+            (_MMAP_THRESHOLD, ALONE_BYTES_OF_SEVERAL if several else ALONE_BYTES),
             (_ARENA_MAX, STORES),
         ):
             if variable not in os.environ:
