@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from contextlib import nullcontext
 from typing import Final
 
 import structlog
@@ -265,13 +264,17 @@ class Sidecar:
 
     # The way of a request -----------------------------------------------------------------------------------
     def _consume(self, signal: Signal, payload: bytes, client: Client, hand: intake.Hand) -> int:
-        if self._policy is None:  # intake is the last to start; but nothing passes that has not been redacted
+        policy = self._policy
+        if policy is None:  # intake is the last to start; but nothing passes that has not been redacted
             raise intake.Busy(RETRY_AFTER_SECONDS, "starting")
+
+        def redact() -> redaction.Redacted:
+            # What we say of a tenant is not what it sends: an alert about one that floods is on nobody's account.
+            debtors = None if client is OURSELVES else self._quotas.debtors()
+            return policy.redact(signal, payload, client.nameable, debtors)
+
         try:
-            with hand:
-                # What we say of a tenant is not what it sends: an alert about one that floods is on nobody's account.
-                debtors = None if client is OURSELVES else self._quotas.debtors()
-                redacted = self._policy.redact(signal, payload, client.nameable, debtors)
+            redacted = hand(redact)
         except redaction.Malformed as malformed:
             raise intake.Malformed(str(malformed)) from None
         except Unavailable:
@@ -290,7 +293,7 @@ class Sidecar:
     def _record(self, payload: bytes) -> bool:
         """What the sidecar itself has to say: its alerts."""
         try:
-            self._consume("logs", payload, OURSELVES, nullcontext())
+            self._consume("logs", payload, OURSELVES, lambda work: work())
         except intake.Busy:
             return False
         return True

@@ -13,8 +13,8 @@ What it refuses: callers who are no clients, and requests for which there is no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Final
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 from sidecar.conventions import Signal
 from sidecar.senders.clients import ANYBODY, Client, Clients
@@ -23,9 +23,17 @@ from sidecar.senders.quotas import Quotas
 from .hands import Hands
 from .turns import Crowded, Turn, Turns
 
-#: What is to be had while a request is computed; waits for it.
-Hand = AbstractContextManager[None]
-# The next stage: takes a request's bytes, who sent them, and a hand to have while it computes, but not while it waits;
+_T = TypeVar("_T")
+
+
+class Hand(Protocol):
+    """What computes."""
+
+    def __call__(self, work: Callable[[], _T], /) -> _T:
+        """What `work` returns; waits for it. Raises what that raises."""
+
+
+# The next stage: takes a request's bytes, who sent them, and a hand that computes for it, but does not wait for it;
 # returns how many of the request's records were not taken.
 Consumer = Callable[[Signal, bytes, Client, Hand], int]
 
@@ -117,4 +125,4 @@ class Admission:
             Busy: nothing can be taken now.
         """
         self._quotas.pay(client, 0, len(payload))
-        return self._consume(signal, payload, client, self._hands.at_work(turn.sender))
+        return self._consume(signal, payload, client, partial(self._hands.do, turn.sender))
