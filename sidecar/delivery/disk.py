@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+_PIECES: Final = 1024  # that Linux takes at once
 
 # What does not pass by itself: the file is gone, is something else, or the disk cannot read it.
 _LASTING: Final = frozenset(
@@ -65,11 +66,15 @@ class Folder:
             found += more
         return found
 
-    def write(self, descriptor: int, data: bytes) -> None:
-        """All of `data`, at the end of what was written."""
-        rest = memoryview(data)
+    def write(self, descriptor: int, *data: bytes) -> None:
+        """All of `data`, at the end of what was written: in one call, for each is a change of threads."""
+        rest = [memoryview(piece) for piece in data if piece]
         while rest:
-            rest = rest[os.write(descriptor, rest) :]
+            written = os.writev(descriptor, rest[:_PIECES])
+            while rest and written >= len(rest[0]):
+                written -= len(rest.pop(0))
+            if written:
+                rest[0] = rest[0][written:]
 
     def reserve(self, descriptor: int, length: int) -> None:
         """Find out whether the disk has room for so many bytes; the file keeps its size."""

@@ -27,6 +27,7 @@ from .disk import Folder
 from .frames import AROUND_BYTES, HEADER_BYTES, Frame
 
 QUARANTINED: Final = 4  # files
+AHEAD_BYTES: Final = 1024 * 1024
 
 log = structlog.get_logger("sidecar.delivery")
 
@@ -90,15 +91,14 @@ class Writer:
         """
         try:
             segment = self.active or self._begin(room)
-            end = segment.end
+            pieces: list[bytes] = []
             for batch in batches:
-                head = frames.frame_head(segment.id, batch)
-                self._folder.write(self._descriptor, head)
-                self._folder.write(self._descriptor, batch.payload)
-                end += len(head) + len(batch.payload)
+                pieces += (frames.frame_head(segment.id, batch), batch.payload)
                 self._held[batch.signal] += batch.records
+            end = segment.end + sum(map(len, pieces))
             if end >= full:
-                self._folder.write(self._descriptor, frames.footer(segment.id, end, self._held))
+                pieces.append(frames.footer(segment.id, end, self._held))
+            self._folder.write(self._descriptor, *pieces)
             self._folder.sync(self._descriptor)
         except OSError:
             self._abandon()
@@ -145,12 +145,14 @@ class Writer:
 
 
 class Reader:
-    """Reads one segment after the other, for one destination."""
+    """Reads one segment after the other, for one destination; and ahead, for it asks for little and often."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self._descriptor = -1
         self._open: Segment | None = None
+        self._ahead, self._at = b"", 0  # what was read and not yet given out, and where in the file it stands
+        self._end = 0
 
     def read(self, segment: Segment, start: int, end: int) -> Frame:
         """The frame at `start`. Raises Damaged, OSError."""
@@ -158,6 +160,7 @@ class Reader:
             self.close()
             self._descriptor = self._folder.open(segment.name)
             self._open = segment
+        self._end = end
         return frames.read_frame(self._read, segment.id, start, end)
 
     def close(self) -> None:
@@ -165,9 +168,26 @@ class Reader:
         if self._descriptor >= 0:
             self._folder.close(self._descriptor)
         self._descriptor, self._open = -1, None
+        self._ahead = b""
 
     def _read(self, offset: int, length: int) -> bytes:
-        return self._folder.read(self._descriptor, offset, length)
+        start = offset - self._at
+        if start < 0 or start + length > len(self._ahead):
+            self._ahead, self._at, start = self._look_ahead(offset, length), offset, 0
+        stop = start + length
+        found = self._ahead[start:stop]
+        if stop >= len(self._ahead):
+            self._ahead = b""
+        return found
+
+    def _look_ahead(self, offset: int, length: int) -> bytes:
+        most = max(length, min(AHEAD_BYTES, self._end - offset))
+        try:
+            return self._folder.read(self._descriptor, offset, most)
+        except OSError:
+            if most == length:
+                raise
+            return self._folder.read(self._descriptor, offset, length)  # it may be further on that it cannot be read
 
 
 def retire(folder: Folder, segment: Segment) -> None:

@@ -54,7 +54,8 @@ class Life:
             if self.left < 0 and not self.after:
                 self.died = True
                 if name == "write":  # half of it got through
-                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+                    data = b"".join(arguments[1:])
+                    real(arguments[0], data[: len(data) // 2])
                 raise Died
             self.before(folder, name, arguments)
             result = real(*arguments)

@@ -20,6 +20,7 @@ from otlp_peers import PATIENCE, export, outlet, running_upstream, trace_request
 from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.delivery import Batch, BatchQueue, Way
 from sidecar.delivery.disk import Folder
+from sidecar.delivery.frames import FRAME_BYTES, HEADER_BYTES
 from sidecar.ledger import Ledger
 from sidecar.service import Sidecar
 
@@ -245,3 +246,30 @@ def test_a_start_that_fails_keeps_nothing_open(tmp_path: Path, failing: type[Fai
     queue = BatchQueue(tmp_path / "state", Ledger())
     assert taken_out(queue) == [SMALL.payload]
     queue.release()
+
+
+def test_what_the_disk_takes_in_parts_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three bytes at a time, across the pieces."""
+    folder = Folder(tmp_path)
+    descriptor = folder.create("file")
+    monkeypatch.setattr(os, "writev", lambda descriptor, pieces: os.write(descriptor, b"".join(pieces)[:3]))
+    folder.write(descriptor, b"", b"ab", b"cdefghi", b"", b"j")
+    folder.close(descriptor)
+    folder.leave()
+    assert (tmp_path / "file").read_bytes() == b"abcdefghij"
+
+
+def test_what_cannot_be_read_further_on_keeps_nothing_back(tmp_path: Path) -> None:
+    """Batches are read ahead; where that fails, each is read by itself."""
+    bound = HEADER_BYTES + 2 * (FRAME_BYTES + len(SMALL.payload))
+
+    class Damaged(Folder):
+        def read(self, descriptor: int, offset: int, length: int) -> bytes:
+            if offset + length > bound:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(descriptor, offset, length)
+
+    queue = BatchQueue(tmp_path / "state", Ledger(), open_folder=Damaged)
+    assert [queue.offer(SMALL) for _ in range(4)] == [None] * 4
+    assert taken_out(queue) == [SMALL.payload] * 2
+    queue.close()
