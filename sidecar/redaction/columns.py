@@ -89,6 +89,9 @@ class Columns:
         """The same of fields some of which came before, or come again."""
         known = self._form.memo.recent.get
         letters: dict[bytes, str] = {}
+        if len(fields) > 1 and _are_one(fields):
+            letter = self._repeated(fields[:1], keys)
+            return letter if isinstance(letter, str) else letter[0]
         if self._judge.asks_for_names:  # each time, whatever was allowed before
             named = [field for field in dict.fromkeys(fields) if _names(field)]
             letters.update(by_field(named, self._sorted(named, alone=True)))
@@ -260,6 +263,8 @@ class Columns:
                 return stays
             return merged(plain, stays, [self._part(part, bit, field) for field in compress(fields, map(not_, plain))])
         said = _said(part.time, fields)
+        if _are_one(said) and self._may_know(said[0]) and part.memo.recall(said[0]):
+            return stays
         passing = {what: stays for what in dict.fromkeys(said) if self._may_know(what) and part.memo.recall(what)}
         letters: list[str] = []
         for what, field in zip(said, fields, strict=True):
@@ -305,6 +310,11 @@ class Columns:
         letter = self.alphabet.letter(kind)
         self.used[letter] = kind
         return letter
+
+
+def _are_one(some: Sequence[bytes]) -> bool:
+    """Whether these, one at least, are all the same."""
+    return some[0] == some[-1] and some.count(some[0]) == len(some)
 
 
 def _starts(fields: Sequence[bytes]) -> list[bytes]:

@@ -29,6 +29,9 @@ def across(columns: Iterable[Letters]) -> Iterable[str]:
 
 def merged(chosen: Sequence[bool], letters: Letters, others: Letters) -> list[str]:
     """The letters of the fields that were chosen and of the others, in the order of all."""
+    if isinstance(others, str) and not isinstance(letters, str):  # nearly always
+        of_chosen = iter(letters)
+        return [next(of_chosen) if one else others for one in chosen]
     some, rest = (repeat(each) if isinstance(each, str) else iter(each) for each in (letters, others))
     return [*map(next, map((rest, some).__getitem__, chosen))]
 
