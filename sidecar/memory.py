@@ -1,12 +1,13 @@
 """What is kept of the memory that a request has needed, and when it is looked through.
 
 A request of half a megabyte takes a few megabytes for some milliseconds. Left to itself, glibc gives each thread a
-store of its own, so that each of the threads that take turns keeps what its largest request has needed; and it puts
-large blocks among small ones as soon as one was freed. What it keeps here is most of what the next request's objects
+store of its own, so that each of them keeps what its largest request has needed; and it puts large blocks among small
+ones as soon as one was freed. What it keeps here is most of what the next request's objects
 need, no more.
 
-Python looks for objects that hold each other, among those that are new, whenever there are 700 more of them: often, in
-a request, and in vain, for nothing that is made for one holds itself. It goes when the request is done.
+Python looks for objects that hold each other, among those that are new, whenever there are some hundreds more of them
+(700, or 2000 from 3.13 on): often, in a request, and in vain, for nothing that is made for one holds itself. It goes when
+the request is done.
 
 It refuses nothing: where there is no glibc, or its variables are set, memory is had as that says.
 """
@@ -33,7 +34,7 @@ KEPT_BYTES_OF_SEVERAL: Final = 2 * 1024 * 1024
 #: the system is to have each page of it cleared.
 ALONE_BYTES: Final = 1024 * 1024
 ALONE_BYTES_OF_SEVERAL: Final = 256 * 1024
-#: One for the threads that compute, which do it in turns, and one for gRPC's.
+#: One for what redacts and one for gRPC's threads, by and large.
 STORES: Final = 2
 #: New objects, beyond those that went, after which Python looks for those that hold each other: what a request has at
 #: once at most, by and large.

@@ -27,7 +27,7 @@ from .disk import Folder
 from .frames import AROUND_BYTES, HEADER_BYTES, Frame
 
 QUARANTINED: Final = 4  # files
-AHEAD_BYTES: Final = 1024 * 1024
+AHEAD_BYTES: Final = 512 * 1024
 
 log = structlog.get_logger("sidecar.delivery")
 
@@ -161,7 +161,11 @@ class Reader:
             self._descriptor = self._folder.open(segment.name)
             self._open = segment
         self._end = end
-        return frames.read_frame(self._read, segment.id, start, end)
+        try:
+            return frames.read_frame(self._read, segment.id, start, end)
+        except frames.Damaged:
+            self._ahead = b""  # it may be read as it was written the next time
+            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -172,8 +176,12 @@ class Reader:
 
     def _read(self, offset: int, length: int) -> bytes:
         start = offset - self._at
-        if start < 0 or start + length > len(self._ahead):
-            self._ahead, self._at, start = self._look_ahead(offset, length), offset, 0
+        if not 0 <= start <= len(self._ahead):
+            self._ahead, self._at, start = b"", offset, 0
+        missing = start + length - len(self._ahead)
+        if missing > 0:
+            rest = self._ahead[start:]
+            self._ahead, self._at, start = rest + self._look_ahead(offset + len(rest), missing), offset, 0
         stop = start + length
         found = self._ahead[start:stop]
         if stop >= len(self._ahead):

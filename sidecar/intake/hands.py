@@ -10,6 +10,8 @@ have received them run now on this processor and now on that, and would find not
 A request that takes longer than a slice keeps its hand, and counts no longer: the next one is worked on beside it. So
 nobody waits long for a large request of somebody else, nor for ever for one that hangs.
 
+Where the system has no thread to give, the one that has received the request computes.
+
 What it refuses: nothing. How many come here, the places bound (`turns.py`), and so how many threads there are.
 """
 
@@ -35,12 +37,14 @@ class Waiting:
 
     Attributes:
         since: seconds on the clock, when it got its hand; None while it waits.
-        through: released when its work is done.
+        done: whether its work is.
+        through: released when it is; or when there is no thread to do it, and who waits must.
     """
 
     def __init__(self, sender: str, work: Callable[[], Any]) -> None:
         self.sender = sender
         self.since: float | None = None
+        self.done = False
         self.through = threading.Lock()
         self.through.acquire()
         self._work = work
@@ -53,6 +57,7 @@ class Waiting:
             self._result = self._work()
         except BaseException as error:  # noqa: BLE001  # it is the caller's
             self._error = error
+        self.done = True
 
     def result(self) -> Any:
         """What its work returned. Raises what that raised."""
@@ -100,6 +105,10 @@ class Hands:
         waiting = self.ask(sender, work)
         while not waiting.through.acquire(timeout=-1 if waiting.since is not None else self.look()):
             pass
+        if not waiting.done:
+            waiting.do()
+            with self._lock:
+                self._leave(waiting)
         result: _T = waiting.result()
         return result
 
@@ -131,28 +140,34 @@ class Hands:
                     thread.called.acquire()  # it was called a moment too late
                 waiting, thread.given = thread.given, None
             waiting.do()
-            with self._lock:
-                del self._working[waiting]
-                self._shares.left(waiting.sender)
-                self._idle.append(thread)  # the last one is taken first: it goes on with the next
-                self._grant()
-            waiting.through.release()
+            try:
+                with self._lock:
+                    self._idle.append(thread)  # the last one is taken first: it goes on with the next
+                    self._leave(waiting)
+            finally:
+                waiting.through.release()
             del waiting  # and the request with it
+
+    def _leave(self, waiting: Waiting) -> None:
+        del self._working[waiting]
+        self._shares.left(waiting.sender)
+        self._grant()
 
     def _grant(self) -> None:
         while self._line:
             if len(self._left()) >= self._count:
                 return
-            thread = self._thread()
-            if thread is None:
-                return  # who waits looks again
             sender = self._shares.next(self._line)
             waiting = self._line[sender].popleft()
             self._stood(sender)
             waiting.since = self._clock()
             self._working[waiting] = None
-            thread.given = waiting
-            thread.called.release()
+            thread = self._thread()
+            if thread is None:
+                waiting.through.release()
+            else:
+                thread.given = waiting
+                thread.called.release()
 
     def _thread(self) -> _Thread | None:
         """One that has nothing to do; None where the system has none to give."""
@@ -161,7 +176,7 @@ class Hands:
         thread = _Thread()
         try:
             threading.Thread(target=self._run, args=(thread,), name="hand", daemon=True).start()
-        except RuntimeError:
+        except Exception:  # noqa: BLE001  # RuntimeError, mostly; no memory, maybe
             return None
         return thread
 

@@ -20,7 +20,8 @@ from otlp_peers import PATIENCE, export, outlet, running_upstream, trace_request
 from sidecar.configuration.settings import ConfigurationError, Settings
 from sidecar.delivery import Batch, BatchQueue, Way
 from sidecar.delivery.disk import Folder
-from sidecar.delivery.frames import FRAME_BYTES, HEADER_BYTES
+from sidecar.delivery.frames import FRAME_BYTES, HEADER_BYTES, Damaged
+from sidecar.delivery.segments import Reader, Writer
 from sidecar.ledger import Ledger
 from sidecar.service import Sidecar
 
@@ -263,13 +264,58 @@ def test_what_cannot_be_read_further_on_keeps_nothing_back(tmp_path: Path) -> No
     """Batches are read ahead; where that fails, each is read by itself."""
     bound = HEADER_BYTES + 2 * (FRAME_BYTES + len(SMALL.payload))
 
-    class Damaged(Folder):
+    class Unreadable(Folder):
         def read(self, descriptor: int, offset: int, length: int) -> bytes:
             if offset + length > bound:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return super().read(descriptor, offset, length)
 
-    queue = BatchQueue(tmp_path / "state", Ledger(), open_folder=Damaged)
+    queue = BatchQueue(tmp_path / "state", Ledger(), open_folder=Unreadable)
     assert [queue.offer(SMALL) for _ in range(4)] == [None] * 4
     assert taken_out(queue) == [SMALL.payload] * 2
     queue.close()
+
+
+def test_what_was_read_wrongly_once_is_read_again(tmp_path: Path) -> None:
+    """A flipped bit on the way from the disk costs nothing, if it is not there the next time."""
+    wrong = iter([True])
+
+    class Flipping(Folder):
+        def read(self, descriptor: int, offset: int, length: int) -> bytes:
+            found = super().read(descriptor, offset, length)
+            return found[:-1] + bytes((found[-1] ^ 1,)) if next(wrong, False) else found
+
+    folder = Flipping(tmp_path)
+    segment, end = Writer(folder, 1).write([SMALL, SMALL], 1000, 1000)
+    segment.end = end
+    reader = Reader(folder)
+    second = HEADER_BYTES + FRAME_BYTES + len(SMALL.payload)
+    assert reader.read(segment, HEADER_BYTES, end).batch.payload == SMALL.payload
+    with pytest.raises(Damaged):
+        reader.read(segment, second, end)
+    assert reader.read(segment, second, end).batch.payload == SMALL.payload
+    reader.close()
+    folder.leave()
+
+
+@pytest.mark.parametrize("size", [100, 300_000, 600_000, 3_000_000])
+def test_no_byte_is_read_twice(tmp_path: Path, size: int) -> None:
+    """Whatever the batches' size: what was read ahead is kept."""
+    read: list[int] = []
+
+    class Counting(Folder):
+        def read(self, descriptor: int, offset: int, length: int) -> bytes:
+            read.append(length)
+            return super().read(descriptor, offset, length)
+
+    folder = Counting(tmp_path)
+    batch = Batch("traces", bytes(size), 1)
+    segment, segment.end = Writer(folder, 1).write([batch] * 5, 1000, 10**9)
+    reader, start = Reader(folder), HEADER_BYTES
+    while start < segment.end:
+        frame = reader.read(segment, start, segment.end)
+        assert frame.batch.payload == batch.payload
+        start = frame.end
+    assert sum(read) == segment.end - HEADER_BYTES
+    reader.close()
+    folder.leave()

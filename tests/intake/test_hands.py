@@ -211,18 +211,19 @@ def test_what_work_raises_is_raised_where_it_is_waited_for() -> None:
         assert holders(content) == []
 
 
-def test_where_there_is_no_thread_to_be_had_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are worked on when there is one again."""
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), MemoryError()])
+def test_where_there_is_no_thread_to_be_had_who_waits_does_the_work(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Nobody waits for one; and when there are some again, one of them does it."""
     hands = Hands(1)
-    started: list[threading.Thread] = []
-    start = threading.Thread.start
 
-    def fail_once(thread: threading.Thread) -> None:
-        started.append(thread)
-        if len(started) == 1:
-            raise RuntimeError("can't start new thread")
-        start(thread)
+    def fail(_: threading.Thread) -> None:
+        raise error
 
-    monkeypatch.setattr(threading.Thread, "start", fail_once)
-    assert hands.do("a", lambda: "done") == "done"
-    assert len(started) == 2
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        assert [hands.do(sender, threading.current_thread) for sender in "ab"] == [threading.current_thread()] * 2
+        with pytest.raises(ZeroDivisionError):
+            hands.do("a", lambda: 1 / 0)
+    assert hands.do("a", threading.current_thread) is not threading.current_thread()
