@@ -6,8 +6,8 @@ ones as soon as one was freed. What it keeps here is most of what the next reque
 need, no more.
 
 Python looks for objects that hold each other, among those that are new, whenever there are some hundreds more of them
-(700, or 2000 from 3.13 on): often, in a request, and in vain, for nothing that is made for one holds itself. It goes when
-the request is done.
+(700, or 2000 from 3.13 on): often, in a request, and in vain, for nothing that is made for one holds itself, and all of
+it goes when the request is done.
 
 It refuses nothing: where there is no glibc, or its variables are set, memory is had as that says.
 """

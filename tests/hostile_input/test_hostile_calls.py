@@ -129,13 +129,13 @@ STRANGE_PLACES = {
             instrumentation.start(); instrumentation.flush(0); instrumentation.stop(0)
             with instrumentation.tenant("signal" + str(next(ticks))):
                 pass
-            # Not by a period: on a busy machine the handler takes longer than any, and the program would stand still.
-            signal.setitimer(signal.ITIMER_REAL, 0.007)
-        signal.signal(signal.SIGALRM, on_alarm)
-        signal.setitimer(signal.ITIMER_REAL, 0.007)
+            # Not by a period, and by its own time: on a busy machine the program would stand still.
+            signal.setitimer(signal.ITIMER_PROF, 0.007)
+        signal.signal(signal.SIGPROF, on_alarm)
+        signal.setitimer(signal.ITIMER_PROF, 0.007)
         for n in range(30):
             instrumentation.start(); asyncio.run(work()); instrumentation.stop(0)
-        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
         instrumentation.stop(0.2)
         from autogen_core import SingleThreadedAgentRuntime
         print(next(ticks) > 10, "_tracer_helper" in vars(SingleThreadedAgentRuntime))
