@@ -27,6 +27,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from benchmarks.points import POINTS, Kind, points
 from benchmarks.spans import DROPPED, MASKED, SPANS, Suffix, alike, batch, lettered, numbered, stated
+from sidecar import memory
 from sidecar.redaction import MasterKey, Policy, Pseudonyms, Redactor
 from sidecar.redaction.policy import shipped_file
 from sidecar.senders.debtors import Debtors
@@ -120,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40, help="batches a workload, after two to warm up")
     rounds = parser.parse_args().rounds
+    memory.configure(several=False)  # as the sidecar has it
     work = workloads()
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for turn in range(rounds + 2):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.sidecar_process import send, upstream
 from benchmarks.spans import SPANS
+from sidecar import memory
 from sidecar.delivery import Batch, BatchQueue, UpstreamOtlp
 from sidecar.intake import Admission, Intake
 from sidecar.ledger import Ledger
@@ -33,6 +34,7 @@ def line(what: str, figure: str, target: str = "") -> None:
 
 def stages(payloads: list[bytes], folder: Path) -> None:
     """Print them, and their sum."""
+    memory.configure(several=False)  # as the sidecar has it
     redactor = Redactor(Policy.default())
     redacted = [redactor.redact("traces", payload).payload for payload in payloads]
     size = sum(map(len, redacted)) / sum(map(len, payloads))
