@@ -1,9 +1,9 @@
 """The workers together: whose turn it is, what becomes of a request whose worker fails, and who takes its place.
 
 One request is with one worker at a time, and whoever waits for it has one of intake's places, so what is under way is
-bounded by them. A worker that dies or does not answer in time is replaced, and its request is given to
-another, once: a request that ends two workers is put off, not tried on all of them. A request waits for a free worker
-as long as it would for an answer, then it is put off too.
+bounded by them. A worker that dies or does not answer in time is replaced, and its request is given to another, once: a
+request that ends two workers is put off, not tried on all of them. A request waits for a free worker as long as it
+would for an answer, then it is put off too.
 
 What it refuses: to let anything pass that no worker has redacted. Without workers nothing is taken.
 """
